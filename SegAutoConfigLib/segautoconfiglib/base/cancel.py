@@ -1,0 +1,72 @@
+"""Stopping a long run cleanly: Ctrl-C, SIGTERM, a stop file, or the line ``cancel`` on standard input."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+from segautoconfiglib.base.errors import Cancelled
+
+
+class CancelToken:
+    """Asked by long loops between two steps; set from a signal, another thread or a file."""
+
+    def __init__(self, stop_file: Path | None = None) -> None:
+        self._event = threading.Event()
+        self._stop_file = stop_file
+
+    @property
+    def cancelled(self) -> bool:
+        """True once a stop was requested."""
+        if self._stop_file is not None and self._stop_file.exists():
+            self._event.set()
+        return self._event.is_set()
+
+    def cancel(self) -> None:
+        """Request a stop."""
+        self._event.set()
+
+    def raise_if_cancelled(self) -> None:
+        """Raises: Cancelled: if a stop was requested."""
+        if self.cancelled:
+            raise Cancelled("Stopped on request.")
+
+    def listen(self, stream: TextIO) -> None:
+        """Cancel when a line ``cancel`` arrives on ``stream``; the end of the stream is not a request."""
+
+        def read_lines() -> None:
+            for line in stream:
+                if line.strip() == "cancel":
+                    self.cancel()
+                    return
+
+        threading.Thread(target=read_lines, name="cancel-listener", daemon=True).start()
+
+    def install_signal_handlers(self) -> Callable[[], None]:
+        """Make the first SIGINT or SIGTERM a clean stop; a second one interrupts at once.
+
+        Returns:
+            A function that puts the previous handlers back.
+        """
+        watched = [signal.SIGINT, signal.SIGTERM]
+        previous = {number: signal.getsignal(number) for number in watched}
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if self._event.is_set():
+                raise KeyboardInterrupt
+            self._event.set()
+            sys.stderr.write("Stopping after the current step (press Ctrl-C again to stop at once) ...\n")
+
+        for number in watched:
+            signal.signal(number, handle)
+
+        def restore() -> None:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+        return restore

@@ -1,0 +1,108 @@
+"""Typed records for JSON files: unknown keys are kept, mistakes name the file, the key and the value."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import Self
+
+from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
+from segautoconfiglib.base.events import strict_json
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it replaces ``path``, on an error nothing is left.
+
+    The temporary name keeps the file's ending (writers choose the format by it) and starts with a dot.
+
+    Raises:
+        UserError: the folder can't be written to.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".partial-", suffix=f"-{path.name}", dir=path.parent)
+    except OSError as error:
+        raise UserError(
+            f"Can't write {path}: {error.strerror or error}.", "Check the folder's permissions and the free space."
+        ) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _give_normal_permissions(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _give_normal_permissions(path: Path) -> None:
+    """mkstemp makes files that only their owner can read; give them the permissions that open() would."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is missing, unreadable or not valid JSON (with line and column).
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist.", "Check the path, or run the step that makes this file.") from error
+    except json.JSONDecodeError as error:
+        hint = "A comma after the last entry of a list or object is not allowed; check also quotes and brackets."
+        raise UserError(
+            f"{path} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}.", hint
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Can't read {path}: {error}.", "Check the file and its permissions.") from error
+
+
+def write_json(path: Path | str, data: Any, *, sort_keys: bool = False) -> None:
+    """Write strict JSON (NaN becomes null), indented by 4, in one step: the old file stays until the new one is whole."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(strict_json(data), indent=4, sort_keys=sort_keys), encoding="utf-8")
+
+
+class Record(BaseModel):
+    """A frozen record that is one JSON file (or a part of one). Keys it does not know are kept and written back."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+    @classmethod
+    def from_json(cls, data: Any, source: Path | str) -> Self:
+        """Check ``data`` read from ``source``. Raises: ProblemsError: naming each key and value that is wrong."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            problems = [
+                Problem(f"{'.'.join(map(str, item['loc'])) or 'top level'}: {item['msg']} (got {item['input']!r:.200}).")
+                for item in error.errors()
+            ]
+            raise ProblemsError(f"{source} does not have the expected content:", problems) from error
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read and check a file. Raises: UserError: missing, not JSON, or wrong content."""
+        return cls.from_json(read_json(path), path)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON values; optional keys that were never set are left out."""
+        return self.model_dump(mode="json", exclude_unset=True, by_alias=True)
+
+    def save(self, path: Path | str, *, sort_keys: bool = False) -> None:
+        """Write the record to a file, atomically."""
+        write_json(path, self.to_json(), sort_keys=sort_keys)

@@ -1,0 +1,94 @@
+"""All paths and folder-name rules; the only reader of nnU-Net's environment variables."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from segautoconfiglib.base.errors import UserError
+
+DATASET_NAME = re.compile(r"Dataset(\d{3,})_(.+)")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The three root folders of nnU-Net. None of them needs to exist."""
+
+    raw: Path
+    preprocessed: Path
+    results: Path
+
+    @classmethod
+    def at(cls, folder: Path | str) -> Workspace:
+        """The workspace whose three folders lie in ``folder``."""
+        folder = Path(folder).expanduser().absolute()
+        return cls(folder / "nnUNet_raw", folder / "nnUNet_preprocessed", folder / "nnUNet_results")
+
+    @classmethod
+    def find(cls, folder: Path | str | None = None, environment: Mapping[str, str] | None = None) -> Workspace:
+        """``folder`` if given, else nnU-Net's environment variables, else ``~/SegAutoConfig``.
+
+        A variable that is not set stands for its folder in ``~/SegAutoConfig``.
+        """
+        if folder is not None:
+            return cls.at(folder)
+        environment = os.environ if environment is None else environment
+        home = cls.at("~/SegAutoConfig")
+
+        def root(variable: str, default: Path) -> Path:
+            value = environment.get(variable)
+            return Path(value).expanduser().absolute() if value else default
+
+        return cls(
+            root("nnUNet_raw", home.raw),
+            root("nnUNet_preprocessed", home.preprocessed),
+            root("nnUNet_results", home.results),
+        )
+
+    def dataset_names(self) -> list[str]:
+        """The names of all datasets in any of the three roots, sorted."""
+        names: set[str] = set()
+        for root in (self.raw, self.preprocessed, self.results):
+            if root.is_dir():
+                names.update(entry.name for entry in root.iterdir() if entry.is_dir() and DATASET_NAME.fullmatch(entry.name))
+        return sorted(names)
+
+    def dataset_name(self, name_or_id: str | int) -> str:
+        """The folder name of a dataset given as ``4``, ``"004"`` or ``"Dataset004_Hippocampus"``.
+
+        Raises:
+            UserError: nothing has this name or id, or two datasets share the id.
+        """
+        names = self.dataset_names()
+        text = str(name_or_id)
+        known = f"Known datasets: {', '.join(names) or 'none'}. Roots: {self.raw}, {self.preprocessed}, {self.results}."
+        if text.startswith("Dataset"):
+            if text in names:
+                return text
+            raise UserError(f"There is no dataset {text!r}.", known)
+        if not text.isdigit():
+            raise UserError(f"{text!r} is not a dataset: give its number or its full name.", known)
+        found = [name for name in names if dataset_id(name) == int(text)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UserError(
+                f"Dataset id {int(text)} is used twice: {', '.join(found)}.",
+                "Give the full name, or rename one of them in all three roots.",
+            )
+        raise UserError(f"There is no dataset with id {int(text)}.", known)
+
+    def model_folder(self, dataset: str, trainer: str, plans: str, configuration: str) -> Path:
+        """``results/<dataset>/<trainer>__<plans>__<configuration>``."""
+        return self.results / dataset / f"{trainer}__{plans}__{configuration}"
+
+
+def dataset_id(name: str) -> int:
+    """The id in a folder name. Raises: UserError: not of the form DatasetXXX_Name."""
+    match = DATASET_NAME.fullmatch(name)
+    if match is None:
+        raise UserError(f"{name!r} is not a dataset name.", "Use DatasetXXX_Name, for example Dataset004_Hippocampus.")
+    return int(match[1])

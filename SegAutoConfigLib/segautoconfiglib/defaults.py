@@ -1,0 +1,111 @@
+"""Every number of the method, once, with its unit and where it comes from.
+
+"nnU-Net" stands for the published method (Isensee et al. 2021, Nature Methods 18, 203-211; Isensee et al. 2024,
+arXiv:2404.09556) as nnunetv2 2.8.1 carries it out; numbers of our own say why they were chosen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FingerprintDefaults:
+    """Sampling of foreground intensities."""
+
+    foreground_samples: int = 100_000_000  # per channel over the whole dataset (nnU-Net)
+    seed: int = 1234  # of each case's sampling (nnU-Net)
+
+
+@dataclass(frozen=True)
+class PlanningDefaults:
+    """Rules for spacing, patch size and network shape (nnU-Net)."""
+
+    anisotropy_threshold: float = 3.0  # ratio of spacings, and of sizes, above which the coarse axis is special
+    anisotropic_spacing_percentile: float = 10.0  # of the coarse axis' spacings
+    min_bottleneck_edge: int = 4  # voxels
+    initial_patch_voxels_3d: int = 256**3
+    initial_patch_voxels_2d: int = 2048**2
+    base_features: int = 32
+    max_features_3d: int = 320
+    max_features_2d: int = 512
+    lowres_patch_fraction: float = 0.25  # a patch smaller than this share of the image asks for 3d_lowres
+    lowres_spacing_step: float = 1.03
+    lowres_min_shrink: float = 2.0  # voxels(fullres) / voxels(lowres) below which 3d_lowres is dropped
+    mask_normalization_below: float = 0.75  # median relative size after cropping
+    min_batch_size: int = 2
+    reference_batch_size_3d: int = 2
+    reference_batch_size_2d: int = 12
+
+
+@dataclass(frozen=True)
+class PreprocessingDefaults:
+    """Resampling and foreground locations (nnU-Net)."""
+
+    separate_axis_threshold: float = 3.0  # ratio of spacings above which the coarse axis is resampled by itself
+    min_locations: int = 10_000  # foreground locations kept per class, where there are as many
+    location_share: float = 0.01  # ... or this share of the class's voxels, if that is more
+    seed: int = 1234
+
+
+@dataclass(frozen=True)
+class TrainingDefaults:
+    """The standard recipe (nnU-Net)."""
+
+    epochs: int = 1000
+    iterations_per_epoch: int = 250
+    validation_iterations: int = 50
+    learning_rate: float = 0.01
+    momentum: float = 0.99
+    weight_decay: float = 3e-5
+    schedule_power: float = 0.9
+    gradient_clip_norm: float = 12.0
+    foreground_share: float = 0.33  # of the samples of a batch
+    dice_smoothing: float = 1e-5
+    pseudo_dice_momentum: float = 0.9
+    folds: int = 5
+    split_seed: int = 12345
+    max_bad_steps: int = 10  # consecutive steps with NaN or infinity in the loss before training stops (ours)
+
+
+@dataclass(frozen=True)
+class AugmentationDefaults:
+    """Probabilities (per sample) and ranges of the augmentation (nnU-Net)."""
+
+    rotation_probability: float = 0.2
+    scaling_probability: float = 0.2
+    scaling_range: tuple[float, float] = (0.7, 1.4)
+    patch_margin: float = 0.85  # smallest scale that the loaded patch is enlarged for
+    noise_probability: float = 0.1
+    noise_sigma: tuple[float, float] = (0.0, 0.1)
+    blur_probability: float = 0.2
+    blur_channel_probability: float = 0.5
+    blur_sigma: tuple[float, float] = (0.5, 1.0)  # voxels
+    brightness_probability: float = 0.15
+    brightness_range: tuple[float, float] = (0.75, 1.25)
+    contrast_probability: float = 0.15
+    contrast_range: tuple[float, float] = (0.75, 1.25)
+    low_resolution_probability: float = 0.25
+    low_resolution_channel_probability: float = 0.5
+    low_resolution_range: tuple[float, float] = (0.5, 1.0)
+    inverted_gamma_probability: float = 0.1
+    gamma_probability: float = 0.3
+    gamma_range: tuple[float, float] = (0.7, 1.5)
+    mirror_probability: float = 0.5  # per axis
+
+
+@dataclass(frozen=True)
+class InferenceDefaults:
+    """Sliding window (nnU-Net; sums are float32 here, fp16 there)."""
+
+    step: float = 0.5  # share of the patch
+    gaussian_sigma: float = 1 / 8  # share of the patch
+    gaussian_peak: float = 10.0
+
+
+FINGERPRINT = FingerprintDefaults()
+PLANNING = PlanningDefaults()
+PREPROCESSING = PreprocessingDefaults()
+TRAINING = TrainingDefaults()
+AUGMENTATION = AugmentationDefaults()
+INFERENCE = InferenceDefaults()
