@@ -23,14 +23,23 @@ class PlanningDefaults:
 
     anisotropy_threshold: float = 3.0  # ratio of spacings, and of sizes, above which the coarse axis is special
     anisotropic_spacing_percentile: float = 10.0  # of the coarse axis' spacings
+    coarse_axis_margin_mm: float = 1e-5  # keeps the coarse axis the coarsest
     min_bottleneck_edge: int = 4  # voxels
+    axis_ratio: float = 2.0  # axes whose spacings differ by less are pooled, and convolved, together
     initial_patch_voxels_3d: int = 256**3
     initial_patch_voxels_2d: int = 2048**2
     base_features: int = 32
     max_features_3d: int = 320
     max_features_2d: int = 512
+    convs_per_stage: int = 2  # of PlainConvUNet, encoder and decoder
+    residual_blocks: tuple[int, ...] = (1, 3, 4, 6)  # per encoder stage of ResidualEncoderUNet; the last is repeated
+    residual_decoder_convs: int = 1
+    resampling_order_data: int = 3  # spline order of images
+    resampling_order_seg: int = 1  # ... of labels and of network outputs
+    resampling_order_z: int = 0  # ... along an axis that is resampled by itself
     lowres_patch_fraction: float = 0.25  # a patch smaller than this share of the image asks for 3d_lowres
     lowres_spacing_step: float = 1.03
+    lowres_fine_axis_ratio: float = 2.0  # axes finer than the coarsest by more are coarsened first
     lowres_min_shrink: float = 2.0  # voxels(fullres) / voxels(lowres) below which 3d_lowres is dropped
     mask_normalization_below: float = 0.75  # median relative size after cropping
     min_batch_size: int = 2
@@ -46,6 +55,14 @@ class PreprocessingDefaults:
     min_locations: int = 10_000  # foreground locations kept per class, where there are as many
     location_share: float = 0.01  # ... or this share of the class's voxels, if that is more
     seed: int = 1234
+    smallest_divisor: float = 1e-8  # of intensities, instead of a standard deviation or range of 0
+
+
+@dataclass(frozen=True)
+class NetworkDefaults:
+    """Initialisation of convolutions (nnU-Net)."""
+
+    negative_slope: float = 0.01  # of the leaky ReLU that the weights are scaled for
 
 
 @dataclass(frozen=True)
@@ -66,6 +83,8 @@ class TrainingDefaults:
     folds: int = 5
     split_seed: int = 12345
     max_bad_steps: int = 10  # consecutive steps with NaN or infinity in the loss before training stops (ours)
+    adamw_weight_decay: float = 0.01  # torch's default
+    warmup_share: float = 0.02  # of the run, for the schedules with a warm-up (ours)
 
 
 @dataclass(frozen=True)
@@ -73,6 +92,10 @@ class AugmentationDefaults:
     """Probabilities (per sample) and ranges of the augmentation (nnU-Net)."""
 
     rotation_probability: float = 0.2
+    rotation_3d: float = 30.0  # degrees, about each axis
+    rotation_2d: float = 180.0  # degrees, in 2D and within the slices of flat 3D patches
+    rotation_long_2d: float = 15.0  # degrees, 2D patches that are longer than wide by more than long_patch
+    long_patch: float = 1.5
     scaling_probability: float = 0.2
     scaling_range: tuple[float, float] = (0.7, 1.4)
     patch_margin: float = 0.85  # smallest scale that the loaded patch is enlarged for
@@ -81,6 +104,7 @@ class AugmentationDefaults:
     blur_probability: float = 0.2
     blur_channel_probability: float = 0.5
     blur_sigma: tuple[float, float] = (0.5, 1.0)  # voxels
+    blur_kernel_width: float = 6.0  # standard deviations, both sides together
     brightness_probability: float = 0.15
     brightness_range: tuple[float, float] = (0.75, 1.25)
     contrast_probability: float = 0.15
@@ -100,12 +124,27 @@ class InferenceDefaults:
 
     step: float = 0.5  # share of the patch
     gaussian_sigma: float = 1 / 8  # share of the patch
-    gaussian_peak: float = 10.0
+    gaussian_cutoff: float = 4.0  # sigmas
+    batch_voxels_cpu: int = 2**17  # of tiles sent through the network at once, if one tile is not more (ours)
+    batch_voxels_gpu: int = 2**21  # likewise: a standard patch of 128^3
+    restore_depth: int = 16  # voxels of the blocks in which logits become labels: fits the second-level cache (ours)
+    restore_edge: int = 64
+
+
+@dataclass(frozen=True)
+class EvaluationDefaults:
+    """Metrics (Metrics Reloaded, Maier-Hein et al. 2024, Nature Methods 21, 195-212)."""
+
+    hausdorff_percentile: float = 95.0
+    tolerance_mm: float = 1.0  # of the normalised surface Dice; a usual choice, to be set to what readers differ by
+    count_chunk_voxels: int = 2**22  # counted at once, so that large volumes need little memory (ours)
 
 
 FINGERPRINT = FingerprintDefaults()
 PLANNING = PlanningDefaults()
 PREPROCESSING = PreprocessingDefaults()
+NETWORK = NetworkDefaults()
 TRAINING = TrainingDefaults()
 AUGMENTATION = AugmentationDefaults()
 INFERENCE = InferenceDefaults()
+EVALUATION = EvaluationDefaults()

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -40,10 +41,11 @@ class CancelToken:
         """Cancel when a line ``cancel`` arrives on ``stream``; the end of the stream is not a request."""
 
         def read_lines() -> None:
-            for line in stream:
-                if line.strip() == "cancel":
-                    self.cancel()
-                    return
+            with suppress(OSError, ValueError):  # closed or unreadable: the same as its end
+                for line in stream:
+                    if line.strip() == "cancel":
+                        self.cancel()
+                        return
 
         threading.Thread(target=read_lines, name="cancel-listener", daemon=True).start()
 
@@ -67,6 +69,6 @@ class CancelToken:
 
         def restore() -> None:
             for number, handler in previous.items():
-                signal.signal(number, handler)
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
         return restore

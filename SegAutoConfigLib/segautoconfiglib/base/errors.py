@@ -32,7 +32,7 @@ class UserError(Exception):
         return type(self), (self.message, self.hint)
 
 
-class Cancelled(Exception):
+class Cancelled(Exception):  # noqa: N818 - not an error
     """The user asked to stop; everything finished so far is kept."""
 
     exit_code = EXIT_CANCELLED

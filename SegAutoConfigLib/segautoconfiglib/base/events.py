@@ -92,7 +92,7 @@ def parse_line(line: str) -> Event:
     """Read one line of a ``--events jsonl`` stream; a line that is no event becomes a log event. Never raises."""
     try:
         data = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict) or data.get("kind") not in KINDS:
         return Event("log", {"message": line.rstrip("\n"), "level": "info"})

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import psutil
 
@@ -21,6 +22,17 @@ Result = TypeVar("Result")
 
 #: A worker process that has imported numpy, scipy and SimpleITK (bytes, measured on Linux, Python 3.11).
 WORKER_BASE_BYTES = 150 * 2**20
+
+#: What the numerical libraries read when they are loaded, to know how many threads to start.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+)
+
+#: How long a worker that is told to stop may take to clear away its unfinished file (seconds).
+STOP_SECONDS = 10.0
 
 
 def choose_workers(bytes_per_case: int, requested: int | None = None) -> int:
@@ -57,7 +69,7 @@ def map_cases(
     """Call ``function(*arguments)`` for every ``(case, arguments)``, in ``workers`` processes.
 
     Arguments and results travel between processes: hand over names and paths, not arrays. With one worker
-    everything runs in this process.
+    everything runs in this process. Several workers share the cores: each gets its part of the threads.
 
     Args:
         function: A module-level function.
@@ -71,7 +83,8 @@ def map_cases(
         The results in the order of ``cases``.
 
     Raises:
-        UserError: from ``function``; or a worker process died (the case and the likely cause are named).
+        UserError: from ``function``; or a worker process died or its memory ran out (the case and the likely cause
+            are named).
         Cancelled: on request; cases that are under way are finished first.
     """
     cancel = cancel or CancelToken()
@@ -95,9 +108,20 @@ def _map_here(
     results = []
     for done, (case, arguments) in enumerate(cases, start=1):
         cancel.raise_if_cancelled()
-        results.append(function(*arguments))
+        try:
+            results.append(function(*arguments))
+        except MemoryError as error:
+            raise _memory_error(stage, case, error) from error
         report("progress", stage=stage, done=done, total=len(cases), case=case)
     return results
+
+
+def _memory_error(stage: str, case: str, error: object) -> UserError:
+    return UserError(
+        f"The memory did not suffice during {stage} of case {case} ({error}).",
+        "Use fewer workers (--workers 1) or close other programs. "
+        "Cases that were finished are kept; start again to continue.",
+    )
 
 
 class _Pool:
@@ -105,21 +129,25 @@ class _Pool:
 
     def __init__(self, function: Callable[..., Any], workers: int, stage: str) -> None:
         self._stage = stage
-        context = multiprocessing.get_context("spawn")
         self._processes: dict[Connection, Any] = {}
-        for _ in range(workers):
-            here, there = context.Pipe()
-            process = context.Process(target=_work, args=(function, there), daemon=True)
-            process.start()
-            there.close()
-            self._processes[here] = process
+        context = multiprocessing.get_context("spawn")
+        threads = max(1, usable_cores() // workers)
+        try:
+            for _ in range(workers):
+                here, there = context.Pipe()
+                process = context.Process(target=_work, args=(there, threads), daemon=True)
+                process.start()
+                there.close()
+                self._processes[here] = process
+                here.send(function)
+        except BaseException:
+            self.close()
+            raise
 
-    def run(
-        self, cases: Sequence[tuple[str, tuple[Any, ...]]], report: Reporter, cancel: CancelToken
-    ) -> list[Any]:
+    def run(self, cases: Sequence[tuple[str, tuple[Any, ...]]], report: Reporter, cancel: CancelToken) -> list[Any]:
         results: dict[int, Any] = {}
         waiting = list(enumerate(cases))[::-1]
-        busy: dict[Connection, int] = {}
+        busy: dict[Any, int] = {}
         idle = list(self._processes)
         while waiting or busy:
             while waiting and idle and not cancel.cancelled:
@@ -132,12 +160,11 @@ class _Pool:
                     raise self._death(pipe, cases[index][0]) from error
             if not busy:
                 break
-            for pipe in wait(list(busy), timeout=0.5):
-                assert isinstance(pipe, Connection) or sys.platform == "win32"
-                index = busy.pop(pipe)  # type: ignore[arg-type]
+            for pipe in cast("list[Connection]", wait(list(busy), timeout=0.5)):
+                index = busy.pop(pipe)
                 case = cases[index][0]
-                results[index] = self._receive(pipe, case)  # type: ignore[arg-type]
-                idle.append(pipe)  # type: ignore[arg-type]
+                results[index] = self._receive(pipe, case)
+                idle.append(pipe)
                 report("progress", stage=self._stage, done=len(results), total=len(cases), case=case)
         cancel.raise_if_cancelled()
         return [results[index] for index in range(len(cases))]
@@ -149,10 +176,12 @@ class _Pool:
             raise self._death(pipe, case) from error
         if ok:
             return value
-        error, text = value
-        if isinstance(error, (UserError, Cancelled)):
-            raise error
-        raise RuntimeError(f"{self._stage} of case {case} failed:\n{text}") from error
+        known, text = value
+        if known is not None:
+            raise known
+        if text.startswith("MemoryError"):
+            raise _memory_error(self._stage, case, text)
+        raise RuntimeError(f"{self._stage} of case {case} failed:\n{text}")
 
     def _death(self, pipe: Connection, case: str) -> UserError:
         process = self._processes[pipe]
@@ -172,26 +201,38 @@ class _Pool:
         )
 
     def close(self) -> None:
+        """End the workers; one that is in the middle of a case removes its unfinished file first."""
         for pipe, process in self._processes.items():
             pipe.close()
             process.terminate()
         for process in self._processes.values():
-            process.join()
+            process.join(STOP_SECONDS)
+            if process.is_alive():
+                process.kill()
+                process.join()
 
 
-def _work(function: Callable[..., Any], pipe: Connection) -> None:
-    """The worker process: arguments in, (True, result) or (False, (error, traceback text)) out."""
+def _work(pipe: Connection, threads: int) -> None:
+    """The worker process: first the function, then arguments in and an answer (see :func:`_answer`) out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which decides
-    while True:
-        try:
-            arguments = pipe.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            answer: tuple[bool, Any] = (True, function(*arguments))
-        except Exception as error:  # noqa: BLE001 - the parent raises it again
-            answer = (False, (error, traceback.format_exc()))
-        try:
-            pipe.send(answer)
-        except (AttributeError, TypeError) as error:  # an exception that can't be pickled
-            pipe.send((False, (RuntimeError(repr(error)), traceback.format_exc())))
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # so that clean-up code runs
+    for variable in THREAD_VARIABLES:
+        os.environ.setdefault(variable, str(threads))
+    try:
+        function = pipe.recv()  # imports the stage, and with it the libraries that read the variables above
+        while True:
+            pipe.send_bytes(_answer(function, pipe.recv()))
+    except (EOFError, OSError):
+        return  # the parent has closed the pipe
+
+
+def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
+    """Pickled (True, result), or (False, (error, text)): the error itself only where it is one of ours."""
+    try:
+        return pickle.dumps((True, function(*arguments)))
+    except (UserError, Cancelled) as error:
+        return pickle.dumps((False, (error, "")))
+    except MemoryError as error:
+        return pickle.dumps((False, (None, f"MemoryError: {error}")))
+    except Exception:  # noqa: BLE001 - the parent raises it again
+        return pickle.dumps((False, (None, traceback.format_exc())))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,28 +27,25 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         UserError: the folder can't be written to.
     """
     path = Path(path)
+    temporary = path.with_name(f".partial-{secrets.token_hex(4)}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".partial-", suffix=f"-{path.name}", dir=path.parent)
+        temporary.touch(exist_ok=False)
     except OSError as error:
-        raise UserError(
-            f"Can't write {path}: {error.strerror or error}.", "Check the folder's permissions and the free space."
-        ) from error
-    os.close(handle)
-    temporary = Path(name)
+        raise _write_error(path, error) from error
     try:
         yield temporary
-        _give_normal_permissions(temporary)
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except OSError as error:
+            raise _write_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _give_normal_permissions(path: Path) -> None:
-    """mkstemp makes files that only their owner can read; give them the permissions that open() would."""
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)
+def _write_error(path: Path, error: OSError) -> UserError:
+    hint = "Check the folder's permissions and the free space."
+    return UserError(f"Can't write {path}: {error.strerror or error}.", hint)
 
 
 def read_json(path: Path | str) -> Any:
@@ -72,7 +69,7 @@ def read_json(path: Path | str) -> Any:
 
 
 def write_json(path: Path | str, data: Any, *, sort_keys: bool = False) -> None:
-    """Write strict JSON (NaN becomes null), indented by 4, in one step: the old file stays until the new one is whole."""
+    """Write strict JSON (NaN becomes null), indented by 4; the old file stays until the new one is whole."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(strict_json(data), indent=4, sort_keys=sort_keys), encoding="utf-8")
 
@@ -89,7 +86,9 @@ class Record(BaseModel):
             return cls.model_validate(data)
         except ValidationError as error:
             problems = [
-                Problem(f"{'.'.join(map(str, item['loc'])) or 'top level'}: {item['msg']} (got {item['input']!r:.200}).")
+                Problem(
+                    f"{'.'.join(map(str, item['loc'])) or 'top level'}: {item['msg']} (got {item['input']!r:.200})."
+                )
                 for item in error.errors()
             ]
             raise ProblemsError(f"{source} does not have the expected content:", problems) from error

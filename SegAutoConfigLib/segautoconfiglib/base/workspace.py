@@ -53,7 +53,9 @@ class Workspace:
         names: set[str] = set()
         for root in (self.raw, self.preprocessed, self.results):
             if root.is_dir():
-                names.update(entry.name for entry in root.iterdir() if entry.is_dir() and DATASET_NAME.fullmatch(entry.name))
+                names.update(
+                    entry.name for entry in root.iterdir() if entry.is_dir() and DATASET_NAME.fullmatch(entry.name)
+                )
         return sorted(names)
 
     def dataset_name(self, name_or_id: str | int) -> str:
@@ -69,7 +71,7 @@ class Workspace:
             if text in names:
                 return text
             raise UserError(f"There is no dataset {text!r}.", known)
-        if not text.isdigit():
+        if not text.isdecimal():
             raise UserError(f"{text!r} is not a dataset: give its number or its full name.", known)
         found = [name for name in names if dataset_id(name) == int(text)]
         if len(found) == 1:

@@ -33,7 +33,9 @@ class Geometry:
         ``tolerance`` is relative for spacing, in voxels for the origin and absolute for direction cosines.
         """
         found = []
-        if any(not math.isclose(a, b, rel_tol=tolerance) for a, b in zip(self.spacing_mm, other.spacing_mm, strict=True)):
+        if any(
+            not math.isclose(a, b, rel_tol=tolerance) for a, b in zip(self.spacing_mm, other.spacing_mm, strict=True)
+        ):
             found.append(f"spacing {_text(self.spacing_mm)} against {_text(other.spacing_mm)} mm (z, y, x)")
         if self.dimension != other.dimension:
             found.append(f"{self.dimension}D against {other.dimension}D")

@@ -1,0 +1,205 @@
+"""The command line: finds the command, sets up reporting and cancelling, turns errors into exit codes.
+
+Only the module of the command that was asked for is imported, and a command imports its stage when it runs: help is
+printed without numpy, SimpleITK or torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segautoconfiglib import __version__
+from segautoconfiglib.base.errors import EXIT_BUG, EXIT_CANCELLED, EXIT_OK, Cancelled, ProblemsError, UserError
+from segautoconfiglib.base.context import Context
+
+if TYPE_CHECKING:
+    from segautoconfiglib.base.events import Reporter
+
+PROGRAM = "segautoconfiglib"
+
+#: Command name -> one line of help. The code of a command is the module of this package with the same name.
+COMMANDS = {
+    "demo": "make a small dataset, plan, train, predict and show the result, in about five minutes",
+    "convert-msd": "turn a Medical Segmentation Decathlon folder into a raw dataset",
+    "verify": "check a raw dataset and list everything that is wrong with it",
+    "fingerprint": "measure a dataset: shapes, spacings, intensities",
+    "plan": "choose patch size, spacing, network and batch size",
+    "preprocess": "crop, normalise and resample all cases",
+    "train": "train a network; does first whatever is missing of the steps above",
+    "predict": "segment new images with a trained model",
+    "evaluate": "compare predicted with true segmentations",
+    "info": "show datasets, plans and trained models",
+    "doctor": "check this computer: Python, torch, GPU, memory, disk, folders",
+}
+
+#: nnU-Net v2's own command names, with its flags (cli/nnunet.py).
+NNUNET_COMMANDS = {
+    "nnUNetv2_convert_MSD_dataset": "as convert-msd",
+    "nnUNetv2_extract_fingerprint": "as fingerprint",
+    "nnUNetv2_plan_experiment": "as plan",
+    "nnUNetv2_preprocess": "as preprocess",
+    "nnUNetv2_plan_and_preprocess": "fingerprint, plan and preprocess",
+    "nnUNetv2_train": "as train",
+    "nnUNetv2_predict": "as predict",
+    "nnUNetv2_predict_from_modelfolder": "as predict --model FOLDER",
+    "nnUNetv2_evaluate_folder": "as evaluate, with labels from dataset.json",
+    "nnUNetv2_evaluate_simple": "as evaluate, with labels given by number",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code (0 done, 1 bug, 2 user error, 130 stopped on request)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(overview())
+        return EXIT_OK
+    if words[0] == "--version":
+        sys.stdout.write(f"{PROGRAM} {__version__}\n")
+        return EXIT_OK
+    try:
+        command, parser = build_parser(words[0])
+    except UserError as error:
+        sys.stderr.write(f"{error.message}\n{error.hint}\n")
+        return error.exit_code
+    return run_command(command, parser.parse_args(words[1:]))
+
+
+def overview() -> str:
+    """The text of ``--help``."""
+    width = max(map(len, NNUNET_COMMANDS)) + 2
+    lines = [
+        f"usage: python -m {PROGRAM} COMMAND [options]      (COMMAND --help shows the options)",
+        "",
+        "Self-configuring segmentation: from labelled volumes to a trained network and back.",
+        "",
+        "commands:",
+        *(f"  {name:<{width}}{text}" for name, text in COMMANDS.items()),
+        "",
+        "nnU-Net v2's commands, with its flags:",
+        *(f"  {name:<{width}}{text}" for name, text in NNUNET_COMMANDS.items()),
+        "",
+        "Datasets and models lie in a workspace: --workspace FOLDER, else nnU-Net's environment variables",
+        "(nnUNet_raw, nnUNet_preprocessed, nnUNet_results), else ~/SegAutoConfig.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def build_parser(name: str) -> tuple[object, argparse.ArgumentParser]:
+    """The command's module (or nnU-Net command) and its parser. Raises: UserError: unknown command."""
+    if name in COMMANDS:
+        command: object = import_module(f"segautoconfiglib.cli.{name.replace('-', '_')}")
+        text = COMMANDS[name]
+    elif name in NNUNET_COMMANDS:
+        from segautoconfiglib.cli import nnunet
+
+        command = nnunet.COMMANDS[name]
+        text = f"{NNUNET_COMMANDS[name]}, with nnU-Net v2's flags"
+    elif name.startswith("nnUNet"):
+        raise UserError(
+            f"{name} is not available here (yet).", f"Available: {', '.join(NNUNET_COMMANDS)}; see also --help."
+        )
+    else:
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, [*COMMANDS, *NNUNET_COMMANDS], n=1)
+        guess = f" Did you mean {close[0]!r}?" if close else ""
+        raise UserError(f"There is no command {name!r}.{guess}", f"Commands: {', '.join(COMMANDS)}.")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {PROGRAM} {name}",
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=getattr(command, "EPILOG", None),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_arguments(parser)  # type: ignore[attr-defined]
+    common = parser.add_argument_group("common options")
+    common.add_argument("--workspace", type=Path, metavar="FOLDER", help="where datasets and models lie")
+    common.add_argument(
+        "--events", choices=("human", "jsonl"), default="human", help="jsonl: one JSON object per line on stdout"
+    )
+    return command, parser
+
+
+def run_command(command: object, arguments: argparse.Namespace) -> int:
+    """Run a command inside the process boundary: every error becomes one message and an exit code."""
+    from segautoconfiglib.base.cancel import CancelToken
+    from segautoconfiglib.base.workspace import Workspace
+
+    report = _make_reporter(arguments.events)
+    cancel = CancelToken()
+    restore = cancel.install_signal_handlers()
+    if arguments.events == "jsonl" and not sys.stdin.isatty():
+        cancel.listen(sys.stdin)
+    out = None if arguments.events == "jsonl" else sys.stdout
+    try:
+        context = Context(Workspace.find(arguments.workspace), report, cancel, out)
+        command.run(arguments, context)  # type: ignore[attr-defined]
+        return EXIT_OK
+    except (Cancelled, KeyboardInterrupt) as stop:
+        report("log", message=f"{stop}" or "Interrupted; everything finished so far is kept.")
+        report("done", stage="command", cancelled=True)
+        return EXIT_CANCELLED
+    except Exception as error:  # noqa: BLE001 - the process boundary
+        return _report_failure(error, report)
+    finally:
+        restore()
+        close = getattr(report, "close", None)
+        if close is not None:
+            close()
+
+
+def _make_reporter(events: str) -> Reporter:
+    if events == "jsonl":
+        from segautoconfiglib.base.events import JsonReporter
+
+        return JsonReporter(sys.stdout)
+    from segautoconfiglib.base.terminal import HumanReporter
+
+    return HumanReporter(sys.stderr)
+
+
+def _report_failure(error: Exception, report: Reporter) -> int:
+    known = error if isinstance(error, UserError) else _as_user_error(error)
+    if known is None:
+        sys.stderr.write(traceback.format_exc())
+        report(
+            "error",
+            message=f"This is a bug in {PROGRAM} {__version__}: {type(error).__name__}: {error}",
+            hint="Please report it with the lines above.",
+            exit_code=EXIT_BUG,
+        )
+        return EXIT_BUG
+    problems = known.problems if isinstance(known, ProblemsError) else []
+    report(
+        "error",
+        message=known.message,
+        hint=known.hint,
+        exit_code=known.exit_code,
+        problems=[vars(problem) for problem in problems],
+    )
+    return known.exit_code
+
+
+def _as_user_error(error: Exception) -> UserError | None:
+    """Failures of the environment that reach the boundary: no permission, disk full, memory, a missing package."""
+    place = getattr(error, "filename", None) or ""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return UserError(f"The disk is full while writing {place}.", "Free some space and start again to continue.")
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return UserError(f"No permission: {place}.", "Choose another --workspace or change the permissions.")
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return UserError(
+            f"The memory ran out: {error}.", "Use fewer workers, a smaller batch or patch size, or --device cpu."
+        )
+    if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "batchgenerators", "matplotlib"):
+        return UserError(
+            f"The package {error.name!r} is needed for this command and is not installed.",
+            'Install it with: pip install "segautoconfiglib[train]"',
+        )
+    return None

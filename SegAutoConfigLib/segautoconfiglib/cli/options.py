@@ -1,0 +1,72 @@
+"""Arguments that several commands share, and how their texts are read."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+def duration(text: str) -> float:
+    """Seconds in "90s", "20m", "1h30m", "2d" or a plain number of minutes."""
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text) * 60
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(min|[smhd])", text.lower())
+    if not parts or re.sub(r"(\d+(?:\.\d+)?)\s*(min|[smhd])", "", text.lower()).strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; write for example 90s, 20m, 1h30m or 2d")
+    return sum(float(number) * UNITS[unit] for number, unit in parts)
+
+
+def fold(text: str) -> int | str:
+    """A fold: 0, 1, 2 ... or "all"."""
+    if text == "all":
+        return text
+    if text.isdigit():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a fold; give 0, 1, 2, 3, 4 or all")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if text.isdigit() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+
+
+def add_dataset(parser: argparse.ArgumentParser) -> None:
+    """The positional argument DATASET."""
+    parser.add_argument("dataset", metavar="DATASET", help="number or name: 4, 004 or Dataset004_Hippocampus")
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """``--workers``."""
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="processes (default: what cores and free memory allow)"
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """``--device``."""
+    parser.add_argument(
+        "--device", "-device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: the fastest there is)"
+    )
+
+
+def add_planning(parser: argparse.ArgumentParser) -> None:
+    """The options of the planner."""
+    group = parser.add_argument_group("planning")
+    group.add_argument(
+        "--planner", "-pl", default="ExperimentPlanner", metavar="NAME",
+        help="default, resenc, resenc_m, resenc_l, resenc_xl, or nnU-Net's class names",
+    )  # fmt: skip
+    group.add_argument(
+        "--gpu-memory-target", "-gpu_memory_target", type=float, metavar="GB", help="memory that training may use"
+    )
+    group.add_argument(
+        "--overwrite-target-spacing", "-overwrite_target_spacing", type=float, nargs=3, metavar=("Z", "Y", "X"),
+        help="spacing of 3d_fullres in millimetres",
+    )  # fmt: skip
+    group.add_argument(
+        "--overwrite-plans-name", "-overwrite_plans_name", metavar="NAME", help="file name of the plans, without .json"
+    )

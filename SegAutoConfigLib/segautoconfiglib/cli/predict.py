@@ -1,0 +1,80 @@
+"""``predict``: segment the images of a folder with a trained model."""
+
+import argparse
+from pathlib import Path
+
+from segautoconfiglib.base.context import Context
+from segautoconfiglib.cli.options import add_device, add_workers, fold
+
+EPILOG = """examples:
+  predict -d 4 -i imagesTs -o out              the model of dataset 4, all its folds
+  predict -d 4 -f all -i IN -o OUT --device cpu
+  predict --model FOLDER -i IN -o OUT          a model folder trainer__plans__configuration"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Input, output, model and options."""
+    add_files(parser)
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--dataset", "-d", metavar="DATASET", help="the dataset that the model was trained on")
+    model.add_argument("--model", "-m", type=Path, metavar="FOLDER", help="a model folder")
+    parser.add_argument("--configuration", "-c", metavar="NAME", help="needed only if several were trained")
+    parser.add_argument("--plans", "-p", metavar="NAME", help="needed only if several were used")
+    parser.add_argument("--trainer", "-tr", metavar="NAME", help="needed only if several were used")
+    parser.add_argument("--folds", "--fold", "-f", nargs="+", type=fold, help="0 1 2 3 4 or all (default: those there are)")
+    add_options(parser)
+
+
+def add_files(parser: argparse.ArgumentParser) -> None:
+    """``-i`` and ``-o``."""
+    parser.add_argument("-i", "--input", type=Path, required=True, metavar="FOLDER", help="images, named <case>_0000.nii.gz")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where segmentations go")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """How to predict, shared with nnU-Net's commands."""
+    parser.add_argument("-step_size", "--step-size", type=float, default=0.5, help="tile step, share of the patch (default: 0.5)")
+    parser.add_argument("--disable_tta", "--no-mirroring", action="store_true", help="faster: do not average over mirrored images")
+    parser.add_argument("--save_probabilities", "--probabilities", action="store_true", help="also write <case>.npz and .pkl")
+    parser.add_argument(
+        "--continue_prediction", "--continue", "--c", action="store_true", help="leave out cases that are there already"
+    )
+    parser.add_argument("-chk", "--checkpoint", default="checkpoint_final.pth", metavar="FILE", help="default: checkpoint_final.pth")
+    parser.add_argument("-num_parts", "--num-parts", type=int, default=1, metavar="N", help="split the cases among N runs ...")
+    parser.add_argument("-part_id", "--part-id", type=int, default=0, metavar="K", help="... of which this is number K (from 0)")
+    add_device(parser)
+    add_workers(parser)
+
+
+def run(arguments: argparse.Namespace, context: Context) -> None:
+    """Predict all cases of the input folder."""
+    from segautoconfiglib import pipeline
+    from segautoconfiglib.inference.run import PredictOptions
+
+    folder = arguments.model or pipeline.find_model(
+        context,
+        arguments.dataset,
+        configuration=arguments.configuration,
+        trainer=arguments.trainer,
+        plans=arguments.plans,
+        folds=arguments.folds,
+    )
+    options = PredictOptions(
+        save_probabilities=arguments.save_probabilities,
+        continue_=arguments.continue_prediction,
+        part=arguments.part_id,
+        parts=arguments.num_parts,
+        mirror=not arguments.disable_tta,
+        step=arguments.step_size,
+        workers=arguments.workers,
+    )
+    pipeline.predict(
+        context,
+        folder,
+        arguments.input,
+        arguments.output,
+        folds=arguments.folds,
+        checkpoint=arguments.checkpoint,
+        device=arguments.device,
+        options=options,
+    )

@@ -1,0 +1,86 @@
+"""``train DATASET``: train a network, doing first whatever is still missing."""
+
+import argparse
+from pathlib import Path
+
+from segautoconfiglib.base.context import Context
+from segautoconfiglib.cli.options import (
+    add_dataset,
+    add_device,
+    add_planning,
+    add_workers,
+    duration,
+    fold,
+    positive,
+)
+
+EPILOG = """examples:
+  train 4 --budget 20m                         the best model that 20 minutes on this computer allow
+  train 4 --fold all --budget 2h --device cpu  learn from all cases, none is held out
+  train Dataset004_Hippocampus --configuration 3d_fullres --fold 0 --device cuda --epochs 100"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """DATASET and everything that has a default."""
+    add_dataset(parser)
+    parser.add_argument(
+        "--configuration", "-c", metavar="NAME", help="2d or 3d_fullres (default: 3d_fullres if the data are 3D)"
+    )
+    parser.add_argument("--fold", "-f", type=fold, default=0, help="0 to 4: that fifth is held out; all: none (default: 0)")
+    add_length(parser)
+    add_device(parser)
+    add_continuation(parser)
+    parser.add_argument("--plans", "-p", metavar="NAME", help="plans file (default: the planner's own name)")
+    add_planning(parser)
+    add_workers(parser)
+
+
+def add_length(parser: argparse.ArgumentParser) -> None:
+    """How long to train, shared with nnUNetv2_train."""
+    parser.add_argument(
+        "--budget", type=duration, metavar="TIME",
+        help="time for everything, for example 20m or 8h: network, patch, batch and schedule are fitted to it",
+    )  # fmt: skip
+    parser.add_argument("--epochs", type=positive, metavar="N", help="number of epochs (default: the trainer's, 1000)")
+    parser.add_argument("--iterations", type=positive, metavar="N", help="training steps per epoch (default: 250)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same result on a CPU (default: 0)")
+
+
+def add_continuation(parser: argparse.ArgumentParser) -> None:
+    """Resume, overwrite, start from weights."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--resume", action="store_true", help="continue this fold where it stopped")
+    group.add_argument("--overwrite", action="store_true", help="discard what this fold has and start anew")
+    group.add_argument(
+        "--pretrained-weights", "-pretrained_weights", type=Path, metavar="FILE", help="start from this checkpoint"
+    )
+    parser.add_argument(
+        "--trainer", "-tr", default="nnUNetTrainer", metavar="NAME", help="recipe by nnU-Net's trainer name"
+    )
+
+
+def run(arguments: argparse.Namespace, context: Context) -> None:
+    """Train, validate, show the held-out cases' result."""
+    from segautoconfiglib import pipeline
+    from segautoconfiglib.cli.plan import plan_options
+    from segautoconfiglib.cli.tables import print_evaluation
+
+    options = pipeline.TrainOptions(
+        configuration=arguments.configuration,
+        fold=arguments.fold,
+        plans_name=arguments.plans,
+        planning=plan_options(arguments),
+        trainer=arguments.trainer,
+        epochs=arguments.epochs,
+        iterations=arguments.iterations,
+        budget_s=arguments.budget,
+        seed=arguments.seed,
+        device=arguments.device,
+        workers=arguments.workers,
+        resume=arguments.resume,
+        overwrite=arguments.overwrite,
+        initial_weights=arguments.pretrained_weights,
+    )
+    summary = pipeline.train(context, arguments.dataset, options)
+    if context.out and summary is not None:
+        print_evaluation(summary, context.out)

@@ -1,0 +1,206 @@
+"""Metrics of a folder of predictions, as nnU-Net's summary.json with HD95 and NSD beside its numbers.
+
+Differences to nnU-Net's file: numbers that do not exist are null (it writes NaN, which is not JSON), and
+``foreground_mean`` leaves out classes that no case has (there one of them makes all means NaN).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BeforeValidator
+
+from segautoconfiglib.base.cancel import CancelToken
+from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
+from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.base.parallel import choose_workers, map_cases
+from segautoconfiglib.base.records import Record
+from segautoconfiglib.dataset.labels import LabelSpec
+from segautoconfiglib.defaults import EVALUATION
+from segautoconfiglib.evaluation.metrics import Class, class_metrics
+from segautoconfiglib.image.files import read_header, read_labels
+
+STAGE = "evaluate"
+
+#: NaN in memory, null in the file.
+Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+Metrics = dict[str, int | Number]
+
+#: Columns of the table for people.
+TABLE_METRICS = ("Dice", "IoU", "HD95", "NSD")
+
+
+class CaseMetrics(Record):
+    """Metrics of one case.
+
+    Attributes:
+        metrics: Per class; a key is a label ("1") or a region as a Python tuple ("(1, 2, 3)").
+        prediction_file: Path.
+        reference_file: Path.
+    """
+
+    metrics: dict[str, Metrics]
+    prediction_file: str
+    reference_file: str
+
+
+class Summary(Record):
+    """summary.json.
+
+    Attributes:
+        foreground_mean: Per metric, mean over classes of ``mean``.
+        mean: Per class and metric, mean over the cases that have a number (counts are averaged too).
+        metric_per_case: Every case.
+        nsd_tolerance_mm: Of the normalised surface Dice.
+    """
+
+    foreground_mean: Metrics
+    mean: dict[str, Metrics]
+    metric_per_case: list[CaseMetrics]
+    nsd_tolerance_mm: float = EVALUATION.tolerance_mm
+
+    def table(self, names: Mapping[Class, str]) -> list[dict[str, str | float]]:
+        """Rows for people: one per class and, for several classes, their mean; HD95 in millimetres.
+
+        Args:
+            names: ``LabelSpec.names``: the classes in the order wanted.
+        """
+        rows = [_row(name, self.mean[str(entry)]) for entry, name in names.items()]
+        return rows if len(rows) == 1 else [*rows, _row("mean", self.foreground_mean)]
+
+
+def _row(name: str, metrics: Metrics) -> dict[str, str | float]:
+    return {"class": name, **{metric: metrics.get(metric, math.nan) for metric in TABLE_METRICS}}
+
+
+def summarize(cases: Sequence[CaseMetrics], tolerance_mm: float = EVALUATION.tolerance_mm) -> Summary:
+    """Means over cases, and over classes.
+
+    Args:
+        cases: At least one, all with the same classes.
+        tolerance_mm: The tolerance their NSD was computed with.
+    """
+    mean = {
+        key: {metric: _nanmean(case.metrics[key][metric] for case in cases) for metric in first}
+        for key, first in cases[0].metrics.items()
+    }
+    metrics = next(iter(mean.values()), {})
+    foreground = {metric: _nanmean(entry[metric] for entry in mean.values()) for metric in metrics}
+    return Summary(foreground_mean=foreground, mean=mean, metric_per_case=list(cases), nsd_tolerance_mm=tolerance_mm)
+
+
+def _nanmean(values: Iterable[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan
+
+
+def evaluate_folder(
+    truth: Path,
+    predictions: Path,
+    label_spec: LabelSpec,
+    *,
+    file_ending: str,
+    output: Path | None,
+    allow_missing: bool = False,
+    workers: int | None = None,
+    tolerance_mm: float = EVALUATION.tolerance_mm,
+    report: Reporter = silent,
+    cancel: CancelToken | None = None,
+) -> Summary:
+    """Compare every prediction with the truth of the same file name.
+
+    Args:
+        truth: Folder of label maps.
+        predictions: Folder of label maps; files with another ending are left alone.
+        label_spec: Which labels or regions to evaluate.
+        file_ending: Of the label maps in both folders.
+        output: Where to write summary.json; None writes nothing.
+        allow_missing: Evaluate the predictions that exist; otherwise every truth needs one.
+        workers: Processes; None as many as cores and memory allow.
+        tolerance_mm: For NSD.
+        report: Gets started, progress per case, and artifact.
+        cancel: Asked between cases.
+
+    Raises:
+        UserError: a folder is missing or empty, or a file is unreadable.
+        ProblemsError: predictions are missing, or have no truth; or the grids of a pair differ.
+    """
+    pairs = _pairs(Path(truth), Path(predictions), file_ending, allow_missing)
+    largest = max((reference for _, reference, _ in pairs), key=lambda file: file.stat().st_size)
+    tasks = [(case, (reference, prediction, label_spec, tolerance_mm)) for case, reference, prediction in pairs]
+    processes = choose_workers(_memory(largest), workers)
+    cases = map_cases(evaluate_case, tasks, workers=processes, stage=STAGE, report=report, cancel=cancel)
+    summary = summarize(cases, tolerance_mm)
+    if output is not None:
+        summary.save(output, sort_keys=True)
+        report("artifact", path=str(output), description="metrics of the predictions")
+    return summary
+
+
+def evaluate_case(
+    reference: Path, prediction: Path, label_spec: LabelSpec, tolerance_mm: float = EVALUATION.tolerance_mm
+) -> CaseMetrics:
+    """Metrics of one pair of files, each read once.
+
+    Raises:
+        UserError: a file is unreadable, or the two are not on the same grid.
+    """
+    expected, found = read_labels(reference), read_labels(prediction)
+    differences = expected.geometry.differences(found.geometry)
+    if expected.shape != found.shape:
+        differences.insert(0, f"size {expected.shape} against {found.shape} voxels (z, y, x)")
+    if differences:
+        raise UserError(
+            f"Truth {reference} and prediction {prediction} are not on the same grid: {'; '.join(differences)}.",
+            "Resample the prediction onto the truth's image, or check whether the two belong together.",
+        )
+    metrics = class_metrics(
+        expected.array[0],
+        found.array[0],
+        label_spec.foreground,
+        spacing_mm=expected.geometry.spacing_mm,
+        ignore_label=label_spec.ignore_label,
+        tolerance_mm=tolerance_mm,
+    )
+    named: Any = {str(entry): values for entry, values in metrics.items()}
+    return CaseMetrics(metrics=named, prediction_file=str(prediction), reference_file=str(reference))
+
+
+def _pairs(truth: Path, predictions: Path, ending: str, allow_missing: bool) -> list[tuple[str, Path, Path]]:
+    """(case, truth, prediction), sorted by case."""
+    references, found = _label_files(truth, ending), _label_files(predictions, ending)
+    problems = [
+        Problem("there is no truth for this prediction.", f"Expected {truth / (case + ending)}.", case=case)
+        for case in sorted(found.keys() - references.keys())
+    ]
+    if not allow_missing:
+        problems += [
+            Problem("there is no prediction.", f"Expected {predictions / (case + ending)}.", case=case)
+            for case in sorted(references.keys() - found.keys())
+        ]
+    if problems:
+        raise ProblemsError(
+            f"The files in {predictions} and {truth} do not belong together:",
+            problems,
+            "Predict the missing cases (or allow that some are missing), and remove files that do not belong here.",
+        )
+    return [(case, references[case], found[case]) for case in sorted(found)]
+
+
+def _label_files(folder: Path, ending: str) -> dict[str, Path]:
+    """The label maps of a folder by case: the file name without its ending."""
+    if not folder.is_dir():
+        raise UserError(f"The folder {folder} does not exist.", "Check the path.")
+    files = [file for file in folder.iterdir() if file.name.endswith(ending) and not file.name.startswith(".")]
+    if not files:
+        raise UserError(f"There is no file ending in {ending} in {folder}.", "Check the folder and the file ending.")
+    return {file.name.removesuffix(ending): file for file in files}
+
+
+def _memory(largest: Path) -> int:
+    """Bytes that one case takes: both label maps, a copy of each, and masks."""
+    return 16 * math.prod(read_header(largest).shape)

@@ -1,0 +1,230 @@
+"""Measuring a dataset: every case is read once, in worker processes; what comes back is small."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segautoconfiglib.base.cancel import CancelToken
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.base.parallel import choose_workers, map_cases
+from segautoconfiglib.dataset.dataset import Case, Dataset
+from segautoconfiglib.defaults import FINGERPRINT
+from segautoconfiglib.fingerprint.fingerprint import Fingerprint
+from segautoconfiglib.image.crop import bounding_box, crop, nonzero_mask
+from segautoconfiglib.image.files import read_header, read_image, read_labels
+
+#: Memory of one worker per voxel (bytes): the stored and the float32 array of a channel, ...
+BYTES_PER_CHANNEL_VOXEL = 8
+#: ... stored and converted labels, masks.
+BYTES_PER_VOXEL = 8
+#: Memory of one worker per sample: drawn places and values.
+BYTES_PER_SAMPLE = 16
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Intensities drawn from one channel, each value once.
+
+    Attributes:
+        values: float32 (n,), ascending.
+        counts: How often each was drawn, unsigned integers (n,).
+    """
+
+    values: np.ndarray
+    counts: np.ndarray
+
+
+@dataclass(frozen=True)
+class CaseMeasurement:
+    """What the fingerprint takes from one case.
+
+    Attributes:
+        shape_after_crop: (z, y, x) voxels.
+        spacing_mm: (z, y, x).
+        relative_size: Share of the voxels that cropping leaves.
+        samples: Per channel; empty where nothing is labelled.
+    """
+
+    shape_after_crop: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    relative_size: float
+    samples: tuple[Samples, ...]
+
+
+def extract_fingerprint(
+    dataset: Dataset, *, workers: int | None = None, report: Reporter = silent, cancel: CancelToken | None = None
+) -> Fingerprint:
+    """Measure all training cases.
+
+    Args:
+        dataset: With a label for every case.
+        workers: Processes; default: as many as cores and memory allow.
+        report: Gets "started" and "progress".
+        cancel: Asked between cases.
+
+    Raises:
+        UserError: no cases, no labelled voxel in the whole dataset, a file that can't be read, or NaN in an image.
+    """
+    if not dataset.cases:
+        raise UserError(f"{dataset.name} has no training cases.", f"Put images and labels into {dataset.folder}.")
+    count = int(FINGERPRINT.foreground_samples // len(dataset.cases))
+    tasks = [(case.id, (case, count)) for case in dataset.cases]
+    measurements = map_cases(
+        measure_case,
+        tasks,
+        workers=choose_workers(_peak_bytes(dataset.cases, count), workers),
+        stage="fingerprint",
+        report=report,
+        cancel=cancel,
+    )
+    return summarize(dataset.name, measurements)
+
+
+def measure_case(case: Case, count: int) -> CaseMeasurement:
+    """Read and measure one case.
+
+    Args:
+        case: With a label.
+        count: Intensities to draw per channel.
+
+    Raises:
+        UserError: a file can't be read, image and label differ in shape, or the image holds NaN or infinity.
+    """
+    image = read_image(case.images)
+    check_finite(image.array, case.id, case.images)
+    if case.label is None:
+        raise UserError(f"Case {case.id} has no label.", "Every training case needs a label file.")
+    labels = read_labels(case.label).array[0]
+    if labels.shape != image.shape:
+        raise UserError(
+            f"Case {case.id}: {case.label} has shape {labels.shape}, the image {image.shape} (z, y, x).",
+            "Export the label on the grid of the image; 'verify' lists all such cases.",
+        )
+    box = bounding_box(nonzero_mask(image.array))
+    cropped = crop(image.array, box)
+    _, z, y, x = cropped.shape
+    return CaseMeasurement(
+        shape_after_crop=(z, y, x),
+        spacing_mm=image.geometry.spacing_mm,
+        relative_size=z * y * x / math.prod(image.shape),
+        samples=draw_samples(cropped, crop(labels, box), count),
+    )
+
+
+def check_finite(image: np.ndarray, case: str, files: Sequence[Path]) -> None:
+    """Refuse NaN and infinity.
+
+    Args:
+        image: (channels, z, y, x).
+        case: Its name, for the error.
+        files: One per channel, or one for all.
+
+    Raises:
+        UserError: naming the file.
+    """
+    for number, channel in enumerate(image):
+        if not (np.isfinite(channel.min()) and np.isfinite(channel.max())):  # both pass NaN on
+            wrong = int(channel.size - np.count_nonzero(np.isfinite(channel)))
+            file = files[number] if len(files) == len(image) else files[0]
+            raise UserError(
+                f"Case {case}: {file} holds {wrong} voxels that are NaN or infinite.",
+                "Replace them (usually by the background value) or remove the case.",
+            )
+
+
+def draw_samples(image: np.ndarray, labels: np.ndarray, count: int) -> tuple[Samples, ...]:
+    """Draw ``count`` intensities with replacement from the labelled voxels of each channel (nnU-Net's draws).
+
+    Args:
+        image: (channels, z, y, x).
+        labels: (z, y, x); labelled is what is above zero, the ignore label included.
+        count: Draws per channel.
+    """
+    labelled = labels > 0
+    places = int(np.count_nonzero(labelled))
+    if not places:
+        return tuple(Samples(np.empty(0, np.float32), np.empty(0, np.uint8)) for _ in image)
+    random = np.random.RandomState(FINGERPRINT.seed)
+    samples = []
+    for channel in image:
+        samples.append(_count_values(channel[labelled], random.randint(0, places, size=count)))
+    return tuple(samples)
+
+
+def _count_values(intensities: np.ndarray, drawn: np.ndarray) -> Samples:
+    """``intensities[drawn]``, sorted, each value once."""
+    if len(drawn) < len(intensities):
+        values, counts = np.unique(intensities[drawn], return_counts=True)
+    else:
+        values, inverse = np.unique(intensities, return_inverse=True)
+        times = np.bincount(drawn, minlength=len(intensities))
+        counts = np.bincount(inverse, weights=times, minlength=len(values)).astype(np.int64)
+        values, counts = values[counts > 0], counts[counts > 0]
+    return Samples(values.astype(np.float32, copy=False), counts.astype(np.min_scalar_type(int(counts.max(initial=0)))))
+
+
+def summarize(name: str, measurements: Sequence[CaseMeasurement]) -> Fingerprint:
+    """Put the measurements of all cases together.
+
+    Raises:
+        UserError: no case of dataset ``name`` has a labelled voxel.
+    """
+    channels = range(len(measurements[0].samples))
+    if not any(len(samples.values) for item in measurements for samples in item.samples):
+        raise UserError(
+            f"No case of {name} has a voxel with a label above 0: there is nothing to learn.",
+            "Check that labelsTr holds the segmentations and that dataset.json numbers the labels from 1.",
+        )
+    return Fingerprint(
+        foreground_intensity_properties_per_channel={
+            str(channel): intensity_properties([item.samples[channel] for item in measurements]) for channel in channels
+        },
+        median_relative_size_after_cropping=float(np.median([item.relative_size for item in measurements])),
+        shapes_after_crop=tuple(item.shape_after_crop for item in measurements),
+        spacings=tuple(item.spacing_mm for item in measurements),
+    )
+
+
+def intensity_properties(samples: Sequence[Samples]) -> dict[str, float]:
+    """Statistics over the samples of all cases, as if they lay in one array (percentiles linear, std of the population)."""
+    values = np.concatenate([item.values for item in samples])
+    counts = np.concatenate([item.counts for item in samples])
+    order = np.argsort(values)
+    values, counts = values[order], counts[order]
+    up_to = np.cumsum(counts, dtype=np.int64)
+    mean = float(np.average(values.astype(np.float64), weights=counts))
+    variance = float(np.average((values.astype(np.float64) - mean) ** 2, weights=counts))
+    return {
+        "max": float(values[-1]),
+        "mean": mean,
+        "median": _percentile(values, up_to, 50.0),
+        "min": float(values[0]),
+        "percentile_00_5": _percentile(values, up_to, 0.5),
+        "percentile_99_5": _percentile(values, up_to, 99.5),
+        "std": math.sqrt(variance),
+    }
+
+
+def _percentile(values: np.ndarray, up_to: np.ndarray, percent: float) -> float:
+    """Linear percentile of sorted ``values``, of which the first n occur ``up_to[n - 1]`` times together."""
+    place = percent / 100 * (up_to[-1] - 1)
+    before = math.floor(place)
+    low, high = (float(values[np.searchsorted(up_to, index, side="right")]) for index in (before, math.ceil(place)))
+    return low + (high - low) * (place - before)
+
+
+def _peak_bytes(cases: Sequence[Case], count: int) -> int:
+    """Memory of one worker on the largest case."""
+    largest = 0
+    for case in cases:
+        headers = [read_header(file) for file in case.images]
+        channels = sum(header.channels for header in headers)
+        voxels = math.prod(headers[0].shape)
+        largest = max(largest, voxels * (channels * BYTES_PER_CHANNEL_VOXEL + BYTES_PER_VOXEL))
+    return largest + count * BYTES_PER_SAMPLE

@@ -1,0 +1,226 @@
+"""Reading and writing image files: medical formats (SimpleITK), pictures (Pillow) and tif (tifffile).
+
+Arrays come in stored voxel order, axes (channel, z, y, x); nothing is reoriented. The rules for 2D, 4D and colour
+files are nnU-Net's, so that arrays equal those that nnunetv2 reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.records import atomic_path
+from segautoconfiglib.image import medical, pictures, tiff
+from segautoconfiglib.image.formats import (
+    MEDICAL_ENDINGS,
+    PICTURE_ENDINGS,
+    READABLE_ENDINGS,
+    TWO_FILE_ENDINGS,
+    file_ending,
+    known_ending,
+    stem,
+)
+from segautoconfiglib.image.medical import sitk_from_labels, volume_from_sitk
+from segautoconfiglib.image.volume import Geometry, Volume
+
+__all__ = [
+    "READABLE_ENDINGS",
+    "Header",
+    "file_ending",
+    "read_header",
+    "read_image",
+    "read_labels",
+    "reader_name",
+    "sitk_from_labels",
+    "stem",
+    "volume_from_sitk",
+    "write_image",
+    "write_labels",
+]
+
+SHOWN_VALUES = 5
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about itself before its voxels are read.
+
+    Attributes:
+        shape: (z, y, x) in voxels.
+        channels: Number of channels in this one file.
+        geometry: Place in space.
+        dtype: Of the array that reading gives, before any conversion.
+    """
+
+    shape: tuple[int, int, int]
+    channels: int
+    geometry: Geometry
+    dtype: np.dtype
+
+    @property
+    def bytes(self) -> int:
+        """Size of the array in memory, all channels."""
+        return int(np.prod(self.shape)) * self.channels * self.dtype.itemsize
+
+
+def read_image(files: Sequence[Path]) -> Volume:
+    """Read one case.
+
+    Args:
+        files: One file per channel in order, or a single file that holds all channels (4D, colour).
+
+    Returns:
+        float32 (channel, z, y, x), all channels of all files stacked; the geometry of the first file.
+
+    Raises:
+        UserError: a file can't be read, or the files do not share one grid.
+    """
+    first = _read(files[0])
+    parts = [first.array.astype(np.float32)]
+    for file in files[1:]:
+        volume = _read(file)
+        _check_same_grid(files[0], first, file, volume)
+        parts.append(volume.array.astype(np.float32))
+    return Volume(parts[0] if len(parts) == 1 else np.concatenate(parts), first.geometry)
+
+
+def read_labels(file: Path) -> Volume:
+    """Read a label map.
+
+    Returns:
+        (1, z, y, x) of the smallest fitting of uint8, int16, int32.
+
+    Raises:
+        UserError: the file can't be read, holds several channels, or values that are no whole numbers.
+    """
+    volume = _read(file, labels=True)
+    if volume.array.shape[0] != 1:
+        raise UserError(
+            f"{file} is no label map: it has {volume.array.shape[0]} channels (a colour picture or a 4D file).",
+            "A label map has one whole number per voxel. Save it with one channel.",
+        )
+    return Volume(_whole_numbers(volume.array, file), volume.geometry)
+
+
+def read_header(file: Path) -> Header:
+    """Shape, channels, geometry and type of a file, without reading its voxels. Raises: UserError: can't be read."""
+    array, geometry = _reader(file).header(_existing(file))
+    channels, z, y, x = array.shape
+    return Header((z, y, x), channels, geometry, array.dtype)
+
+
+def write_labels(labels: np.ndarray, file: Path, geometry: Geometry) -> None:
+    """Write a label map, compressed and atomically.
+
+    Args:
+        labels: (z, y, x), whole numbers from 0 to 65535; stored as uint8 where all are below 255, else as uint16
+            (nnU-Net's rule).
+        file: Its ending chooses the format.
+        geometry: Written as far as the format can hold it.
+
+    Raises:
+        UserError: unknown or unfit format, values out of range, or the file can't be written.
+    """
+    write_image(labels.astype(label_dtype(labels)), file, geometry)
+
+
+def label_dtype(labels: np.ndarray) -> type[np.unsignedinteger]:
+    """uint8 or uint16, as stored in files. Raises: UserError: negative values or values above 65535."""
+    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+    if low < 0 or high > np.iinfo(np.uint16).max:
+        raise UserError(
+            f"Label values from {low} to {high} can't be written.", "Label files hold whole numbers from 0 to 65535."
+        )
+    return np.uint8 if high < np.iinfo(np.uint8).max else np.uint16
+
+
+def write_image(array: np.ndarray, file: Path, geometry: Geometry) -> None:
+    """Write one channel (z, y, x) of any type, compressed and atomically; the ending chooses the format.
+
+    Raises:
+        UserError: unknown format, array that does not fit it, or the file can't be written.
+    """
+    ending = known_ending(file)
+    array = array.astype(np.uint8) if array.dtype == bool else array
+    if ending in MEDICAL_ENDINGS:
+        image = medical.sitk_from_array(array, geometry)
+        if ending in TWO_FILE_ENDINGS:
+            medical.write_two_files(image, file)
+            return
+        with atomic_path(file) as temporary:
+            medical.write(image, temporary, file)
+    elif ending in PICTURE_ENDINGS:
+        pictures.write(array, file)
+    else:
+        tiff.write(array, file, geometry)
+
+
+def reader_name(file_ending: str, example: Path) -> str:
+    """The name of nnU-Net's reader class for these files, as its plans store it.
+
+    Args:
+        file_ending: Of the dataset.
+        example: One image file of the dataset; tells 2D from 3D tif files.
+    """
+    ending = known_ending(f"x{file_ending}")
+    if ending == ".nii":
+        return "NibabelIO"
+    if ending in MEDICAL_ENDINGS:
+        return "SimpleITKIO"
+    if ending in PICTURE_ENDINGS or read_header(example).geometry.dimension == 2:
+        return "NaturalImage2DIO"
+    return "Tiff3DIO"
+
+
+def _reader(file: Path):  # type: ignore[no-untyped-def]  # one of three modules with read() and header()
+    ending = known_ending(file)
+    if ending in MEDICAL_ENDINGS:
+        return medical
+    return pictures if ending in PICTURE_ENDINGS else tiff
+
+
+def _read(file: Path, labels: bool = False) -> Volume:
+    volume: Volume = _reader(file).read(_existing(file), labels=labels)
+    if volume.array.size == 0:
+        raise UserError(f"{file} holds no voxels.", "Export it again.")
+    return volume
+
+
+def _existing(file: Path) -> Path:
+    file = Path(file)
+    if not file.is_file():
+        raise UserError(f"{file} does not exist.", "Check the path and the file name.")
+    return file
+
+
+def _check_same_grid(first_file: Path, first: Volume, file: Path, volume: Volume) -> None:
+    differences = first.geometry.differences(volume.geometry)
+    if first.shape != volume.shape:
+        differences.insert(0, f"shape {first.shape} against {volume.shape} (z, y, x)")
+    if differences:
+        raise UserError(
+            f"{first_file} and {Path(file).name} are channels of one case but differ: {'; '.join(differences)}.",
+            "Resample the channels onto one grid (for example in 3D Slicer: Resample Scalar/Vector/DWI Volume).",
+        )
+
+
+def _whole_numbers(array: np.ndarray, file: Path) -> np.ndarray:
+    if array.dtype.kind == "f":
+        whole = np.rint(array)
+        wrong = array[array != whole]  # NaN differs from itself
+        if wrong.size:
+            values = ", ".join(f"{value:.6g}" for value in np.unique(wrong)[:SHOWN_VALUES])
+            raise UserError(
+                f"{file} holds {wrong.size} label values that are no whole numbers: {values} ...",
+                "Labels must not be interpolated: resample label maps with nearest neighbour, or round them.",
+            )
+        array = whole
+    low, high = array.min(), array.max()
+    for dtype in (np.uint8, np.int16, np.int32):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return array.astype(dtype)
+    raise UserError(f"{file} holds label values from {low} to {high}.", "Number the labels 0, 1, 2, ...")

@@ -1,0 +1,180 @@
+"""Medical formats (NIfTI, NRRD, MetaImage, GIPL) through SimpleITK."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.image.formats import file_ending
+from segautoconfiglib.image.integrity import check_whole
+from segautoconfiglib.image.volume import PSEUDO_SLICE_SPACING, Geometry, Volume
+
+
+def read(file: Path, labels: bool = False) -> Volume:
+    """Read a file in its own number type; 4D files and vector voxels become channels. Raises: UserError."""
+    reader = _open(file)
+    try:
+        with _quiet():
+            image = reader.Execute()
+    except RuntimeError as error:
+        raise _unreadable(file, error) from error
+    return _volume(image, file)
+
+
+def header(file: Path) -> tuple[np.ndarray, Geometry]:
+    """An array of the right shape (channel, z, y, x) and type that takes no memory, and the geometry."""
+    reader = _open(file)
+    size, components = tuple(reader.GetSize()), reader.GetNumberOfComponents()
+    dtype = sitk.GetArrayViewFromImage(sitk.Image([1, 1], _scalar_type(reader.GetPixelID()))).dtype
+    geometry = _geometry(size, reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection(), file)
+    frames = size[3] if len(size) == 4 else 1
+    z, y, x = (size[2] if len(size) > 2 else 1), size[1], size[0]
+    return np.broadcast_to(np.zeros((), dtype), (frames * components, z, y, x)), geometry
+
+
+def volume_from_sitk(image: sitk.Image) -> Volume:
+    """A SimpleITK image (2D, 3D, 4D or vector voxels) as a float32 volume (channel, z, y, x). Raises: UserError."""
+    volume = _volume(image, "the image")
+    return Volume(volume.array.astype(np.float32), volume.geometry)
+
+
+def sitk_from_labels(labels: np.ndarray, geometry: Geometry) -> sitk.Image:
+    """Labels (z, y, x) as a SimpleITK image of uint8 (uint16 from value 255 on); 2D where the geometry is 2D."""
+    return sitk_from_array(labels.astype(np.uint8 if labels.max(initial=0) < 255 else np.uint16), geometry)
+
+
+def sitk_from_array(array: np.ndarray, geometry: Geometry) -> sitk.Image:
+    """One channel (z, y, x) as a SimpleITK image; 2D where the geometry is 2D."""
+    flat = geometry.dimension == 2
+    assert not flat or array.shape[0] == 1, "a 2D image has one slice"
+    image = sitk.GetImageFromArray(array[0] if flat else array)
+    image.SetSpacing([float(value) for value in geometry.spacing_mm[::-1][: geometry.dimension]])
+    image.SetOrigin(geometry.origin)
+    image.SetDirection(geometry.direction)
+    return image
+
+
+def write(image: sitk.Image, path: Path, target: Path) -> None:
+    """Write ``image`` to ``path`` (compressed) and check that all of it arrived; errors speak of ``target``."""
+    try:
+        with _quiet():
+            sitk.WriteImage(image, str(path), useCompression=True)
+        _open(path)
+    except (RuntimeError, UserError) as error:
+        raise UserError(
+            f"Can't write {target}: {_last_line(error)}", "Check the free space and the folder's permissions."
+        ) from error
+
+
+def write_two_files(image: sitk.Image, file: Path) -> None:
+    """Write a format of header and voxel file: both are finished elsewhere first, the header appears last."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=file.parent) as folder:
+            write(image, Path(folder) / file.name, file)
+            for part in sorted(Path(folder).iterdir(), key=lambda path: path.name == file.name):
+                os.replace(part, file.parent / part.name)
+    except OSError as error:
+        raise UserError(
+            f"Can't write {file}: {error.strerror or error}.", "Check the folder's permissions and the free space."
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No ITK warnings on standard error meanwhile."""
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+def _open(file: Path) -> sitk.ImageFileReader:
+    """A reader that has read the header of a whole file. Raises: UserError: unreadable, damaged."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(file))
+    try:
+        with _quiet():
+            reader.ReadImageInformation()
+        check_whole(file, reader)
+    except OSError as error:
+        raise UserError(f"Can't read {file}: {error.strerror or error}.", "Check the file's permissions.") from error
+    except RuntimeError as error:
+        raise _unreadable(file, error) from error
+    return reader
+
+
+def _unreadable(file: Path, error: RuntimeError) -> UserError:
+    text = str(error)
+    if "orthonormal" in text:
+        return UserError(
+            f"{file}: the axes of its grid are not at right angles (a sheared or skewed direction matrix).",
+            "Resample the image, and its label map with it, onto an orthogonal grid, or correct sform and qform in the "
+            "header.",
+        )
+    if not os.access(file, os.R_OK):
+        return UserError(f"Can't read {file}: permission denied.", "Check the file's permissions.")
+    if "Unable to determine ImageIO" in text:
+        return UserError(
+            f"{file} is not a {file_ending(file)} file, or its beginning is damaged.",
+            "Export or download it again, with the ending that fits its format.",
+        )
+    return UserError(f"{file} can't be read: {_last_line(error)}", "Export or download it again.")
+
+
+def _last_line(error: Exception) -> str:
+    """The last line of ITK's message that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _volume(image: sitk.Image, source: Path | str) -> Volume:
+    geometry = _geometry(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection(), source)
+    if "complex" in image.GetPixelIDTypeAsString():
+        raise UserError(f"{source} holds complex numbers.", "Save its magnitude (and phase) as separate images.")
+    array = sitk.GetArrayFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        array = np.moveaxis(array, -1, 0)
+        if image.GetDimension() == 4:
+            array = array.reshape(-1, *array.shape[2:])
+        elif image.GetDimension() == 2:
+            array = array[:, None]
+        return Volume(array, geometry)
+    return Volume(array[(None,) * (4 - array.ndim)], geometry)
+
+
+def _geometry(
+    size: tuple[int, ...],
+    spacing: tuple[float, ...],
+    origin: tuple[float, ...],
+    direction: tuple[float, ...],
+    source: Path | str,
+) -> Geometry:
+    """The geometry of the first two or three axes; a fourth axis (channels) has none."""
+    if not 2 <= len(size) <= 4:
+        raise UserError(f"{source} has {len(size)} dimensions.", "Images have 2, 3 or (with channels) 4 dimensions.")
+    steps = [abs(float(value)) for value in spacing]
+    if len(size) == 2:
+        spacing_mm = (PSEUDO_SLICE_SPACING * max(steps), steps[1], steps[0])
+        return Geometry(spacing_mm, tuple(origin), tuple(direction), 2)
+    matrix = np.reshape(direction, (len(size), len(size)))[:3, :3]
+    return Geometry((steps[2], steps[1], steps[0]), tuple(origin[:3]), tuple(map(float, matrix.ravel())), 3)
+
+
+def _scalar_type(pixel_id: int) -> int:
+    """The pixel type of one component, where ``pixel_id`` may be a vector type."""
+    name = sitk.GetPixelIDValueAsString(pixel_id).removeprefix("vector of ")
+    scalar_types = (
+        sitk.sitkUInt8, sitk.sitkInt8, sitk.sitkUInt16, sitk.sitkInt16, sitk.sitkUInt32, sitk.sitkInt32,
+        sitk.sitkUInt64, sitk.sitkInt64, sitk.sitkFloat32, sitk.sitkFloat64,
+    )  # fmt: skip
+    return next((kind for kind in scalar_types if sitk.GetPixelIDValueAsString(kind) == name), sitk.sitkFloat64)

@@ -1,0 +1,131 @@
+"""From logits on the network's grid to labels and probabilities on the grid of the file.
+
+Equal to resizing all classes to full size, taking the winner and undoing the crop, but done block by block with one
+class at a time. Linear interpolation never leaves the range of the values around it, so a class whose largest logit
+around a block is below another's smallest can't win there and is not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from segautoconfiglib.dataset.labels import LabelSpec
+from segautoconfiglib.image.resample import resample_image
+from segautoconfiglib.inference.interpolation import Block, LogitRows, axis_weights, blocks
+from segautoconfiglib.planning.plans import Configuration
+from segautoconfiglib.preprocessing.geometry import SpatialRecord
+
+
+def restore(
+    slabs: Iterable[torch.Tensor],
+    record: SpatialRecord,
+    configuration: Configuration,
+    spec: LabelSpec,
+    *,
+    probabilities: np.ndarray | None = None,
+) -> np.ndarray:
+    """Labels in the grid of the file.
+
+    Args:
+        slabs: Logits (class, depth, y, x) on the CPU, consecutive along the first axis of the network's grid.
+        record: How the case was brought to that grid.
+        configuration: Says how logits are resampled.
+        spec: Meaning of the channels.
+        probabilities: (class, z, y, x) float32 in the grid of the file; filled if given (may be a memory map).
+
+    Returns:
+        (z, y, x) uint8, or uint16 for more than 255 classes.
+    """
+    cropped = np.zeros(record.cropped_shape, label_type(spec))
+    options = configuration.resampling_fn_probabilities_kwargs
+    weights = axis_weights(
+        record.resampled_shape, record.cropped_shape, record.network_spacing_mm, record.spacing_mm, options
+    )
+    rows = LogitRows(slabs)
+    parts = [SplineBlock(rows, record, options)] if weights is None else blocks(rows, weights)
+    target = None if probabilities is None else _cropped_view(probabilities, record, spec)
+    for block in parts:
+        if target is not None:
+            _fill_probabilities(block, spec, target)
+        labels = region_labels(block, spec.regions_class_order) if spec.has_regions else winning_labels(block)
+        cropped[block.box] = labels.transpose(1, 0, 2)
+    return record.restore_labels(cropped)
+
+
+def label_type(spec: LabelSpec) -> type[np.unsignedinteger]:
+    """The smallest type that holds all labels."""
+    return np.uint8 if max(spec.all_labels) < 255 else np.uint16
+
+
+class SplineBlock:
+    """The whole grid as one block, for plans that ask for another spline than the linear one (none of nnU-Net's do)."""
+
+    def __init__(self, rows: LogitRows, record: SpatialRecord, options: Mapping[str, Any]) -> None:
+        self._logits = rows.rows(slice(0, record.resampled_shape[0])).numpy()
+        self._record, self._options = record, options
+        self.classes = len(self._logits)
+        self.lowest = np.full(self.classes, -np.inf)  # a spline may leave the range: nothing is certain
+        self.highest = np.full(self.classes, np.inf)
+        z, y, x = record.cropped_shape
+        self.shape = (y, z, x)
+        self.box = (slice(0, z), slice(0, y), slice(0, x))
+
+    def values(self, channel: int) -> np.ndarray:
+        """Interpolated logits of one class, float32, axes (y, z, x)."""
+        resized = resample_image(
+            self._logits[channel : channel + 1],
+            self._record.cropped_shape,
+            self._record.network_spacing_mm,
+            self._record.spacing_mm,
+            order=self._options.get("order", 1),
+            order_z=self._options.get("order_z", 0),
+            separate=self._options.get("force_separate_z"),
+        )
+        return resized[0].transpose(1, 0, 2)
+
+
+def winning_labels(block: Block | SplineBlock) -> np.ndarray:
+    """The class with the largest logit per voxel, the first of equal ones; axes as in :meth:`Block.values`."""
+    kind = np.uint8 if block.classes <= 255 else np.uint16
+    possible = np.flatnonzero(block.highest >= block.lowest.max())
+    labels = np.full(block.shape, possible[0], kind)
+    if len(possible) == 1:
+        return labels
+    best = block.values(int(possible[0])).copy()
+    larger = np.empty(block.shape, bool)
+    for label in possible[1:]:
+        values = block.values(int(label))
+        np.greater(values, best, out=larger)
+        np.maximum(best, values, out=best)
+        np.maximum(labels, larger.view(np.uint8) * kind(label), out=labels)  # labels ascend: the later is the larger
+    return labels
+
+
+def region_labels(block: Block | SplineBlock, class_order: Iterable[int]) -> np.ndarray:
+    """Regions with a probability above 0.5 (a logit above 0) written one over the other; axes (y, z, x)."""
+    labels = np.zeros(block.shape, np.uint16)
+    for channel, label in enumerate(class_order):
+        if block.lowest[channel] > 0:
+            labels[...] = label
+        elif block.highest[channel] > 0:
+            np.copyto(labels, np.uint16(label), where=block.values(channel) > 0)
+    return labels
+
+
+def _fill_probabilities(block: Block | SplineBlock, spec: LabelSpec, target: np.ndarray) -> None:
+    logits = torch.from_numpy(np.stack([block.values(channel) for channel in range(block.classes)]))
+    values = torch.sigmoid(logits) if spec.has_regions else torch.softmax(logits, dim=0)
+    target[(slice(None), *block.box)] = values.numpy().transpose(0, 2, 1, 3)
+
+
+def _cropped_view(probabilities: np.ndarray, record: SpatialRecord, spec: LabelSpec) -> np.ndarray:
+    """The part of the full-size array that the network saw, axes as in the network; the rest becomes background."""
+    probabilities[...] = 0
+    if not spec.has_regions:
+        probabilities[0] = 1
+    transposed = probabilities.transpose(0, *(axis + 1 for axis in record.transpose))
+    return transposed[(slice(None), *(slice(low, high) for low, high in record.box))]

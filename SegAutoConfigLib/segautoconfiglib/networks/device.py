@@ -1,0 +1,99 @@
+"""The device a network runs on: choosing it, its number format, and the CPU threads of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.parallel import usable_cores
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device called ``name``, checked to be there.
+
+    Args:
+        name: "cpu", "cuda", "cuda:1", "mps", or "auto" (CUDA, else MPS, else the CPU).
+
+    Returns:
+        The device; "cuda" becomes the current CUDA device with its number.
+
+    Raises:
+        UserError: an unknown name, or a device that this machine or this build of torch does not have.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"{name!r} is no device.", "Use auto, cpu, cuda, cuda:N or mps.") from error
+    if device.type == "cuda":
+        return _cuda_device(device)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"Device mps is not available; this machine has: {devices_text()}.", "Use --device cpu.")
+    if device.type not in ("cpu", "mps"):
+        raise UserError(f"Device {name!r} is not supported.", "Use auto, cpu, cuda, cuda:N or mps.")
+    return device
+
+
+def _cuda_device(device: torch.device) -> torch.device:
+    if not torch.cuda.is_available():
+        reason = (
+            "no working NVIDIA driver or GPU was found"
+            if torch.backends.cuda.is_built()
+            else f"the installed torch {torch.__version__} was built without CUDA"
+        )
+        raise UserError(
+            f"CUDA was asked for, but {reason}; this machine has: {devices_text()}.",
+            "Use --device cpu, or install a CUDA build of torch and the NVIDIA driver.",
+        )
+    index = torch.cuda.current_device() if device.index is None else device.index
+    if index >= torch.cuda.device_count():
+        raise UserError(f"There is no CUDA device {index}; this machine has: {devices_text()}.", "Use --device cuda.")
+    return torch.device("cuda", index)
+
+
+def devices_text() -> str:
+    """What this machine and this torch offer, for people: ``cpu (2 cores), cuda:0 (NVIDIA H100)``."""
+    found = [f"cpu ({usable_cores()} cores)"]
+    if torch.cuda.is_available():
+        found += [f"cuda:{index} ({torch.cuda.get_device_name(index)})" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return ", ".join(found)
+
+
+def autocast(device: torch.device, dtype: torch.dtype = torch.float16) -> AbstractContextManager[object]:
+    """Mixed precision on CUDA (float16, or bfloat16 if asked); float32 on the CPU and MPS."""
+    if device.type == "cuda":
+        return torch.autocast("cuda", dtype=dtype)
+    return nullcontext()
+
+
+def gradient_scaler(device: torch.device, dtype: torch.dtype = torch.float16) -> torch.amp.GradScaler | None:
+    """The loss scaler that float16 on CUDA needs; None elsewhere."""
+    return torch.amp.GradScaler("cuda") if device.type == "cuda" and dtype == torch.float16 else None
+
+
+def memory_format(dimension: int) -> torch.memory_format:
+    """Channels-last layout of tensors (batch, channel, [z,] y, x), which CPU convolutions are faster with."""
+    return torch.channels_last if dimension == 2 else torch.channels_last_3d
+
+
+@contextmanager
+def cpu_threads(count: int | None) -> Iterator[int]:
+    """Let torch use ``count`` threads inside the block (None: as many as it is set to, at most the usable cores).
+
+    More threads than free cores are slower than one: they wait for each other at every layer.
+
+    Yields:
+        The number of threads in use.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, count if count is not None else min(before, usable_cores())))
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)

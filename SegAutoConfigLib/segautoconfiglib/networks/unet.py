@@ -1,0 +1,114 @@
+"""The U-Net (Ronneberger et al. 2015; Isensee et al. 2021): strided convolutions down, transposed convolutions up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from segautoconfiglib.defaults import NETWORK
+from segautoconfiglib.networks.blocks import ConvStack, LayerKinds, Sizes, initialize
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The shape of a U-Net, one entry per resolution, finest first.
+
+    Attributes:
+        features: Channels.
+        kernels: Edges of the convolution kernels, as many as there are dimensions.
+        strides: Strides of the first convolution of the stage.
+        blocks: Convolutions (or residual blocks) of the encoder.
+        decoder_blocks: Convolutions of the decoder, one entry less than stages, coarsest first (the order of plans).
+    """
+
+    features: tuple[int, ...]
+    kernels: tuple[Sizes, ...]
+    strides: tuple[Sizes, ...]
+    blocks: tuple[int, ...]
+    decoder_blocks: tuple[int, ...]
+
+
+class PlainEncoder(nn.Module):
+    """Stages of convolution blocks."""
+
+    def __init__(self, kinds: LayerKinds, stages: Stages, input_channels: int) -> None:
+        super().__init__()
+        inputs = (input_channels, *stages.features)
+        self.stages = nn.Sequential(
+            *(
+                nn.Sequential(ConvStack(kinds, blocks, before, features, kernel, stride))
+                for blocks, before, features, kernel, stride in zip(
+                    stages.blocks, inputs, stages.features, stages.kernels, stages.strides, strict=False
+                )
+            )
+        )
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """The output of every stage, finest first, for an image (batch, channel, *size)."""
+        outputs = []
+        for stage in self.stages:
+            image = stage(image)
+            outputs.append(image)
+        return outputs
+
+
+class Decoder(nn.Module):
+    """Goes up from the coarsest stage, joining the encoder's output of each resolution; one head per resolution."""
+
+    def __init__(self, kinds: LayerKinds, stages: Stages, output_channels: int) -> None:
+        super().__init__()
+        ones = (1,) * kinds.dimension
+        self.transpconvs = nn.ModuleList()
+        self.stages = nn.ModuleList()
+        self.seg_layers = nn.ModuleList()
+        for blocks, level in zip(stages.decoder_blocks, reversed(range(len(stages.features) - 1)), strict=True):
+            fine, coarse, stride = stages.features[level], stages.features[level + 1], stages.strides[level + 1]
+            self.transpconvs.append(
+                kinds.transposed_conv(coarse, fine, stride, stride, bias=kinds.conv_bias)  # type: ignore[arg-type]
+            )
+            self.stages.append(ConvStack(kinds, blocks, 2 * fine, fine, stages.kernels[level], ones))
+            self.seg_layers.append(kinds.conv(fine, output_channels, 1))
+
+    def forward(self, skips: Sequence[torch.Tensor], every_resolution: bool) -> torch.Tensor | list[torch.Tensor]:
+        """Logits (batch, output channel, *size); with ``every_resolution`` a list of them, finest first."""
+        features = skips[-1]
+        outputs: list[torch.Tensor] = []
+        finest = len(self.stages) - 1
+        for step, (upsample, stage, head) in enumerate(zip(self.transpconvs, self.stages, self.seg_layers, strict=True)):
+            features = stage(torch.cat((upsample(features), skips[-2 - step]), dim=1))
+            if every_resolution or step == finest:
+                outputs.insert(0, head(features))
+        return outputs if every_resolution else outputs[0]
+
+
+class UNet(nn.Module):
+    """An encoder and a decoder.
+
+    Attributes:
+        deep_supervision: True gives logits at every resolution (a list, finest first), False only the finest;
+            may be changed at any time.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: Decoder, *, deep_supervision: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.deep_supervision = deep_supervision
+        initialize(self, NETWORK.negative_slope)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        """Logits for an image (batch, channel, *size) whose edges are multiples of the product of strides."""
+        return self.decoder(self.encoder(image), self.deep_supervision)
+
+
+class PlainConvUNet(UNet):
+    """The standard network of nnU-Net."""
+
+    def __init__(
+        self, kinds: LayerKinds, stages: Stages, input_channels: int, output_channels: int, *, deep_supervision: bool
+    ) -> None:
+        encoder = PlainEncoder(kinds, stages, input_channels)
+        super().__init__(encoder, Decoder(kinds, stages, output_channels), deep_supervision=deep_supervision)

@@ -1,0 +1,192 @@
+"""Networks that plans can name: where their code is, what they cost, and how plans describe them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.records import Record
+from segautoconfiglib.defaults import PLANNING
+from segautoconfiglib.planning import memory
+
+#: The package that nnU-Net takes its networks from, and the folder in which it looks for a class by its last name.
+NNUNET_NETWORKS = "dynamic_network_architectures.architectures"
+PLAIN_UNET = f"{NNUNET_NETWORKS}.unet.PlainConvUNet"
+RESIDUAL_UNET = f"{NNUNET_NETWORKS}.unet.ResidualEncoderUNet"
+
+#: Keys of ``arch_kwargs`` whose values are dotted names of classes.
+IMPORTED_KEYS = ("conv_op", "norm_op", "dropout_op", "nonlin")
+
+
+class Architecture(Record):
+    """A network as plans describe it: a class name and its constructor's arguments.
+
+    Attributes:
+        network_class_name: Dotted name, a key of :data:`ARCHITECTURES`.
+        arch_kwargs: Arguments, JSON values; classes are given by dotted names.
+        kw_requires_import: Keys of ``arch_kwargs`` whose values are such names (``_kw_requires_import`` in the file).
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    network_class_name: str
+    arch_kwargs: dict[str, Any]
+    kw_requires_import: tuple[str, ...] = Field(default=IMPORTED_KEYS, alias="_kw_requires_import")
+
+    @property
+    def strides(self) -> tuple[tuple[int, ...], ...]:
+        """Stride (z, y, x) or (y, x) of each stage's first convolution."""
+        return _per_axis(self.arch_kwargs["strides"], self.dimension)
+
+    @property
+    def kernel_sizes(self) -> tuple[tuple[int, ...], ...]:
+        """Kernel (z, y, x) or (y, x) of each stage."""
+        return _per_axis(self.arch_kwargs["kernel_sizes"], self.dimension)
+
+    @property
+    def features_per_stage(self) -> tuple[int, ...]:
+        """Channels of each stage."""
+        return tuple(self.arch_kwargs["features_per_stage"])
+
+    @property
+    def dimension(self) -> int:
+        """2 or 3."""
+        return 2 if str(self.arch_kwargs["conv_op"]).endswith("2d") else 3
+
+    @property
+    def patch_divisor(self) -> tuple[int, ...]:
+        """The number each patch edge must be a multiple of."""
+        divisor = [1] * self.dimension
+        for stride in self.strides:
+            divisor = [a * b for a, b in zip(divisor, stride, strict=True)]
+        return tuple(divisor)
+
+
+def _per_axis(stages: Sequence[int | Sequence[int]], dimension: int) -> tuple[tuple[int, ...], ...]:
+    return tuple((stage,) * dimension if isinstance(stage, int) else tuple(stage) for stage in stages)
+
+
+@dataclass(frozen=True)
+class ArchitectureSpec:
+    """What the engine needs to know about a network class.
+
+    Attributes:
+        target: ``"module:attribute"`` of the class in this package, or in a plug-in.
+        depth: ``depth(stages) -> dict``: the standard numbers of blocks or convolutions, as ``arch_kwargs``.
+        cost: ``cost(arch_kwargs, strides, patch_size, output_channels) -> int``: estimated number of values that the
+            layers' outputs hold for one sample (the rule in :mod:`segautoconfiglib.planning.memory`).
+    """
+
+    target: str
+    depth: Callable[[int], dict[str, list[int]]]
+    cost: Callable[[dict[str, Any], tuple[tuple[int, ...], ...], Sequence[int], int], int]
+
+
+def plain_depth(stages: int, convs_per_stage: int = PLANNING.convs_per_stage) -> dict[str, list[int]]:
+    """Convolutions per stage of a plain U-Net, the same in encoder and decoder."""
+    return {
+        "n_conv_per_stage": [convs_per_stage] * stages,
+        "n_conv_per_stage_decoder": [convs_per_stage] * (stages - 1),
+    }
+
+
+def residual_depth(stages: int) -> dict[str, list[int]]:
+    """Residual blocks per encoder stage (the last number is repeated) and convolutions per decoder stage."""
+    blocks = PLANNING.residual_blocks
+    return {
+        "n_blocks_per_stage": [blocks[min(stage, len(blocks) - 1)] for stage in range(stages)],
+        "n_conv_per_stage_decoder": [PLANNING.residual_decoder_convs] * (stages - 1),
+    }
+
+
+#: Every network that plans can name. To add one: its code in ``networks/`` (or a plug-in) and one entry here.
+ARCHITECTURES: dict[str, ArchitectureSpec] = {
+    PLAIN_UNET: ArchitectureSpec("segautoconfiglib.networks.unet:PlainConvUNet", plain_depth, memory.plain_unet_cost),
+    RESIDUAL_UNET: ArchitectureSpec(
+        "segautoconfiglib.networks.residual_unet:ResidualEncoderUNet", residual_depth, memory.residual_unet_cost
+    ),
+}
+
+
+def architecture_spec(name: str) -> ArchitectureSpec:
+    """The network behind a class name of plans.
+
+    As in nnU-Net, a class of its network package is found by the last part of its name alone, so names of older
+    releases of that package (``...residual_unet.ResidualEncoderUNet``) stand for today's class.
+
+    Raises:
+        UserError: no such network is known.
+    """
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    if "." not in name or name.startswith(f"{NNUNET_NETWORKS}."):
+        last = name.rpartition(".")[2]
+        for known, spec in ARCHITECTURES.items():
+            if known.rpartition(".")[2] == last:
+                return spec
+    raise UserError(
+        f"Unknown network {name!r} in the plans.",
+        f"Known: {', '.join(sorted(ARCHITECTURES))}. Use plans made with one of these networks.",
+    )
+
+
+def memory_cost(architecture: Architecture, patch_size: Sequence[int], output_channels: int) -> int:
+    """Estimated number of values of all layer outputs for one patch (see :mod:`segautoconfiglib.planning.memory`).
+
+    Args:
+        architecture: A known network.
+        patch_size: (z, y, x) or (y, x), voxels.
+        output_channels: Classes, with the background.
+    """
+    spec = architecture_spec(architecture.network_class_name)
+    return spec.cost(architecture.arch_kwargs, architecture.strides, patch_size, output_channels)
+
+
+def unet_architecture(
+    network_class_name: str,
+    *,
+    strides: Sequence[Sequence[int]],
+    kernel_sizes: Sequence[Sequence[int]],
+    features_per_stage: Sequence[int],
+    depth: dict[str, list[int]],
+) -> Architecture:
+    """A U-Net of nnU-Net's kind: instance normalisation, leaky ReLU, no dropout.
+
+    Args:
+        network_class_name: A key of :data:`ARCHITECTURES`.
+        strides: Per stage (z, y, x) or (y, x).
+        kernel_sizes: Likewise.
+        features_per_stage: Channels per stage.
+        depth: What ``ArchitectureSpec.depth`` returns.
+    """
+    dimension = len(strides[0])
+    encoder_depth = {key: value for key, value in depth.items() if key != "n_conv_per_stage_decoder"}
+    return Architecture(
+        network_class_name=network_class_name,
+        arch_kwargs={
+            "n_stages": len(strides),
+            "features_per_stage": list(features_per_stage),
+            "conv_op": f"torch.nn.modules.conv.Conv{dimension}d",
+            "kernel_sizes": [list(kernel) for kernel in kernel_sizes],
+            "strides": [list(stride) for stride in strides],
+            **encoder_depth,
+            "n_conv_per_stage_decoder": depth["n_conv_per_stage_decoder"],
+            "conv_bias": True,
+            "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dimension}d",
+            "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+        kw_requires_import=IMPORTED_KEYS,
+    )
+
+
+def stage_features(stages: int, base_features: int, max_features: int) -> list[int]:
+    """Channels per stage: doubled at each stage, up to ``max_features``."""
+    return [min(base_features * 2**stage, max_features) for stage in range(stages)]

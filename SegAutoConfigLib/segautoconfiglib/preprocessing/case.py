@@ -1,0 +1,193 @@
+"""Preprocessing of one case: a pure function from volumes and plans to what the network is trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.dataset.labels import Label, LabelSpec
+from segautoconfiglib.defaults import PREPROCESSING
+from segautoconfiglib.image.crop import bounding_box, crop, fill_holes, nonzero_mask
+from segautoconfiglib.image.resample import resample_image, resample_labels
+from segautoconfiglib.image.volume import Volume
+from segautoconfiglib.planning.plans import RESAMPLING_FUNCTION, Configuration, Plans
+from segautoconfiglib.planning.spacing import resampled_shape
+from segautoconfiglib.preprocessing.geometry import SpatialRecord
+from segautoconfiglib.preprocessing.normalize import normalize
+
+#: Label of voxels that are zero in all channels, connected with the outside, and carry no label (nnU-Net).
+OUTSIDE = -1
+
+#: nnU-Net's resampling on the GPU: linear interpolation throughout.
+TORCH_RESAMPLING = "resample_torch_fornnunet"
+NO_RESAMPLING = "no_resampling_hack"
+
+
+@dataclass(frozen=True)
+class PreprocessedCase:
+    """A case on the network's grid; axes are the plans' transposed ones.
+
+    Attributes:
+        data: (channels, z, y, x) float32, normalised.
+        labels: (1, z, y, x) int16 with :data:`OUTSIDE`; None for a case without a label.
+        record: How it came about.
+        class_locations: Per label or region some of its voxels, int64 (n, 4), rows (0, z, y, x).
+    """
+
+    data: np.ndarray
+    labels: np.ndarray | None
+    record: SpatialRecord
+    class_locations: dict[Label, np.ndarray]
+
+
+def preprocess_case(
+    image: Volume, labels: Volume | None, plans: Plans, configuration: Configuration, label_spec: LabelSpec | None
+) -> PreprocessedCase:
+    """Transpose, crop to what is not zero, normalise, resample; nnU-Net's order of steps.
+
+    Args:
+        image: As read from the files, all channels.
+        labels: On the same grid; None for prediction.
+        plans: For the order of the axes and the training set's intensities.
+        configuration: For spacing, normalisation and resampling.
+        label_spec: Says for which labels or regions locations are kept; None for prediction.
+
+    Returns:
+        The case; the inputs are left as they are.
+
+    Raises:
+        UserError: shapes or number of channels do not fit, or the plans ask for something unknown.
+    """
+    _check_input(image, labels, configuration)
+    array = image.array.transpose(0, *(axis + 1 for axis in plans.transpose_forward))
+    full_shape = array.shape[1:]
+    mask = nonzero_mask(array)
+    box = bounding_box(mask)
+    array, mask = crop(array, box), crop(mask, box)
+    spacing = tuple(image.geometry.spacing_mm[axis] for axis in plans.transpose_forward)
+    target = (*spacing[: 3 - len(configuration.spacing)], *configuration.spacing)
+    shape = resampled_shape(array.shape[1:], spacing, target)
+    if configuration.resampling_fn_data == NO_RESAMPLING:
+        shape, target = array.shape[1:], spacing
+    if min(shape) < 1:
+        raise UserError(
+            f"A case of {array.shape[1:]} voxels of {_text(spacing)} mm (z, y, x) vanishes at {_text(target)} mm.",
+            "Check the spacing in the file's header, or remove the case.",
+        )
+    record = SpatialRecord(image.geometry, plans.transpose_forward, full_shape, box, shape, target)
+    inside = fill_holes(mask) if labels is not None or any(configuration.use_mask_for_norm) else None
+    data = _normalized_and_resampled(array, inside, plans, configuration, record)
+    if labels is None:
+        return PreprocessedCase(data, None, record, {})
+    marked = _with_outside(crop(labels.array[0].transpose(plans.transpose_forward), box), inside)
+    options = _resampling_options(configuration.resampling_fn_seg, configuration.resampling_fn_seg_kwargs)
+    resampled = np.ascontiguousarray(resample_labels(marked, shape, spacing, target, **options))
+    locations = class_locations(resampled, location_keys(label_spec)) if label_spec else {}
+    return PreprocessedCase(data, resampled[None], record, locations)
+
+
+def _check_input(image: Volume, labels: Volume | None, configuration: Configuration) -> None:
+    channels = len(configuration.normalization_schemes)
+    if len(image.array) != channels:
+        raise UserError(
+            f"The image has {len(image.array)} channels, the plans are made for {channels}.",
+            "Give one file per channel, in the order of channel_names in dataset.json.",
+        )
+    if labels is not None and labels.shape != image.shape:
+        raise UserError(
+            f"The label has shape {labels.shape}, the image {image.shape} (z, y, x).",
+            "Export the label on the grid of the image.",
+        )
+
+
+def _normalized_and_resampled(
+    array: np.ndarray, inside: np.ndarray | None, plans: Plans, configuration: Configuration, record: SpatialRecord
+) -> np.ndarray:
+    """One channel after the other, so that only one is held in both forms."""
+    data = np.empty((len(array), *record.resampled_shape), np.float32)
+    options = _resampling_options(configuration.resampling_fn_data, configuration.resampling_fn_data_kwargs)
+    for number, channel in enumerate(array):
+        normalized = normalize(
+            channel,
+            configuration.normalization_schemes[number],
+            inside=inside if configuration.use_mask_for_norm[number] else None,
+            properties=plans.foreground_intensity_properties_per_channel.get(str(number)),
+        )
+        data[number] = resample_image(
+            normalized[None], record.resampled_shape, record.spacing_mm, record.network_spacing_mm, **options
+        )[0]
+    return data
+
+
+def _resampling_options(function: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of our resampling that correspond to a function and its arguments in plans."""
+    if function == RESAMPLING_FUNCTION:
+        return {
+            "order": arguments.get("order", 3),
+            "order_z": arguments.get("order_z", 0),
+            "separate": arguments.get("force_separate_z"),
+        }
+    if function in (TORCH_RESAMPLING, NO_RESAMPLING):
+        return {"order": 1, "separate": arguments.get("force_separate_z", False)}
+    raise UserError(
+        f"Unknown resampling function {function!r} in the plans.",
+        f"Known: {RESAMPLING_FUNCTION}, {TORCH_RESAMPLING}, {NO_RESAMPLING}.",
+    )
+
+
+def _with_outside(labels: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
+    """A copy as int16 with :data:`OUTSIDE` where nothing is labelled outside the mask."""
+    largest = int(labels.max())
+    if largest > np.iinfo(np.int16).max:
+        raise UserError(f"The label value {largest} is too large.", "Number the labels 0, 1, 2, ... up to 32767.")
+    marked = labels.astype(np.int16)
+    if inside is not None and not inside.all():
+        marked[(marked == 0) & ~inside] = OUTSIDE
+    return marked
+
+
+def location_keys(label_spec: LabelSpec) -> list[Label]:
+    """The labels or regions whose locations are kept; with an ignore label also "annotated", all labels together."""
+    keys: list[Label] = list(label_spec.foreground)
+    if label_spec.ignore_label is not None:
+        keys.append((OUTSIDE, *label_spec.all_labels))
+    return keys
+
+
+def class_locations(labels: np.ndarray, keys: list[Label]) -> dict[Label, np.ndarray]:
+    """Draw voxels of each label or region without replacement (nnU-Net's draws), for choosing training patches.
+
+    Args:
+        labels: (z, y, x) integers.
+        keys: Labels, or tuples of labels.
+
+    Returns:
+        Per key int64 (n, 4), rows (0, z, y, x); n = 0 where the label does not occur.
+    """
+    wanted = sorted({label for key in keys for label in _members(key)})
+    places = np.flatnonzero(np.isin(labels, wanted))
+    found = labels.reshape(-1)[places]
+    places = places[np.argsort(found, kind="stable")]
+    ends = np.cumsum([np.count_nonzero(found == label) for label in wanted])
+    blocks = dict(zip(wanted, np.split(places, ends[:-1]), strict=True)) if wanted else {}
+    random = np.random.RandomState(PREPROCESSING.seed)
+    locations = {}
+    for key in keys:
+        pool = np.concatenate([blocks[label] for label in _members(key)])
+        count = max(min(PREPROCESSING.min_locations, len(pool)), math.ceil(len(pool) * PREPROCESSING.location_share))
+        drawn = pool[random.choice(len(pool), count, replace=False)] if count else pool
+        locations[key] = np.stack([np.zeros_like(drawn), *np.unravel_index(drawn, labels.shape)], axis=1)
+    return locations
+
+
+def _members(key: Label) -> tuple[int, ...]:
+    return key if isinstance(key, tuple) else (key,)
+
+
+def _text(numbers: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{number:.4g}" for number in numbers) + ")"

@@ -1,0 +1,237 @@
+"""Batches of patches, made by worker processes. Batch ``k`` depends on the seed and ``k`` alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
+from multiprocessing.sharedctypes import RawArray
+from typing import Any
+
+import numpy as np
+import psutil
+from batchgenerators.dataloading.data_loader import SlimDataLoaderBase
+from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
+from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
+from batchgenerators.transforms.abstract_transforms import AbstractTransform
+from typing_extensions import Self
+
+from segautoconfiglib.base.cancel import CancelToken
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.preprocessing.store import CaseStore, StoredCase
+from segautoconfiglib.training.patch import PatchGeometry
+from segautoconfiglib.training.sampling import draw_start, draw_voxel, is_forced_foreground, start_bounds
+
+#: Finished batches that wait in each worker's queue.
+_BATCHES_AHEAD = 2
+#: Cases that a worker keeps open (their arrays stay on the disk, the lists of foreground voxels in memory).
+_OPEN_CASES = 32
+#: Seconds between two looks at whether to stop (the library's workers poll).
+_POLL_S = 0.1
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class BatchSource:
+    """What batches are made of.
+
+    Attributes:
+        store: The preprocessed cases.
+        case_ids: Those to draw from.
+        geometry: Sizes of patches.
+        transform: From a place in a case to ``data`` and ``target``.
+        batch_size: Samples per batch.
+        foreground_share: Of the samples of a batch, centred on foreground.
+        seed: Two sources with different seeds are independent.
+    """
+
+    store: CaseStore
+    case_ids: tuple[str, ...]
+    geometry: PatchGeometry
+    transform: AbstractTransform
+    batch_size: int
+    foreground_share: float
+    seed: tuple[int, ...]
+
+
+def make_batch(source: BatchSource, number: int, open_case: Callable[[int], StoredCase]) -> Batch:
+    """Batch ``number`` of a source.
+
+    Args:
+        source: What it is made of.
+        number: From 0.
+        open_case: Opens the case with an index in ``source.case_ids``.
+
+    Returns:
+        ``data`` (batch, channel, *size) float32 and ``target`` (batch, channel, *size), see `make_target`.
+    """
+    samples = []
+    for index in range(source.batch_size):
+        rng = np.random.default_rng((*source.seed, number, index))
+        case = open_case(int(rng.integers(len(source.case_ids))))
+        foreground = is_forced_foreground(index, source.batch_size, source.foreground_share)
+        voxel = draw_voxel(rng, case.class_locations, foreground=foreground)
+        start = draw_start(rng, start_bounds(case.data.shape[1:], source.geometry), source.geometry, voxel)
+        samples.append(source.transform(case=case, start=start, rng=rng))
+    return {key: np.stack([sample[key] for sample in samples]) for key in ("data", "target")}
+
+
+class PatchLoader(SlimDataLoaderBase):
+    """Makes every ``workers``-th batch, from ``first`` on. One copy works in each worker process.
+
+    A failure comes out as a batch with the key "failure": (case, error, traceback), for the main process to raise.
+    """
+
+    def __init__(self, source: BatchSource, first: int, workers: int) -> None:
+        super().__init__(source, source.batch_size, max(1, workers))
+        self._source = source
+        self._next = first
+        self._open: Callable[[int], StoredCase] | None = None
+        #: Per worker the index of the case it works on; -1 before the first.
+        self.cases = RawArray("i", [-1] * max(1, workers))
+
+    def set_thread_id(self, thread_id: int) -> None:
+        """Called in the worker process before its first batch."""
+        super().set_thread_id(thread_id)
+        self._next += thread_id
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the main process, which decides
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def generate_train_batch(self) -> dict[str, Any]:
+        """The next batch of this worker, or its failure."""
+        number = self._next
+        self._next += self.number_of_threads_in_multithreaded
+        if self._open is None:
+            self._open = lru_cache(_OPEN_CASES)(lambda index: self._source.store.open(self._source.case_ids[index]))
+        try:
+            return make_batch(self._source, number, self._note_and_open)
+        except Exception as error:  # noqa: BLE001 - the main process raises it
+            case = self._source.case_ids[self.cases[self.thread_id]]
+            kept = error if isinstance(error, UserError) else None
+            return {"failure": (case, kept, repr(error), traceback.format_exc())}
+
+    def _note_and_open(self, index: int) -> StoredCase:
+        self.cases[self.thread_id] = index
+        assert self._open is not None
+        return self._open(index)
+
+
+def _end_with_parent() -> None:
+    """End this worker process when the main process is gone, however that came about."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+class Batches:
+    """An endless row of batches, from number ``first`` on. A context manager: workers end with its block.
+
+    Args:
+        source: What batches are made of.
+        first: Number of the first batch.
+        workers: Processes; 0: batches are made when they are asked for, in this process.
+        cancel: Asked when a worker ends unexpectedly: a stop request may have reached the workers too.
+    """
+
+    def __init__(self, source: BatchSource, *, first: int, workers: int, cancel: CancelToken) -> None:
+        self._case_ids = source.case_ids
+        self._loader = PatchLoader(source, first, workers)
+        self._cancel = cancel
+        self._processes: list[Any] = []
+        self._augmenter: Any
+        if workers == 0:
+            self._augmenter = SingleThreadedAugmenter(self._loader, None)
+        else:
+            self._augmenter = MultiThreadedAugmenter(
+                self._loader, None, workers, num_cached_per_queue=_BATCHES_AHEAD, wait_time=_POLL_S
+            )
+
+    def __enter__(self) -> Self:
+        if isinstance(self._augmenter, MultiThreadedAugmenter):
+            self._augmenter._start()
+            self._processes = list(self._augmenter._processes)
+            self._previous_hook = threading.excepthook
+            threading.excepthook = self._quiet
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if isinstance(self._augmenter, MultiThreadedAugmenter):
+            self._augmenter._finish()
+            threading.excepthook = self._previous_hook
+
+    def __next__(self) -> Batch:
+        """The next batch.
+
+        Raises:
+            UserError: a case can't be read, or a worker died; names the case.
+            RuntimeError: a bug showed in a worker; names the case.
+            Cancelled: workers were ended by a stop request.
+        """
+        try:
+            batch = next(self._augmenter)
+        except RuntimeError as error:
+            self._cancel.raise_if_cancelled()
+            raise self._death() from error
+        if "failure" in batch:
+            raise _failure(*batch["failure"])
+        return batch
+
+    def _quiet(self, arguments: Any) -> None:
+        """The library's thread ends with an exception when a worker died; `_death` says more about it."""
+        if arguments.thread is None or arguments.thread.name != self._thread_name:
+            self._previous_hook(arguments)
+
+    @property
+    def _thread_name(self) -> str | None:
+        thread = self._augmenter.pin_memory_thread
+        return thread.name if thread is not None else None
+
+    def _death(self) -> UserError:
+        ended = [index for index, process in enumerate(self._processes) if process.exitcode]
+        index = ended[0] if ended else 0
+        code = self._processes[index].exitcode
+        case = self._case_ids[self._loader.cases[index]] if self._loader.cases[index] >= 0 else "none yet"
+        return worker_death(case, code)
+
+
+def worker_death(case: str, code: int | None) -> UserError:
+    """What to say about a worker that ended with an exit code while it read a case."""
+    free = psutil.virtual_memory().available / 2**30
+    if code == -getattr(signal, "SIGKILL", 9):
+        cause = f"It was killed, most likely because the memory ran out ({free:.1f} GB are free now)."
+    elif code is not None and code < 0:
+        cause = f"It crashed with signal {signal.Signals(-code).name}; the case's files may be damaged."
+    else:
+        cause = f"It ended with exit code {code}."
+    return UserError(
+        f"A worker process that makes training batches died; its last case was {case}. {cause}",
+        "Use fewer workers (--workers 0 makes batches in the main process), close other programs, or preprocess "
+        "the case anew. Continue with --resume.",
+    )
+
+
+def _failure(case: str, error: UserError | None, text: str, trace: str) -> Exception:
+    if error is not None:
+        return UserError(f"Making a training batch from case {case} failed. {error.message}", error.hint)
+    return RuntimeError(f"Making a training batch from case {case} failed: {text}\n{trace}")
+
+
+def default_workers(device_type: str, cores: int) -> int:
+    """How many worker processes make batches.
+
+    On a CPU making batches takes a few percent of a step: a worker pays only where it gets a core of its own.
+    """
+    if device_type == "cpu":
+        return 0 if cores <= 2 else 1
+    return max(1, min(12, cores - 1))
+
+

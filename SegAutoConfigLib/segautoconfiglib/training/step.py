@@ -1,0 +1,174 @@
+"""One training step and one validation of a network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segautoconfiglib.defaults import TRAINING
+from segautoconfiglib.networks.device import autocast
+from segautoconfiglib.training.batches import Batch
+from segautoconfiglib.training.losses import Loss, LossSettings, supervised_loss
+from segautoconfiglib.training.state import TrainingState
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised, and where.
+
+    Attributes:
+        loss: At one resolution.
+        settings: Meaning of the channels.
+        device: Of the network.
+        layout: Memory layout of images on this device.
+    """
+
+    loss: Loss
+    settings: LossSettings
+    device: torch.device
+    layout: torch.memory_format = torch.contiguous_format
+
+    def move(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Image and target of a batch on the device."""
+        image = torch.from_numpy(batch["data"]).to(self.device, non_blocking=True, memory_format=self.layout)
+        return image, torch.from_numpy(batch["target"]).to(self.device, non_blocking=True)
+
+    def evaluate(self, forward: Any, image: Tensor, target: Tensor) -> tuple[Any, Tensor]:
+        """The network's outputs and the loss."""
+        with autocast(self.device):
+            outputs = forward(image)
+            return outputs, supervised_loss(self.loss, self.settings, outputs, target)
+
+
+def train_step(state: TrainingState, objective: Objective, batch: Batch, learning_rate: float) -> float | None:
+    """Change the weights by one step.
+
+    Args:
+        state: Network, optimizer, scaler, average; they are changed.
+        objective: What is minimised.
+        batch: ``data`` and ``target``.
+        learning_rate: Of this step.
+
+    Returns:
+        The loss; None if it, or its gradient, was NaN or infinite: then nothing was changed.
+    """
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate
+    state.optimizer.zero_grad(set_to_none=True)
+    _, loss = objective.evaluate(state.forward, *objective.move(batch))
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        return None
+    if not _descend(state, loss):
+        return None
+    if state.average is not None:
+        state.average.update(state.network)
+    return value
+
+
+def _descend(state: TrainingState, loss: Tensor) -> bool:
+    """Backward pass, clipping and the optimizer's step; False if the gradient was not finite."""
+    parameters = list(state.network.parameters())
+    if state.scaler is None:
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(parameters, TRAINING.gradient_clip_norm)
+        if not math.isfinite(float(norm)):
+            return False
+        state.optimizer.step()
+        return True
+    state.scaler.scale(loss).backward()
+    state.scaler.unscale_(state.optimizer)
+    nn.utils.clip_grad_norm_(parameters, TRAINING.gradient_clip_norm)
+    state.scaler.step(state.optimizer)  # leaves the step out, and lowers its scale, if a gradient is not finite
+    state.scaler.update()
+    return True
+
+
+@dataclass
+class ValidationSums:
+    """What adds up over the batches of a validation.
+
+    Attributes:
+        losses: One per batch.
+        overlap, predicted, true: Voxels per foreground class: in both, in the prediction, in the truth.
+    """
+
+    losses: list[float]
+    overlap: Tensor | float = 0.0
+    predicted: Tensor | float = 0.0
+    true: Tensor | float = 0.0
+
+    @property
+    def loss(self) -> float:
+        """Mean over the batches; NaN if there were none."""
+        return sum(self.losses) / len(self.losses) if self.losses else math.nan
+
+    @property
+    def dice(self) -> list[float]:
+        """Per foreground class, over all patches together; NaN where a class is neither predicted nor true."""
+        if not isinstance(self.overlap, Tensor):
+            return []
+        volumes = self.predicted + self.true
+        assert isinstance(volumes, Tensor)
+        return (2 * self.overlap / volumes).tolist()
+
+
+@torch.no_grad()
+def validate(network: nn.Module, objective: Objective, batches: Iterator[Batch]) -> ValidationSums:
+    """Loss and Dice of a network on batches of patches ("pseudo Dice": patches are no whole cases)."""
+    sums = ValidationSums([])
+    network.eval()
+    try:
+        for batch in batches:
+            image, target = objective.move(batch)
+            outputs, loss = objective.evaluate(network, image, target)
+            sums.losses.append(float(loss))
+            finest = outputs if isinstance(outputs, Tensor) else outputs[0]
+            overlap, predicted, true = count_voxels(finest, target, objective.settings)
+            sums.overlap, sums.predicted, sums.true = (
+                sums.overlap + overlap,
+                sums.predicted + predicted,
+                sums.true + true,
+            )
+    finally:
+        network.train()
+    return sums
+
+
+def count_voxels(logits: Tensor, target: Tensor, settings: LossSettings) -> tuple[Tensor, Tensor, Tensor]:
+    """Voxels per foreground class: in both, in the prediction, in the truth; ignored voxels count nowhere.
+
+    Args:
+        logits: (batch, channel, *size).
+        target: As for losses.
+        settings: Meaning of the channels.
+
+    Returns:
+        Three tensors (class,) float64 on the CPU.
+    """
+    if settings.regions:
+        regions = target.bool()
+        valid = None if settings.ignore_label is None else ~regions[:, -1:]
+        truth = regions if valid is None else regions[:, :-1]
+        predicted = logits > 0  # sigmoid above 0.5
+    else:
+        classes = torch.arange(1, logits.shape[1], device=logits.device).view(1, -1, *[1] * (logits.ndim - 2))
+        valid = None if settings.ignore_label is None else target != settings.ignore_label
+        truth = target == classes
+        predicted = logits.argmax(1, keepdim=True) == classes
+    if valid is not None:
+        truth, predicted = truth & valid, predicted & valid
+    axes = [0, *range(2, logits.ndim)]
+    overlap, in_prediction, in_truth = ((each.sum(axes)).cpu().double() for each in (truth & predicted, predicted, truth))
+    return overlap, in_prediction, in_truth
+
+
+def mean_dice(dice: Sequence[float]) -> float:
+    """Mean over the classes that have a value; NaN if none has."""
+    known = [value for value in dice if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from segautoconfiglib.base.cancel import CancelToken
+from segautoconfiglib.base.errors import Cancelled
+
+
+def wait_for_listener() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "cancel-listener":
+            thread.join(timeout=5)
+
+
+def test_raises_only_after_the_request() -> None:
+    token = CancelToken()
+    token.raise_if_cancelled()
+    token.cancel()
+    assert token.cancelled
+    with pytest.raises(Cancelled):
+        token.raise_if_cancelled()
+
+
+def test_a_stop_file_is_a_request_that_stays(tmp_path: Path) -> None:
+    token = CancelToken(tmp_path / "stop")
+    assert not token.cancelled
+    (tmp_path / "stop").touch()
+    assert token.cancelled
+    (tmp_path / "stop").unlink()
+    assert token.cancelled
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("cancel\n", True), ("x\n cancel \n", True), ("", False), ("no\n", False)]
+)
+def test_only_the_line_cancel_is_a_request(text: str, expected: bool) -> None:
+    token = CancelToken()
+    token.listen(io.StringIO(text))
+    wait_for_listener()
+    assert token.cancelled is expected
+
+
+def test_a_closed_stream_is_no_request() -> None:
+    stream = io.StringIO()
+    stream.close()
+    token = CancelToken()
+    token.listen(stream)
+    wait_for_listener()
+    assert not token.cancelled
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_the_first_signal_asks_and_the_second_interrupts(capsys: pytest.CaptureFixture[str]) -> None:
+    token = CancelToken()
+    before = signal.getsignal(signal.SIGTERM)
+    restore = token.install_signal_handlers()
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert token.cancelled
+        assert "Stopping" in capsys.readouterr().err
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        restore()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_program_that_still_listens_can_end() -> None:
+    program = (
+        "import sys, time\n"
+        "from segautoconfiglib.base.cancel import CancelToken\n"
+        "CancelToken().listen(sys.stdin); time.sleep(0.2); sys.exit(7)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE)
+    assert process.wait(timeout=60) == 7
+    assert process.stdin is not None
+    process.stdin.close()

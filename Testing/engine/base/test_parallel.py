@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from segautoconfiglib.base.cancel import CancelToken
+from segautoconfiglib.base.errors import Cancelled, UserError
+from segautoconfiglib.base.events import ListReporter
+from segautoconfiglib.base.parallel import choose_workers, map_cases, usable_cores
+
+
+@pytest.fixture(scope="module")
+def tasks() -> Iterator[ModuleType]:
+    """parallel_tasks.py as an importable module (worker processes get this process's sys.path)."""
+    folder = str(Path(__file__).parent)
+    sys.path.insert(0, folder)
+    try:
+        spec = importlib.util.find_spec("parallel_tasks")
+        assert spec is not None
+        yield importlib.import_module("parallel_tasks")
+    finally:
+        sys.path.remove(folder)
+
+
+def run(function: Any, cases: list[tuple[str, tuple[Any, ...]]], workers: int = 2, **options: Any) -> list[Any]:
+    return map_cases(function, cases, workers=workers, stage="squaring", **options)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_keep_the_order_and_every_case_is_reported(tasks: ModuleType, workers: int) -> None:
+    report = ListReporter()
+    results = run(tasks.square, [(f"c{i}", (i,)) for i in range(5)], workers, report=report)
+    assert [value for value, _ in results] == [0, 1, 4, 9, 16]
+    processes = {process for _, process in results}
+    assert (os.getpid() in processes) is (workers == 1)
+    assert report.of("started") == [{"stage": "squaring", "total": 5}]
+    progress = report.of("progress")
+    assert [event["done"] for event in progress] == [1, 2, 3, 4, 5]
+    assert sorted(event["case"] for event in progress) == ["c0", "c1", "c2", "c3", "c4"]
+
+
+def test_nothing_to_do_is_no_fault(tasks: ModuleType) -> None:
+    assert run(tasks.square, []) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_a_killed_worker_names_its_case_and_the_likely_cause(tasks: ModuleType) -> None:
+    started = time.monotonic()
+    with pytest.raises(UserError, match="squaring of case c2") as caught:
+        run(tasks.die, [(f"c{i}", (f"c{i}", "c2")) for i in range(4)])
+    assert "memory" in caught.value.message
+    assert "--workers 1" in caught.value.hint
+    assert time.monotonic() - started < 30
+
+
+def test_a_worker_that_leaves_is_noticed(tasks: ModuleType) -> None:
+    with pytest.raises(UserError, match=r"case b.*exit code 3"):
+        run(tasks.leave, [(case, (case,)) for case in "abc"])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_user_error_arrives_as_it_was_raised(tasks: ModuleType, workers: int) -> None:
+    with pytest.raises(UserError, match="b is truncated") as caught:
+        run(tasks.refuse, [(case, (case,)) for case in "abc"], workers)
+    assert caught.value.hint == "Copy it again."
+
+
+def test_a_bug_names_the_case_and_shows_where(tasks: ModuleType) -> None:
+    with pytest.raises(RuntimeError, match=r"(?s)squaring of case \w failed.*parallel_tasks\.py.*OddError"):
+        run(tasks.break_down, [(case, (case, "odd")) for case in "ab"])
+
+
+def test_a_result_that_cant_travel_is_a_bug_with_a_text(tasks: ModuleType) -> None:
+    with pytest.raises(RuntimeError, match="squaring of case"):
+        run(tasks.break_down, [(case, (case, "lambda")) for case in "ab"])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_too_little_memory_is_a_user_error_with_the_case(tasks: ModuleType, workers: int) -> None:
+    with pytest.raises(UserError, match=r"squaring of case \w.*7 GiB"):
+        run(tasks.break_down, [(case, (case, "memory")) for case in "ab"], workers)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stop_request_ends_the_work(tasks: ModuleType, workers: int) -> None:
+    cancel = CancelToken()
+    done = []
+
+    def stop_after_two(kind: str, **data: Any) -> None:
+        if kind == "progress":
+            done.append(data["case"])
+            if len(done) == 2:
+                cancel.cancel()
+
+    with pytest.raises(Cancelled):
+        run(tasks.square, [(f"c{i}", (i,)) for i in range(50)], workers, report=stop_after_two, cancel=cancel)
+    assert 2 <= len(done) <= 3  # what was under way is finished
+
+
+def test_workers_share_the_cores(tasks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    expected = str(max(1, usable_cores() // 2))
+    assert run(tasks.threads, [("a", ("a",)), ("b", ("b",))]) == [expected, expected]
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")  # the user's own choice stays
+    assert run(tasks.threads, [("a", ("a",)), ("b", ("b",))]) == ["5", "5"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends processes without asking")
+def test_an_error_leaves_no_unfinished_files_of_other_workers(tasks: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="bad is bad"):
+        run(tasks.write_slowly, [(case, (str(tmp_path), case)) for case in ("slow", "bad")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_limits_the_workers() -> None:
+    assert choose_workers(10**15, requested=8) == 1
+    assert choose_workers(1, requested=1) == 1
+    assert 1 <= choose_workers(1) <= usable_cores()

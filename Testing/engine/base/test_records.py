@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from segautoconfiglib.base.errors import ProblemsError, UserError
+from segautoconfiglib.base.records import Record, atomic_path, read_json, write_json
+
+
+class Recipe(Record):
+    name: str
+    spacing: tuple[float, float, float]
+    comment: str = ""
+
+
+def test_the_new_file_appears_whole_under_its_name(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder" / "a.nii.gz"
+    with atomic_path(target) as temporary:
+        temporary.write_text("half")
+        assert not target.exists()
+        assert temporary.parent == target.parent
+        assert temporary.name.startswith(".")
+        assert temporary.name.endswith("a.nii.gz")
+    assert target.read_text() == "half"
+    assert os.listdir(target.parent) == ["a.nii.gz"]
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+
+    def fail_half_way() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011 - the very error raised above
+        fail_half_way()
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_files_get_the_permissions_that_open_would_give(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {})
+    (tmp_path / "b.json").touch()
+    assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == stat.S_IMODE((tmp_path / "b.json").stat().st_mode)
+
+
+def test_a_place_that_cant_be_written_is_a_user_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"Can't write .*x\.json") as caught:
+        write_json(tmp_path / "file" / "x.json", {})
+    assert "permissions" in caught.value.hint
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match=r"Can't write .*folder"):
+        write_json(tmp_path / "folder", {})
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"plans\.json does not exist"):
+        read_json(tmp_path / "plans.json")
+
+
+def test_a_trailing_comma_is_found_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "dataset.json"
+    file.write_text('{\n  "labels": {"background": 0,}\n}')
+    with pytest.raises(UserError, match=r"dataset\.json is not valid JSON.* in line 2, column \d+") as caught:
+        read_json(file)
+    assert "comma" in caught.value.hint
+
+
+def test_unreadable_files_are_user_errors(tmp_path: Path) -> None:
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"Can't read .*binary\.json"):
+        read_json(tmp_path / "binary.json")
+    with pytest.raises(UserError, match="Can't read"):
+        read_json(tmp_path)
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf{}")
+    assert read_json(tmp_path / "a.json") == {}
+
+
+def test_nan_is_written_as_null(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"Dice": float("nan")})
+    assert (tmp_path / "a.json").read_text() == '{\n    "Dice": null\n}'
+
+
+def test_a_record_keeps_unknown_keys_and_leaves_out_what_was_never_set(tmp_path: Path) -> None:
+    data = {"name": "r", "spacing": [3.0, 1.0, 1.0], "added_by_others": {"x": [1]}}
+    (tmp_path / "in.json").write_text(json.dumps(data))
+    record = Recipe.load(tmp_path / "in.json")
+    assert record.spacing == (3.0, 1.0, 1.0)
+    record.save(tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text()) == data
+
+
+def test_a_record_names_every_wrong_key_with_its_value(tmp_path: Path) -> None:
+    (tmp_path / "in.json").write_text('{"name": 5, "spacing": [1, "thick", 1]}')
+    with pytest.raises(ProblemsError, match=r"in\.json") as caught:
+        Recipe.load(tmp_path / "in.json")
+    texts = [problem.message for problem in caught.value.problems]
+    assert len(texts) == 2
+    assert texts[0].startswith("name: ")
+    assert "(got 5)" in texts[0]
+    assert texts[1].startswith("spacing.1: ")
+    assert "(got 'thick')" in texts[1]
+
+
+def test_a_file_of_another_kind_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "in.json").write_text("[1, 2]")
+    with pytest.raises(ProblemsError, match="top level"):
+        Recipe.load(tmp_path / "in.json")

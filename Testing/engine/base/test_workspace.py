@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.workspace import Workspace, dataset_id
+
+
+def make_workspace(folder: Path, *names: str) -> Workspace:
+    workspace = Workspace.at(folder)
+    for name in names:
+        root, dataset = name.split("/")
+        (getattr(workspace, root) / dataset).mkdir(parents=True)
+    return workspace
+
+
+def test_a_given_folder_wins(tmp_path: Path) -> None:
+    workspace = Workspace.find(tmp_path, {"nnUNet_raw": "/elsewhere"})
+    assert workspace.raw == tmp_path / "nnUNet_raw"
+    assert workspace.preprocessed == tmp_path / "nnUNet_preprocessed"
+    assert workspace.results == tmp_path / "nnUNet_results"
+
+
+def test_environment_variables_come_next_and_home_last(tmp_path: Path) -> None:
+    workspace = Workspace.find(None, {"nnUNet_raw": str(tmp_path), "nnUNet_results": ""})
+    assert workspace.raw == tmp_path
+    assert workspace.results == Path.home() / "SegAutoConfig" / "nnUNet_results"
+
+
+def test_paths_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Workspace.find("here").raw == tmp_path / "here" / "nnUNet_raw"
+
+
+def test_names_come_from_all_three_roots(tmp_path: Path) -> None:
+    workspace = make_workspace(
+        tmp_path, "raw/Dataset004_A", "preprocessed/Dataset004_A", "results/Dataset1234_B", "raw/Task04_A", "raw/.git"
+    )
+    (workspace.raw / "Dataset005_file").touch()
+    assert workspace.dataset_names() == ["Dataset004_A", "Dataset1234_B"]
+
+
+@pytest.mark.parametrize("given", [4, "4", "004", "Dataset004_A"])
+def test_a_dataset_is_found_by_number_or_name(tmp_path: Path, given: str | int) -> None:
+    assert make_workspace(tmp_path, "raw/Dataset004_A", "raw/Dataset040_B").dataset_name(given) == "Dataset004_A"
+
+
+@pytest.mark.parametrize("given", ["5", "Dataset005_B", "A", "²", "4.0", "-4", ""])
+def test_unknown_datasets_are_refused_with_a_list(tmp_path: Path, given: str) -> None:
+    with pytest.raises(UserError) as caught:
+        make_workspace(tmp_path, "raw/Dataset004_A").dataset_name(given)
+    assert "Dataset004_A" in caught.value.hint
+
+
+def test_an_id_used_twice_is_refused_with_both_names(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, "raw/Dataset004_A", "results/Dataset004_B")
+    with pytest.raises(UserError, match="used twice: Dataset004_A, Dataset004_B"):
+        workspace.dataset_name(4)
+    assert workspace.dataset_name("Dataset004_B") == "Dataset004_B"
+
+
+def test_model_folder_follows_nnunet(tmp_path: Path) -> None:
+    folder = Workspace.at(tmp_path).model_folder("Dataset004_A", "nnUNetTrainer", "nnUNetPlans", "2d")
+    assert folder == tmp_path / "nnUNet_results" / "Dataset004_A" / "nnUNetTrainer__nnUNetPlans__2d"
+
+
+def test_dataset_id() -> None:
+    assert dataset_id("Dataset004_A_b") == 4
+    assert dataset_id("Dataset1234_A") == 1234
+    with pytest.raises(UserError, match="Dataset04_A"):
+        dataset_id("Dataset04_A")
