@@ -59,6 +59,16 @@ class PreprocessingDefaults:
 
 
 @dataclass(frozen=True)
+class StoreDefaults:
+    """Compression of preprocessed cases (nnU-Net)."""
+
+    block_bytes: int = 128 * 1024  # unpacked at once: fits the second-level cache
+    chunk_bytes: int = 6 * 1024**2  # fits the third-level cache
+    chunk_per_patch: float = 1.5  # largest edge of a chunk, in patch edges
+    compression_level: int = 5
+
+
+@dataclass(frozen=True)
 class NetworkDefaults:
     """Initialisation of convolutions (nnU-Net)."""
 
@@ -85,6 +95,34 @@ class TrainingDefaults:
     max_bad_steps: int = 10  # consecutive steps with NaN or infinity in the loss before training stops (ours)
     adamw_weight_decay: float = 0.01  # torch's default
     warmup_share: float = 0.02  # of the run, for the schedules with a warm-up (ours)
+
+
+@dataclass(frozen=True)
+class BudgetDefaults:
+    """Training within a given time on a device without a fast GPU (ours; tried on MR crops and synthetic volumes)."""
+
+    widths: tuple[int, ...] = (8, 12, 16, 24, 32)  # features of the first stage, the smallest first
+    batch_size_3d: int = 2
+    batch_size_2d: int = 4
+    probe_voxels_3d: int = 2**17  # of the patch that the device's speed is first measured with
+    probe_voxels_2d: int = 2**16
+    min_steps: int = 800  # the patch shrinks until so many steps fit into the time
+    wide_steps: int = 4000  # a wider network is taken only if so many of its steps fit
+    patch_share: float = 0.125  # of the median image that a patch covers; else the spacing is made coarser
+    max_coarsening: float = 4.0  # factor on the spacing
+    learning_rate: float = 3e-3  # AdamW
+    average_weights: float = 0.99  # decay per step
+    epoch_seconds: float = 30.0
+    min_epochs: int = 10
+    validation_share: float = 0.04  # of an epoch's steps, for the curve
+    compile_from_s: float = 480.0  # compiling takes about a minute: not worth it in shorter trainings
+    compile_gain: float = 0.92  # the compiled step must take less than this share of the plain one
+    reading_share: float = 0.1  # of a step, for making its batch
+    case_overhead_s: float = 0.4  # reading, restoring, writing and comparing one held-out case
+    forward_share: float = 0.35  # of a training step's time, for the network without learning
+    mirror_validation_share: float = 0.15  # of the time, that predicting the held-out cases with mirroring may take
+    reserve_share: float = 0.01  # of the time, and at least reserve_s, for loading and writing
+    reserve_s: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -124,11 +162,12 @@ class InferenceDefaults:
 
     step: float = 0.5  # share of the patch
     gaussian_sigma: float = 1 / 8  # share of the patch
-    gaussian_cutoff: float = 4.0  # sigmas
     batch_voxels_cpu: int = 2**17  # of tiles sent through the network at once, if one tile is not more (ours)
     batch_voxels_gpu: int = 2**21  # likewise: a standard patch of 128^3
     restore_depth: int = 16  # voxels of the blocks in which logits become labels: fits the second-level cache (ours)
     restore_edge: int = 64
+    probabilities_in_memory: int = 2**30  # bytes of a case's probabilities above which they go through the disk (ours)
+    report_interval_s: float = 0.5  # between two progress events within a case (ours)
 
 
 @dataclass(frozen=True)
@@ -143,8 +182,10 @@ class EvaluationDefaults:
 FINGERPRINT = FingerprintDefaults()
 PLANNING = PlanningDefaults()
 PREPROCESSING = PreprocessingDefaults()
+STORE = StoreDefaults()
 NETWORK = NetworkDefaults()
 TRAINING = TrainingDefaults()
+BUDGET = BudgetDefaults()
 AUGMENTATION = AugmentationDefaults()
 INFERENCE = InferenceDefaults()
 EVALUATION = EvaluationDefaults()

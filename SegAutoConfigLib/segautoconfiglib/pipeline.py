@@ -9,19 +9,21 @@ need it.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.records import atomic_path
-from segautoconfiglib.dataset.dataset import Dataset, DatasetDescription, list_cases, load_dataset, load_description
+from segautoconfiglib.dataset.dataset import Dataset, list_cases, load_dataset, load_description
 from segautoconfiglib.dataset.labels import LabelSpec
 from segautoconfiglib.dataset.splits import load_splits, split_for_fold
+from segautoconfiglib.defaults import TRAINING
 from segautoconfiglib.fingerprint.fingerprint import Fingerprint
 from segautoconfiglib.planning.plans import Plans
 from segautoconfiglib.planning.recipe import Recipe, recipe_from_trainer_name
@@ -29,7 +31,9 @@ from segautoconfiglib.planning.recipe import Recipe, recipe_from_trainer_name
 if TYPE_CHECKING:
     from segautoconfiglib.evaluation.summary import Summary
     from segautoconfiglib.inference.run import PredictOptions
-    from segautoconfiglib.models.folder import ModelFolder
+    from segautoconfiglib.training.budget import BudgetChoice
+
+Fold = int | Literal["all"]
 
 FINGERPRINT_FILE = "dataset_fingerprint.json"
 SPLITS_FILE = "splits_final.json"
@@ -57,7 +61,7 @@ class TrainOptions:
     """What may be said about a training; None leaves the choice to the plans, the recipe or the budget."""
 
     configuration: str | None = None
-    fold: int | str = 0
+    fold: Fold = 0
     plans_name: str | None = None
     planning: PlanOptions = field(default_factory=PlanOptions)
     trainer: str = "nnUNetTrainer"
@@ -141,7 +145,7 @@ def fingerprint(
 def plan(
     context: Context,
     dataset: str | int,
-    options: PlanOptions = PlanOptions(),  # noqa: B008 - frozen
+    options: PlanOptions = PlanOptions(),
     *,
     check: bool = True,
     workers: int | None = None,
@@ -188,7 +192,7 @@ def preprocess(
 
     name = context.workspace.dataset_name(dataset)
     folder = context.workspace.preprocessed / name
-    plans = _load_plans(folder, plans_name)
+    plans = load_plans(folder, plans_name)
     raw = _raw_dataset(context, name)
     wanted = configurations or [key for key in plans.configuration_names if _has_own_data(plans, key)]
     for configuration in wanted:
@@ -220,21 +224,22 @@ def train(context: Context, dataset: str | int, options: TrainOptions) -> Summar
     started = time.monotonic()
     device = resolve_device(options.device)
     name = context.workspace.dataset_name(dataset)
-    plans = _ready_plans(context, name, options)
-    recipe, deadline = options.recipe(), None
-    if options.budget_s is not None:
-        plans, recipe, deadline = _fit_to_budget(context, plans, options, recipe, started)
-    configuration = options.configuration or default_configuration(plans)
-    model_folder = context.workspace.model_folder(name, recipe.trainer_name, plans.plans_name, configuration)
-    _ready_cases(context, name, plans, configuration, options.workers)
     folder = context.workspace.preprocessed / name
+    plans, recipe = _ready_plans(context, name, options), options.recipe()
+    configuration = options.configuration or default_configuration(plans)
+    choice, deadline = None, None
+    if options.budget_s is not None:
+        left = options.budget_s - (time.monotonic() - started)
+        choice = _fit_to_budget(context, plans, configuration, options, left)
+        plans, recipe, deadline = choice.plans, choice.recipe, time.monotonic() + choice.training_s
+    _ready_cases(context, name, plans, configuration, options.workers)
     job = TrainJob(
         dataset_folder=folder,
         plans=plans,
         configuration=configuration,
         fold=options.fold,
         description=load_description(folder / "dataset.json"),
-        model_folder=model_folder,
+        model_folder=context.workspace.model_folder(name, recipe.trainer_name, plans.plans_name, configuration),
         recipe=recipe,
         device=str(device),
         workers=options.workers,
@@ -242,9 +247,11 @@ def train(context: Context, dataset: str | int, options: TrainOptions) -> Summar
         overwrite=options.overwrite,
         initial_weights=options.initial_weights,
         deadline=deadline,
+        compile=device.type == "cuda" if choice is None else choice.compile,
     )
     train_fold(job, report=context.report, cancel=context.cancel)
-    return _validate_fold(context, name, model_folder, options, "checkpoint_final.pth")
+    mirror = choice is None or choice.mirror_validation
+    return _validate_fold(context, name, job.model_folder, options, "checkpoint_final.pth", mirror=mirror)
 
 
 def validate(
@@ -252,7 +259,7 @@ def validate(
 ) -> Summary | None:
     """Predict and evaluate the held-out cases of a fold that was trained before."""
     name = context.workspace.dataset_name(dataset)
-    plans = _load_plans(context.workspace.preprocessed / name, options.plans_name or options.planning.file_name)
+    plans = load_plans(context.workspace.preprocessed / name, options.plans_name or options.planning.file_name)
     configuration = options.configuration or default_configuration(plans)
     folder = context.workspace.model_folder(name, options.trainer, plans.plans_name, configuration)
     return _validate_fold(context, name, folder, options, checkpoint)
@@ -265,7 +272,7 @@ def find_model(
     configuration: str | None = None,
     trainer: str | None = None,
     plans: str | None = None,
-    folds: Sequence[int | str] | None = None,
+    folds: Sequence[Fold] | None = None,
 ) -> Path:
     """The folder of the model that fits the wishes. Raises: UserError: none, listing what there is."""
     from segautoconfiglib.models import folder
@@ -284,7 +291,7 @@ def predict(
     images: Path,
     output: Path,
     *,
-    folds: Sequence[int | str] | None = None,
+    folds: Sequence[Fold] | None = None,
     checkpoint: str = "checkpoint_final.pth",
     device: str = "auto",
     options: PredictOptions | None = None,
@@ -320,7 +327,7 @@ def evaluate(
 
     file_ending = guess_file_ending(truth)
     if labels is not None:
-        spec = LabelSpec.from_numbers(labels, ignore_label)
+        spec = _numbered_labels(labels, ignore_label)
     else:
         found = description_file or _description_beside(truth, predictions)
         spec = load_description(found).label_spec if found else labels_found(truth, file_ending)
@@ -349,7 +356,13 @@ class DemoResult:
 
 
 def demo(
-    context: Context, output: Path, *, data: Path | None = None, budget_s: float = 240, device: str = "auto", seed: int = 0
+    context: Context,
+    output: Path,
+    *,
+    data: Path | None = None,
+    budget_s: float = 240,
+    device: str = "auto",
+    seed: int = 0,
 ) -> DemoResult:
     """The whole line: data, plan, train within the budget, predict cases never seen, evaluate, draw."""
     from segautoconfiglib.base.workspace import Workspace
@@ -367,51 +380,6 @@ def demo(
     return DemoResult(summary, model / "fold_all" / "progress.png", pictures)
 
 
-def dataset_state(context: Context, name: str) -> dict[str, Any]:
-    """One row of ``info``: what exists of a dataset."""
-    folder = context.workspace.preprocessed / name
-    raw = context.workspace.raw / name / "dataset.json"
-    source = raw if raw.exists() else folder / "dataset.json"
-    description = load_description(source) if source.exists() else None
-    return {
-        "dataset": name,
-        "cases": description.numTraining if description else None,
-        "channels": ", ".join(description.channels) if description else "",
-        "labels": len(description.labels) - 1 if description else None,
-        "fingerprint": "yes" if (folder / FINGERPRINT_FILE).exists() else "no",
-        "plans": ", ".join(_plans_files(folder)) or "-",
-        "models": len(trained_models(context, name)),
-    }
-
-
-def planned_configurations(context: Context, name: str) -> list[dict[str, Any]]:
-    """Rows of ``info DATASET``: every configuration of every plans file."""
-    folder = context.workspace.preprocessed / name
-    rows = []
-    for file in _plans_files(folder):
-        plans = _load_plans(folder, file)
-        for key in plans.configuration_names:
-            configuration = plans.configuration(key)
-            rows.append(
-                {
-                    "plans": file,
-                    "configuration": key,
-                    "patch size": " x ".join(map(str, configuration.patch_size)),
-                    "spacing (mm)": " x ".join(f"{value:.3g}" for value in configuration.spacing),
-                    "batch size": configuration.batch_size,
-                    "preprocessed": "yes" if (folder / configuration.data_identifier).exists() else "no",
-                }
-            )
-    return rows
-
-
-def trained_models(context: Context, name: str) -> list[dict[str, Any]]:
-    """Rows of ``info DATASET``: every trained model with its folds and their validation Dice."""
-    from segautoconfiglib.models.folder import list_models
-
-    return [_model_row(model) for model in list_models(context.workspace, name)]
-
-
 def default_configuration(plans: Plans) -> str:
     """3d_fullres where the images are volumes, else 2d."""
     return "3d_fullres" if "3d_fullres" in plans.configuration_names else "2d"
@@ -421,16 +389,16 @@ def _raw_dataset(context: Context, dataset: str | int) -> Dataset:
     return load_dataset(context.workspace.raw / context.workspace.dataset_name(dataset))
 
 
-def _load_plans(folder: Path, plans_name: str) -> Plans:
+def load_plans(folder: Path, plans_name: str) -> Plans:
     file = folder / f"{plans_name}.json"
     if not file.exists():
         raise UserError(
-            f"{file} does not exist.", f"Run plan first. Plans here: {', '.join(_plans_files(folder)) or 'none'}."
+            f"{file} does not exist.", f"Run plan first. Plans here: {', '.join(plans_files(folder)) or 'none'}."
         )
     return Plans.load(file)
 
 
-def _plans_files(folder: Path) -> list[str]:
+def plans_files(folder: Path) -> list[str]:
     """Names of the plans files in a preprocessed folder."""
     other = {"dataset.json", FINGERPRINT_FILE, SPLITS_FILE}
     return sorted(file.stem for file in folder.glob("*.json") if file.name not in other)
@@ -463,9 +431,9 @@ def _ready_plans(context: Context, name: str, options: TrainOptions) -> Plans:
     plans_name = options.plans_name or options.planning.file_name
     if (folder / f"{plans_name}.json").exists():
         _check_unchanged(context.workspace.raw / name / "dataset.json", folder / "dataset.json")
-        return _load_plans(folder, plans_name)
+        return load_plans(folder, plans_name)
     if options.plans_name and options.plans_name != options.planning.file_name:
-        return _load_plans(folder, plans_name)
+        return load_plans(folder, plans_name)
     return plan(context, name, options.planning, workers=options.workers)
 
 
@@ -483,26 +451,31 @@ def _check_unchanged(raw: Path, planned: Path) -> None:
 
 
 def _fit_to_budget(
-    context: Context, plans: Plans, options: TrainOptions, recipe: Recipe, started: float
-) -> tuple[Plans, Recipe, float]:
-    """Plans, recipe and the time (monotonic clock) at which training has to end."""
+    context: Context, plans: Plans, configuration: str, options: TrainOptions, seconds: float
+) -> BudgetChoice:
+    """Plans, recipe and length of the training that fit into the seconds left."""
     from segautoconfiglib.networks.device import resolve_device
     from segautoconfiglib.training.budget import fit_to_budget
 
-    assert options.budget_s is not None
     folder = context.workspace.preprocessed / plans.dataset_name
-    choice = fit_to_budget(
+    description = load_description(folder / "dataset.json")
+    folds = load_splits(folder / SPLITS_FILE) if (folder / SPLITS_FILE).exists() else []
+    held_out = 0
+    if isinstance(options.fold, int):
+        known = options.fold < len(folds)
+        held_out = len(folds[options.fold].val) if known else math.ceil(description.numTraining / TRAINING.folds)
+    return fit_to_budget(
         plans,
-        options.configuration or default_configuration(plans),
-        load_description(folder / "dataset.json"),
+        configuration,
+        description,
         folder,
-        recipe=recipe,
-        fold=options.fold,
+        recipe=options.recipe(),
         device=resolve_device(options.device),
-        seconds=options.budget_s - (time.monotonic() - started),
+        seconds=seconds,
+        budget_s=options.budget_s or seconds,
+        held_out=held_out,
         report=context.report,
     )
-    return choice.plans, choice.recipe, time.monotonic() + choice.training_s
 
 
 def _ready_cases(context: Context, name: str, plans: Plans, configuration: str, workers: int | None) -> None:
@@ -512,11 +485,11 @@ def _ready_cases(context: Context, name: str, plans: Plans, configuration: str, 
 
 
 def _validate_fold(
-    context: Context, name: str, model_folder: Path, options: TrainOptions, checkpoint: str
+    context: Context, name: str, model_folder: Path, options: TrainOptions, checkpoint: str, *, mirror: bool = True
 ) -> Summary | None:
     """Predict the fold's held-out cases from their preprocessed data and evaluate them."""
     from segautoconfiglib.evaluation.summary import evaluate_folder
-    from segautoconfiglib.inference.run import load_model, predict_preprocessed
+    from segautoconfiglib.inference.run import PredictOptions, load_model, predict_preprocessed
     from segautoconfiglib.networks.device import resolve_device
     from segautoconfiglib.preprocessing.store import CaseStore
 
@@ -536,7 +509,7 @@ def _validate_fold(
         store,
         held_out,
         output,
-        save_probabilities=options.save_probabilities,
+        options=PredictOptions(save_probabilities=options.save_probabilities, mirror=mirror),
         report=context.report,
         cancel=context.cancel,
     )
@@ -553,6 +526,12 @@ def _validate_fold(
     )
     context.report("done", stage="validate", mean_dice=summary.mean_dice, cases=summary.cases)
     return summary
+
+
+def _numbered_labels(labels: Sequence[int], ignore_label: int | None) -> LabelSpec:
+    """Labels that have no names."""
+    names = {"background": 0, **{f"label {value}": value for value in labels}}
+    return LabelSpec(names if ignore_label is None else {**names, "ignore": ignore_label})
 
 
 def _description_beside(truth: Path, predictions: Path) -> Path | None:
@@ -572,11 +551,3 @@ def _demo_dataset(context: Context, data: Path | None, seed: int) -> tuple[str, 
         folder = convert_msd(context, data)
         hold_out_cases(folder, seed=seed)
     return folder.name, folder / "imagesTs", folder / "labelsTs"
-
-
-def _model_row(model: ModelFolder) -> dict[str, Any]:
-    return {
-        "model": model.path.name,
-        "folds": ", ".join(map(str, model.folds())) or "none finished",
-        "validation Dice": model.validation_dice(),
-    }

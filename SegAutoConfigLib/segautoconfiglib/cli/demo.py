@@ -16,7 +16,9 @@ EPILOG = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--data, --output, --budget, --device, --seed."""
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="a Decathlon folder TaskXX_Name instead")
-    parser.add_argument("--output", type=Path, default=Path("demo-output"), metavar="FOLDER", help="default: demo-output")
+    parser.add_argument(
+        "--output", type=Path, default=Path("demo-output"), metavar="FOLDER", help="default: demo-output"
+    )
     parser.add_argument("--budget", type=duration, default=240.0, metavar="TIME", help="for the training (default: 4m)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, another dataset")
     add_device(parser)

@@ -72,10 +72,10 @@ def _machine_rows(context: Context) -> list[tuple[str, str]]:
 
 def _device_rows() -> list[tuple[str, str]]:
     try:
-        from segautoconfiglib.networks.device import describe_devices
+        from segautoconfiglib.networks.device import devices_text
     except ModuleNotFoundError:
         return [("devices", "unknown without torch")]
-    return [("device", text) for text in describe_devices()]
+    return [("devices", devices_text())]
 
 
 def _workspace_rows(context: Context, problems: list[Problem]) -> list[tuple[str, str]]:

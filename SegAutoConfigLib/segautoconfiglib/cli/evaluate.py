@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="names the labels (default: dataset.json in PREDICTIONS or beside TRUTH, else every value found)",
     )  # fmt: skip
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: PREDICTIONS/summary.json")
-    parser.add_argument("--allow-missing", "--chill", action="store_true", help="compare only the cases that were predicted")
+    parser.add_argument(
+        "--allow-missing", "--chill", action="store_true", help="compare only the cases that were predicted"
+    )
     add_workers(parser)
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segautoconfiglib import __version__
-from segautoconfiglib.base.errors import EXIT_BUG, EXIT_CANCELLED, EXIT_OK, Cancelled, ProblemsError, UserError
 from segautoconfiglib.base.context import Context
+from segautoconfiglib.base.errors import EXIT_BUG, EXIT_CANCELLED, EXIT_OK, Cancelled, ProblemsError, UserError
 
 if TYPE_CHECKING:
     from segautoconfiglib.base.events import Reporter

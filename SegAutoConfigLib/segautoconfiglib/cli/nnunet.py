@@ -80,7 +80,9 @@ def fingerprint_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _planner_options(parser: argparse.ArgumentParser) -> None:
     add_planning(parser)
-    parser.add_argument("-preprocessor_name", default="DefaultPreprocessor", metavar="NAME", help="the only one there is")
+    parser.add_argument(
+        "-preprocessor_name", default="DefaultPreprocessor", metavar="NAME", help="the only one there is"
+    )
 
 
 def plan_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +103,9 @@ def plan(arguments: argparse.Namespace, context: Context) -> None:
 
 
 def _preprocess_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-c", nargs="+", default=["2d", "3d_fullres", "3d_lowres"], metavar="NAME", help="configurations")
+    parser.add_argument(
+        "-c", nargs="+", default=["2d", "3d_fullres", "3d_lowres"], metavar="NAME", help="configurations"
+    )
     parser.add_argument("-np", nargs="+", type=positive, metavar="N", help="processes, one number or one per -c")
 
 

@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
         print_plans(plans, context.out)
 
 
-def plan_options(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def plan_options(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
     """The planner's options as the pipeline takes them."""
     from segautoconfiglib.pipeline import PlanOptions
 

@@ -21,27 +21,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--configuration", "-c", metavar="NAME", help="needed only if several were trained")
     parser.add_argument("--plans", "-p", metavar="NAME", help="needed only if several were used")
     parser.add_argument("--trainer", "-tr", metavar="NAME", help="needed only if several were used")
-    parser.add_argument("--folds", "--fold", "-f", nargs="+", type=fold, help="0 1 2 3 4 or all (default: those there are)")
+    parser.add_argument(
+        "--folds", "--fold", "-f", nargs="+", type=fold, help="0 1 2 3 4 or all (default: those there are)"
+    )
     add_options(parser)
 
 
 def add_files(parser: argparse.ArgumentParser) -> None:
     """``-i`` and ``-o``."""
-    parser.add_argument("-i", "--input", type=Path, required=True, metavar="FOLDER", help="images, named <case>_0000.nii.gz")
+    parser.add_argument(
+        "-i", "--input", type=Path, required=True, metavar="FOLDER", help="images, named <case>_0000.nii.gz"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where segmentations go")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """How to predict, shared with nnU-Net's commands."""
-    parser.add_argument("-step_size", "--step-size", type=float, default=0.5, help="tile step, share of the patch (default: 0.5)")
-    parser.add_argument("--disable_tta", "--no-mirroring", action="store_true", help="faster: do not average over mirrored images")
-    parser.add_argument("--save_probabilities", "--probabilities", action="store_true", help="also write <case>.npz and .pkl")
+    parser.add_argument(
+        "-step_size", "--step-size", type=float, default=0.5, help="tile step, share of the patch (default: 0.5)"
+    )
+    parser.add_argument(
+        "--disable_tta", "--no-mirroring", action="store_true", help="faster: do not average over mirrored images"
+    )
+    parser.add_argument(
+        "--save_probabilities", "--probabilities", action="store_true", help="also write <case>.npz and .pkl"
+    )
     parser.add_argument(
         "--continue_prediction", "--continue", "--c", action="store_true", help="leave out cases that are there already"
     )
-    parser.add_argument("-chk", "--checkpoint", default="checkpoint_final.pth", metavar="FILE", help="default: checkpoint_final.pth")
-    parser.add_argument("-num_parts", "--num-parts", type=int, default=1, metavar="N", help="split the cases among N runs ...")
-    parser.add_argument("-part_id", "--part-id", type=int, default=0, metavar="K", help="... of which this is number K (from 0)")
+    parser.add_argument(
+        "-chk", "--checkpoint", default="checkpoint_final.pth", metavar="FILE", help="default: checkpoint_final.pth"
+    )
+    parser.add_argument(
+        "-num_parts", "--num-parts", type=int, default=1, metavar="N", help="split the cases among N runs ..."
+    )
+    parser.add_argument(
+        "-part_id", "--part-id", type=int, default=0, metavar="K", help="... of which this is number K (from 0)"
+    )
     add_device(parser)
     add_workers(parser)
 

@@ -20,6 +20,4 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
     """Preprocess the configurations one after the other."""
     from segautoconfiglib import pipeline
 
-    pipeline.preprocess(
-        context, arguments.dataset, arguments.plans, arguments.configuration, workers=arguments.workers
-    )
+    pipeline.preprocess(context, arguments.dataset, arguments.plans, arguments.configuration, workers=arguments.workers)

@@ -31,7 +31,7 @@ def print_plans(plans: Plans, out: TextIO) -> None:
 
 
 def print_evaluation(summary: Summary, out: TextIO) -> None:
-    """One row per class and the mean."""
+    """One row per class and, for several, their mean."""
     columns, rows = summary.table
     print_table(f"{summary.cases} cases", columns, rows, out)
 

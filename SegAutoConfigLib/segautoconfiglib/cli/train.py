@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--configuration", "-c", metavar="NAME", help="2d or 3d_fullres (default: 3d_fullres if the data are 3D)"
     )
-    parser.add_argument("--fold", "-f", type=fold, default=0, help="0 to 4: that fifth is held out; all: none (default: 0)")
+    parser.add_argument(
+        "--fold", "-f", type=fold, default=0, help="0 to 4: that fifth is held out; all: none (default: 0)"
+    )
     add_length(parser)
     add_device(parser)
     add_continuation(parser)

@@ -19,22 +19,21 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from segautoconfiglib.dataset.labels import Label
 from segautoconfiglib.defaults import EVALUATION
 
-#: A label, or a region: the union of several.
-Class = int | tuple[int, ...]
 Box = tuple[slice, ...]
 
 
 def class_metrics(
     truth: np.ndarray,
     prediction: np.ndarray,
-    classes: Sequence[Class],
+    classes: Sequence[Label],
     *,
     spacing_mm: Sequence[float],
     ignore_label: int | None = None,
     tolerance_mm: float = EVALUATION.tolerance_mm,
-) -> dict[Class, dict[str, float]]:
+) -> dict[Label, dict[str, float]]:
     """All metrics of all classes of one case.
 
     Args:
@@ -48,22 +47,23 @@ def class_metrics(
     Returns:
         Per class: TP, FP, FN, TN, n_pred, n_ref (voxels), Dice, IoU, HD95 (millimetres), NSD.
     """
-    highest = max((max(_labels(entry)) for entry in classes), default=0)
-    highest = max(highest, ignore_label or 0)
-    truth, prediction = _folded(truth, highest), _folded(prediction, highest)
-    counts = joint_counts(truth, prediction, highest + 2)
+    known = sorted({0, *(label for entry in classes for label in _values(entry)), ignore_label or 0})
+    truth, prediction = _numbered(truth, known), _numbered(prediction, known)
+    counts = joint_counts(truth, prediction, len(known) + 1)
     if ignore_label is not None:
-        counts[ignore_label] = 0
-        prediction = np.where(truth == ignore_label, prediction.dtype.type(0), prediction)
-    boxes = [ndimage.find_objects(labels, max_label=max(highest, 1)) for labels in (truth, prediction)]
+        ignored = known.index(ignore_label)
+        counts[ignored] = 0
+        prediction = np.where(truth == ignored, prediction.dtype.type(0), prediction)
+    boxes = [ndimage.find_objects(labels, max_label=len(known)) for labels in (truth, prediction)]
     flat = [size == 1 for size in truth.shape]
-    metrics: dict[Class, dict[str, float]] = {}
+    metrics: dict[Label, dict[str, float]] = {}
     for entry in classes:
-        overlap = overlap_metrics(counts, _labels(entry))
+        members = [known.index(label) for label in _values(entry)]
+        overlap = overlap_metrics(counts, members)
         surface = {"HD95": math.nan, "NSD": 0.0 if overlap["n_pred"] + overlap["n_ref"] else math.nan}
         if overlap["n_pred"] and overlap["n_ref"]:
-            box = _union([found[label - 1] for found in boxes for label in _labels(entry)])
-            masks = [_mask(labels[box], _labels(entry)) for labels in (truth, prediction)]
+            box = _union([found[label - 1] for found in boxes for label in members]) if all(members) else ...
+            masks = [_mask(labels[box], members) for labels in (truth, prediction)]
             surface = surface_metrics(masks[0], masks[1], spacing_mm, tolerance_mm, flat=flat)
         metrics[entry] = overlap | surface
     return metrics
@@ -154,16 +154,19 @@ def boundary(mask: np.ndarray, flat: Sequence[bool] = (False, False, False)) -> 
     return mask & ~inner
 
 
-def _labels(entry: Class) -> tuple[int, ...]:
+def _values(entry: Label) -> tuple[int, ...]:
     return (entry,) if isinstance(entry, int) else tuple(entry)
 
 
-def _folded(labels: np.ndarray, highest: int) -> np.ndarray:
-    """Values that no class has (negative ones, or above ``highest``) become ``highest`` + 1."""
-    if labels.min(initial=0) >= 0 and labels.max(initial=0) <= highest:
-        return labels
-    known = (labels >= 0) & (labels <= highest)
-    return np.where(known, labels, highest + 1).astype(np.int32)
+def _numbered(labels: np.ndarray, known: Sequence[int]) -> np.ndarray:
+    """Each value as its place in ``known`` (sorted, from 0), all others as ``len(known)``."""
+    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+    if known[-1] == len(known) - 1 and low >= 0 and high < len(known):
+        return labels  # numbered without gaps, as dataset.json demands
+    outside = known[-1] + 1
+    places = np.full(outside + 1, len(known), dtype=np.int32)
+    places[list(known)] = np.arange(len(known))
+    return places[np.where((labels < 0) | (labels > outside), outside, labels)]
 
 
 def _mask(labels: np.ndarray, wanted: Sequence[int]) -> np.ndarray:

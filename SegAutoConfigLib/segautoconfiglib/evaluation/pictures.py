@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -28,6 +30,12 @@ CLIPPED_PERCENT = 0.5
 
 #: Space around the structures, as a share of their extent, and the least width that is shown (mm).
 MARGIN, LEAST_EXTENT_MM = 0.35, 40.0
+
+#: Room for title and legend.
+HEADER_INCH, FOOTER_INCH, LEAST_WIDTH_INCH = 0.52, 0.38, 6.0
+
+#: Classes that are named in title and legend.
+MOST_NAMES = 6
 
 
 @dataclass(frozen=True)
@@ -116,20 +124,28 @@ def draw_overlay(overlay: Overlay, file: Path, *, title: str = "", slices: int =
     ).tolist()
     width = min(4.0, 14.0 / len(places))
     height = min(max(width * rows / columns, 1.0), 9.0)
-    figure = Figure(figsize=(width * len(places) + 0.2, height + 1.25), facecolor="white")
+    figure = Figure(
+        figsize=(max(width * len(places), LEAST_WIDTH_INCH), height + HEADER_INCH + FOOTER_INCH), facecolor="white"
+    )
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(places), squeeze=False)[0]
     limits = np.percentile(overlay.image, (CLIPPED_PERCENT, 100 - CLIPPED_PERCENT))
     for panel, place in zip(panels, places, strict=True):
         _draw_slice(panel, overlay, axis, place, window, limits)
         panel.set_title(f"{'zyx'[axis]} = {place}", fontsize=8, color="0.4", pad=3)
-    scores = "     ".join(f"{name} {value:.3f}" for name, value in overlay.dice().items())
-    figure.suptitle(f"{title}     Dice:  {scores}".strip(), fontsize=11, y=0.985)
+    figure.suptitle(f"{title}     {_scores(overlay.dice())}".strip(), fontsize=11, y=1 - 0.08 / figure.get_figheight())
     _draw_legend(figure, overlay)
-    share = 1 / (height + 1.25)
-    figure.subplots_adjust(left=0.01, right=0.99, top=1 - 0.6 * share, bottom=0.5 * share, wspace=0.03)
+    share = 1 / (height + HEADER_INCH + FOOTER_INCH)
+    figure.subplots_adjust(left=0.01, right=0.99, top=1 - HEADER_INCH * share, bottom=FOOTER_INCH * share, wspace=0.03)
     with atomic_path(file) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
+
+
+def _scores(dice: Mapping[str, float]) -> str:
+    if len(dice) <= MOST_NAMES:
+        return "Dice:  " + "     ".join(f"{name} {value:.3f}" for name, value in dice.items())
+    present = [value for value in dice.values() if not math.isnan(value)]
+    return f"Dice:  mean of {len(present)} classes {sum(present) / max(1, len(present)):.3f}"
 
 
 def _draw_slice(
@@ -153,18 +169,25 @@ def _contour(panel: Axes, mask: np.ndarray, colour: str, style: str) -> None:
     padded = np.pad(mask.astype(float), 1)
     rows, columns = (np.arange(length) - 1 for length in padded.shape)
     if style == "dashed":
-        panel.contour(columns, rows, padded, levels=[0.5], colors=["black"], linewidths=1.6, alpha=0.55)
-        panel.contour(columns, rows, padded, levels=[0.5], colors=["white"], linewidths=1.0, linestyles=[(0, (3, 2))])
+        panel.contour(columns, rows, padded, levels=[0.5], colors=["black"], linewidths=2.2, alpha=0.6)
+        panel.contour(
+            columns, rows, padded, levels=[0.5], colors=[_light(colour)], linewidths=1.3, linestyles=[(0, (3, 2))]
+        )
     else:
         panel.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=1.9)
 
 
+def _light(colour: str) -> tuple[float, ...]:
+    return tuple(0.5 + 0.5 * part for part in to_rgb(colour))
+
+
 def _draw_legend(figure: Figure, overlay: Overlay) -> None:
-    names = list(overlay.classes)
-    handles = [Line2D([], [], color=COLOURS[i % len(COLOURS)], linewidth=2) for i in range(len(names))]
+    names = list(overlay.classes)[:MOST_NAMES]
+    handles = [Line2D([], [], color=COLOURS[i % len(COLOURS)], linewidth=3) for i in range(len(names))]
     handles.append(Line2D([], [], color="black", linewidth=1.2, linestyle=(0, (3, 2))))
-    labels = [f"{name} (truth)" for name in names] + ["prediction"]
-    figure.legend(handles, labels, loc="lower center", ncols=min(6, len(labels)), fontsize=9, frameon=False)
+    handles.insert(-1, Line2D([], [], color="black", linewidth=1.2))
+    labels = [*names, "truth", "prediction"]
+    figure.legend(handles, labels, loc="lower center", ncols=len(labels), fontsize=9, frameon=False)
 
 
 def _all_labels(overlay: Overlay) -> list[int]:

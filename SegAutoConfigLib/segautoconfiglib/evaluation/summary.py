@@ -12,17 +12,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.parallel import choose_workers, map_cases
 from segautoconfiglib.base.records import Record
-from segautoconfiglib.dataset.labels import LabelSpec
+from segautoconfiglib.dataset.dataset import visible_files
+from segautoconfiglib.dataset.labels import Label, LabelSpec
 from segautoconfiglib.defaults import EVALUATION
-from segautoconfiglib.evaluation.metrics import Class, class_metrics
+from segautoconfiglib.evaluation.metrics import class_metrics
 from segautoconfiglib.image.files import read_header, read_labels
+from segautoconfiglib.image.formats import READABLE_ENDINGS
+from segautoconfiglib.image.formats import file_ending as file_ending_of
 
 STAGE = "evaluate"
 
@@ -30,7 +33,8 @@ STAGE = "evaluate"
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 Metrics = dict[str, int | Number]
 
-#: Columns of the table for people.
+#: Headings of the table for people, and the metrics in it.
+COLUMNS = ("class", "Dice", "IoU", "HD95 (mm)", "NSD")
 TABLE_METRICS = ("Dice", "IoU", "HD95", "NSD")
 
 
@@ -56,41 +60,61 @@ class Summary(Record):
         mean: Per class and metric, mean over the cases that have a number (counts are averaged too).
         metric_per_case: Every case.
         nsd_tolerance_mm: Of the normalised surface Dice.
+        class_names: Per class, in the order of dataset.json.
     """
 
     foreground_mean: Metrics
     mean: dict[str, Metrics]
     metric_per_case: list[CaseMetrics]
     nsd_tolerance_mm: float = EVALUATION.tolerance_mm
+    class_names: dict[str, str] = Field(default_factory=dict)
 
-    def table(self, names: Mapping[Class, str]) -> list[dict[str, str | float]]:
-        """Rows for people: one per class and, for several classes, their mean; HD95 in millimetres.
+    @property
+    def cases(self) -> int:
+        """Number of cases."""
+        return len(self.metric_per_case)
 
-        Args:
-            names: ``LabelSpec.names``: the classes in the order wanted.
-        """
-        rows = [_row(name, self.mean[str(entry)]) for entry, name in names.items()]
-        return rows if len(rows) == 1 else [*rows, _row("mean", self.foreground_mean)]
+    @property
+    def mean_dice(self) -> float:
+        """Mean Dice over the classes."""
+        return self.foreground_mean.get("Dice", math.nan)
+
+    @property
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str | float, ...]]]:
+        """Headings and rows for people: one per class and, for several classes, their mean."""
+        rows = [_row(self.class_names.get(key, key), metrics) for key, metrics in self.mean.items()]
+        return COLUMNS, rows if len(rows) == 1 else [*rows, _row("mean", self.foreground_mean)]
 
 
-def _row(name: str, metrics: Metrics) -> dict[str, str | float]:
-    return {"class": name, **{metric: metrics.get(metric, math.nan) for metric in TABLE_METRICS}}
+def _row(name: str, metrics: Metrics) -> tuple[str | float, ...]:
+    return (name, *(float(metrics.get(metric, math.nan)) for metric in TABLE_METRICS))
 
 
-def summarize(cases: Sequence[CaseMetrics], tolerance_mm: float = EVALUATION.tolerance_mm) -> Summary:
+def summarize(
+    cases: Sequence[CaseMetrics],
+    *,
+    names: Mapping[Label, str] | None = None,
+    tolerance_mm: float = EVALUATION.tolerance_mm,
+) -> Summary:
     """Means over cases, and over classes.
 
     Args:
         cases: At least one, all with the same classes.
+        names: ``LabelSpec.names``.
         tolerance_mm: The tolerance their NSD was computed with.
     """
-    mean = {
+    mean: dict[str, Metrics] = {
         key: {metric: _nanmean(case.metrics[key][metric] for case in cases) for metric in first}
         for key, first in cases[0].metrics.items()
     }
     metrics = next(iter(mean.values()), {})
-    foreground = {metric: _nanmean(entry[metric] for entry in mean.values()) for metric in metrics}
-    return Summary(foreground_mean=foreground, mean=mean, metric_per_case=list(cases), nsd_tolerance_mm=tolerance_mm)
+    return Summary(
+        foreground_mean={metric: _nanmean(entry[metric] for entry in mean.values()) for metric in metrics},
+        mean=mean,
+        metric_per_case=list(cases),
+        nsd_tolerance_mm=tolerance_mm,
+        class_names={str(entry): name for entry, name in (names or {}).items()},
+    )
 
 
 def _nanmean(values: Iterable[float]) -> float:
@@ -104,7 +128,8 @@ def evaluate_folder(
     label_spec: LabelSpec,
     *,
     file_ending: str,
-    output: Path | None,
+    output: Path | None = None,
+    cases: Sequence[str] | None = None,
     allow_missing: bool = False,
     workers: int | None = None,
     tolerance_mm: float = EVALUATION.tolerance_mm,
@@ -119,6 +144,7 @@ def evaluate_folder(
         label_spec: Which labels or regions to evaluate.
         file_ending: Of the label maps in both folders.
         output: Where to write summary.json; None writes nothing.
+        cases: Evaluate these cases alone; None all of ``truth``.
         allow_missing: Evaluate the predictions that exist; otherwise every truth needs one.
         workers: Processes; None as many as cores and memory allow.
         tolerance_mm: For NSD.
@@ -129,12 +155,12 @@ def evaluate_folder(
         UserError: a folder is missing or empty, or a file is unreadable.
         ProblemsError: predictions are missing, or have no truth; or the grids of a pair differ.
     """
-    pairs = _pairs(Path(truth), Path(predictions), file_ending, allow_missing)
+    pairs = _pairs(Path(truth), Path(predictions), file_ending, cases, allow_missing)
     largest = max((reference for _, reference, _ in pairs), key=lambda file: file.stat().st_size)
     tasks = [(case, (reference, prediction, label_spec, tolerance_mm)) for case, reference, prediction in pairs]
     processes = choose_workers(_memory(largest), workers)
-    cases = map_cases(evaluate_case, tasks, workers=processes, stage=STAGE, report=report, cancel=cancel)
-    summary = summarize(cases, tolerance_mm)
+    results = map_cases(evaluate_case, tasks, workers=processes, stage=STAGE, report=report, cancel=cancel)
+    summary = summarize(results, names=label_spec.names, tolerance_mm=tolerance_mm)
     if output is not None:
         summary.save(output, sort_keys=True)
         report("artifact", path=str(output), description="metrics of the predictions")
@@ -170,35 +196,63 @@ def evaluate_case(
     return CaseMetrics(metrics=named, prediction_file=str(prediction), reference_file=str(reference))
 
 
-def _pairs(truth: Path, predictions: Path, ending: str, allow_missing: bool) -> list[tuple[str, Path, Path]]:
+def guess_file_ending(folder: Path) -> str:
+    """The ending of the readable files in a folder. Raises: UserError: there are none, or of several kinds."""
+    endings = sorted({ending for file in visible_files(_existing(folder)) if (ending := file_ending_of(file))})
+    if len(endings) == 1:
+        return endings[0]
+    found = f"label maps of several kinds ({', '.join(endings)})" if endings else "no label maps"
+    raise UserError(f"{folder} holds {found}.", f"Put files of one kind there: {', '.join(READABLE_ENDINGS)}.")
+
+
+def labels_found(folder: Path, file_ending: str) -> LabelSpec:
+    """Every value but 0 that occurs in the label maps of a folder, as a label of its own; reads all of them."""
+    values = {int(value) for file in _label_files(folder, file_ending).values() for value in _values(file)}
+    return LabelSpec({"background": 0} | {f"label {value}": value for value in sorted(values - {0})})
+
+
+def _values(file: Path) -> np.ndarray:
+    return np.unique(read_labels(file).array)
+
+
+def _pairs(
+    truth: Path, predictions: Path, ending: str, wanted: Sequence[str] | None, allow_missing: bool
+) -> list[tuple[str, Path, Path]]:
     """(case, truth, prediction), sorted by case."""
     references, found = _label_files(truth, ending), _label_files(predictions, ending)
+    if wanted is not None:
+        found = {case: file for case, file in found.items() if case in wanted}
+    without_truth = (found.keys() | set(wanted or ())) - references.keys()
+    required = references.keys() if wanted is None else references.keys() & set(wanted)
+    without_prediction = set() if allow_missing else required - found.keys()
     problems = [
-        Problem("there is no truth for this prediction.", f"Expected {truth / (case + ending)}.", case=case)
-        for case in sorted(found.keys() - references.keys())
+        Problem(f"there is no {what}.", f"Expected {folder / (case + ending)}.", case=case)
+        for what, folder, missing in (("truth", truth, without_truth), ("prediction", predictions, without_prediction))
+        for case in sorted(missing)
     ]
-    if not allow_missing:
-        problems += [
-            Problem("there is no prediction.", f"Expected {predictions / (case + ending)}.", case=case)
-            for case in sorted(references.keys() - found.keys())
-        ]
     if problems:
         raise ProblemsError(
             f"The files in {predictions} and {truth} do not belong together:",
             problems,
             "Predict the missing cases (or allow that some are missing), and remove files that do not belong here.",
         )
+    if not found:
+        raise UserError(f"{predictions} holds no prediction of the cases asked for.", "Predict them first.")
     return [(case, references[case], found[case]) for case in sorted(found)]
 
 
 def _label_files(folder: Path, ending: str) -> dict[str, Path]:
     """The label maps of a folder by case: the file name without its ending."""
-    if not folder.is_dir():
-        raise UserError(f"The folder {folder} does not exist.", "Check the path.")
-    files = [file for file in folder.iterdir() if file.name.endswith(ending) and not file.name.startswith(".")]
+    files = visible_files(_existing(folder), ending)
     if not files:
         raise UserError(f"There is no file ending in {ending} in {folder}.", "Check the folder and the file ending.")
-    return {file.name.removesuffix(ending): file for file in files}
+    return {file.name[: -len(ending)]: file for file in files}
+
+
+def _existing(folder: Path) -> Path:
+    if not Path(folder).is_dir():
+        raise UserError(f"The folder {folder} does not exist.", "Check the path.")
+    return Path(folder)
 
 
 def _memory(largest: Path) -> int:

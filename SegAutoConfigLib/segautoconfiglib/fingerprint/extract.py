@@ -192,7 +192,10 @@ def summarize(name: str, measurements: Sequence[CaseMeasurement]) -> Fingerprint
 
 
 def intensity_properties(samples: Sequence[Samples]) -> dict[str, float]:
-    """Statistics over the samples of all cases, as if they lay in one array (percentiles linear, std of the population)."""
+    """Statistics over the samples of all cases, as if they lay in one array.
+
+    Percentiles are interpolated linearly, the standard deviation is that of the population.
+    """
     values = np.concatenate([item.values for item in samples])
     counts = np.concatenate([item.counts for item in samples])
     order = np.argsort(values)

@@ -29,7 +29,7 @@ def nonzero_mask(image: np.ndarray) -> np.ndarray:
 
 
 def bounding_box(mask: np.ndarray) -> Box:
-    """The smallest box around all True voxels as (first, one past the last) per axis; the whole extent if there is none.
+    """The smallest box around all True voxels, (first, one past the last) per axis; without any the whole extent.
 
     Args:
         mask: (z, y, x) bool.
@@ -44,7 +44,8 @@ def bounding_box(mask: np.ndarray) -> Box:
 
 def crop(array: np.ndarray, box: Box) -> np.ndarray:
     """A view of the box; ``array`` is (..., z, y, x)."""
-    return array[(..., *(slice(start, stop) for start, stop in box))]
+    (z, z_end), (y, y_end), (x, x_end) = box
+    return array[..., z:z_end, y:y_end, x:x_end]
 
 
 def uncrop(array: np.ndarray, box: Box, full_shape: Sequence[int], fill: float = 0) -> np.ndarray:

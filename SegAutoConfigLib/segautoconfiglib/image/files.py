@@ -24,7 +24,7 @@ from segautoconfiglib.image.formats import (
     known_ending,
     stem,
 )
-from segautoconfiglib.image.medical import sitk_from_labels, volume_from_sitk
+from segautoconfiglib.image.medical import as_float32, sitk_from_labels, volume_from_sitk
 from segautoconfiglib.image.volume import Geometry, Volume
 
 __all__ = [
@@ -80,11 +80,11 @@ def read_image(files: Sequence[Path]) -> Volume:
         UserError: a file can't be read, or the files do not share one grid.
     """
     first = _read(files[0])
-    parts = [first.array.astype(np.float32)]
+    parts = [as_float32(first.array)]
     for file in files[1:]:
         volume = _read(file)
         _check_same_grid(files[0], first, file, volume)
-        parts.append(volume.array.astype(np.float32))
+        parts.append(as_float32(volume.array))
     return Volume(parts[0] if len(parts) == 1 else np.concatenate(parts), first.geometry)
 
 

@@ -15,11 +15,12 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from segautoconfiglib.base.errors import UserError
-from segautoconfiglib.image.formats import known_ending
+from segautoconfiglib.image.formats import META_ENDINGS, known_ending
 
 GZIP_MAGIC = b"\x1f\x8b"
 GIPL_HEADER_BYTES = 256
 META_HEADER_LIMIT = 64 * 1024
+META_KEYS = ("NDims", "DimSize", "ElementType", "ElementDataFile")
 
 
 def check_whole(file: Path, reader: sitk.ImageFileReader) -> None:
@@ -37,8 +38,15 @@ def check_whole(file: Path, reader: sitk.ImageFileReader) -> None:
         _check_length(file, _nifti_bytes(reader))
     elif ending in (".gipl", ".gipl.gz"):
         _check_length(file, GIPL_HEADER_BYTES + _voxels(reader) * _component_bytes(reader))
-    elif ending in (".mha", ".mhd"):
+    elif ending in META_ENDINGS:
         _check_meta(file, _voxels(reader) * _component_bytes(reader))
+
+
+def check_meta_header(file: Path) -> None:
+    """Check that a MetaImage header is whole, before ITK reads it. Raises: UserError: it is not."""
+    missing = [key for key in META_KEYS if key.lower() not in _meta_header(file)[0]]
+    if missing:
+        raise truncated(file, f"its header lacks {', '.join(missing)}")
 
 
 def truncated(file: Path, detail: str = "") -> UserError:

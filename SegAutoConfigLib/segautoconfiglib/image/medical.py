@@ -12,8 +12,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from segautoconfiglib.base.errors import UserError
-from segautoconfiglib.image.formats import file_ending
-from segautoconfiglib.image.integrity import check_whole
+from segautoconfiglib.image.formats import META_ENDINGS, file_ending, known_ending
+from segautoconfiglib.image.integrity import check_meta_header, check_whole
 from segautoconfiglib.image.volume import PSEUDO_SLICE_SPACING, Geometry, Volume
 
 
@@ -42,7 +42,13 @@ def header(file: Path) -> tuple[np.ndarray, Geometry]:
 def volume_from_sitk(image: sitk.Image) -> Volume:
     """A SimpleITK image (2D, 3D, 4D or vector voxels) as a float32 volume (channel, z, y, x). Raises: UserError."""
     volume = _volume(image, "the image")
-    return Volume(volume.array.astype(np.float32), volume.geometry)
+    return Volume(as_float32(volume.array), volume.geometry)
+
+
+def as_float32(array: np.ndarray) -> np.ndarray:
+    """float32; numbers too large for it become infinite (verification reports them)."""
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32, copy=False)
 
 
 def sitk_from_labels(labels: np.ndarray, geometry: Geometry) -> sitk.Image:
@@ -63,11 +69,14 @@ def sitk_from_array(array: np.ndarray, geometry: Geometry) -> sitk.Image:
 
 def write(image: sitk.Image, path: Path, target: Path) -> None:
     """Write ``image`` to ``path`` (compressed) and check that all of it arrived; errors speak of ``target``."""
+    ending = known_ending(path)
+    lower = path.with_name(path.name[: -len(ending)] + ending)  # ITK knows some endings in lower case only
     try:
         with _quiet():
-            sitk.WriteImage(image, str(path), useCompression=True)
-        _open(path)
-    except (RuntimeError, UserError) as error:
+            sitk.WriteImage(image, str(lower), useCompression=True)
+        _open(lower)
+        os.replace(lower, path)
+    except (RuntimeError, OSError, UserError) as error:
         raise UserError(
             f"Can't write {target}: {_last_line(error)}", "Check the free space and the folder's permissions."
         ) from error
@@ -103,6 +112,8 @@ def _open(file: Path) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(file))
     try:
+        if file_ending(file) in META_ENDINGS:
+            check_meta_header(file)
         with _quiet():
             reader.ReadImageInformation()
         check_whole(file, reader)

@@ -7,12 +7,15 @@ resampled by one small matrix per axis, and a label needs only the at most eight
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Literal
 
 import numpy as np
 from scipy.ndimage import zoom
+from threadpoolctl import threadpool_limits
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.defaults import PREPROCESSING
@@ -27,6 +30,7 @@ SMALLEST_WEIGHT = 1e-9
 
 Shape = Sequence[int]
 Spacing = Sequence[float]
+SplineOrder = Literal[0, 1, 2, 3, 4, 5]
 
 
 def separate_axis(spacing_mm: Spacing, new_spacing_mm: Spacing, force: bool | None = None) -> int | None:
@@ -61,13 +65,14 @@ def nearest_indices(old: int, new: int) -> np.ndarray:
     return np.floor(old_coordinates(old, new) + 0.5).astype(np.int64)
 
 
-def interpolation_matrix(old: int, new: int, order: int) -> np.ndarray:
+def interpolation_matrix(old: int, new: int, order: SplineOrder) -> np.ndarray:
     """The spline interpolation of ``old`` values at ``new`` places as a matrix (new, old), float64.
 
     Its columns are the interpolated unit vectors, prefilter included; equal to ``skimage.transform.resize`` with
     mode "edge" and without anti-aliasing, along one axis.
     """
-    columns = [zoom(unit, new / old, order=order, mode="nearest", grid_mode=True) for unit in np.eye(old)]
+    units = np.eye(old, dtype=np.float64)
+    columns = [zoom(unit, new / old, order=order, mode="nearest", grid_mode=True) for unit in units]
     matrix = np.stack(columns, axis=1)
     matrix[np.abs(matrix) < SMALLEST_WEIGHT] = 0
     return matrix
@@ -120,8 +125,8 @@ def resample_image(
     spacing_mm: Spacing,
     new_spacing_mm: Spacing,
     *,
-    order: int = 3,
-    order_z: int = 0,
+    order: SplineOrder = 3,
+    order_z: SplineOrder = 0,
     separate: bool | None = None,
 ) -> np.ndarray:
     """Resample every channel by spline interpolation; values stay within the range of the input (nnU-Net).
@@ -142,15 +147,16 @@ def resample_image(
         return image.astype(np.float32, copy=False)
     axis = separate_axis(spacing_mm, new_spacing_mm, separate)
     result = np.empty((image.shape[0], *new_shape), np.float32)
-    for channel, out in zip(image, result, strict=True):
-        if axis is None:
-            _resize_volume(channel, out, order)
-        else:
-            _resize_separately(np.moveaxis(channel, axis, 0), np.moveaxis(out, axis, 0), order, order_z)
+    with threadpool_limits(1, "blas"):  # the products are too small to share: threads would mostly wait for each other
+        for channel, out in zip(image, result, strict=True):
+            if axis is None:
+                _resize_volume(channel, out, order)
+            else:
+                _resize_separately(np.moveaxis(channel, axis, 0), np.moveaxis(out, axis, 0), order, order_z)
     return result
 
 
-def _resize_volume(volume: np.ndarray, out: np.ndarray, order: int) -> None:
+def _resize_volume(volume: np.ndarray, out: np.ndarray, order: SplineOrder) -> None:
     """Interpolate along all three axes; along z first or last, whichever keeps the array between them small."""
     low, high = volume.min(), volume.max()
     along_z = _Interpolation.between(volume.shape[0], out.shape[0], order)
@@ -166,7 +172,7 @@ def _resize_volume(volume: np.ndarray, out: np.ndarray, order: int) -> None:
     np.clip(out, low, high, out=out)
 
 
-def _resize_separately(volume: np.ndarray, out: np.ndarray, order: int, order_z: int) -> None:
+def _resize_separately(volume: np.ndarray, out: np.ndarray, order: SplineOrder, order_z: SplineOrder) -> None:
     """Interpolate within each slice (first axis), then along the first axis with ``order_z``."""
     slices = np.empty((volume.shape[0], *out.shape[1:]), np.float32)
     _resize_slices(volume, slices, order)
@@ -179,7 +185,7 @@ def _resize_separately(volume: np.ndarray, out: np.ndarray, order: int, order_z:
         out[...] = _Interpolation.between(volume.shape[0], out.shape[0], order_z).apply(slices, axis=0)
 
 
-def _resize_slices(volume: np.ndarray, out: np.ndarray, order: int) -> None:
+def _resize_slices(volume: np.ndarray, out: np.ndarray, order: SplineOrder) -> None:
     """Interpolate along y and x, a few slices at a time."""
     along_y, along_x = (_Interpolation.between(volume.shape[a], out.shape[a], order) for a in (1, 2))
     for start, stop in slabs(out.shape[0], max(out[0].size, volume[0].size)):
@@ -202,7 +208,7 @@ class _Interpolation:
     bands: tuple[tuple[slice, slice, np.ndarray], ...]
 
     @classmethod
-    def between(cls, old: int, new: int, order: int) -> _Interpolation:
+    def between(cls, old: int, new: int, order: SplineOrder) -> _Interpolation:
         if old == new:
             return cls(new, ())
         matrix = interpolation_matrix(old, new, order)
@@ -221,15 +227,13 @@ class _Interpolation:
         before, after = volume.shape[:axis], volume.shape[axis + 1 :]
         if out is None:
             out = np.empty((*before, self.new, *after), np.float32)
-        if not after:
-            source, target = volume.reshape(-1, volume.shape[-1]), out.reshape(-1, self.new)
-            for rows, columns, block in self.bands:
-                np.matmul(source[:, columns], block.T, out=target[:, rows])
-            return out
-        flat = int(np.prod(before)), -1, int(np.prod(after))
-        source, target = volume.reshape(flat), out.reshape(flat)
+        outer, inner = math.prod(before), math.prod(after)
+        source, target = (array.reshape(outer, -1, inner) for array in (volume, out))
         for rows, columns, block in self.bands:
-            np.matmul(block, source[:, columns], out=target[:, rows])
+            if after:
+                np.matmul(block, source[:, columns], out=target[:, rows])
+            else:
+                np.matmul(source[:, columns, 0], block.T, out=target[:, rows, 0])
         return out
 
 

@@ -92,12 +92,12 @@ def _voxels(series: tifffile.TiffPageSeries, file: Path) -> np.ndarray:
         if "imagecodecs" not in str(error):
             raise
     try:
-        array = sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
+        array = np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(file))))
     except RuntimeError as error:
-        raise ValueError(f"its compression {series.keyframe.compression.name} is not supported") from error
+        raise ValueError("its compression is not supported; save it with deflate (zip) or none") from error
     if array.size != int(np.prod(series.shape)):
-        raise ValueError(f"its compression {series.keyframe.compression.name} is not supported")
-    return np.asarray(array)
+        raise ValueError("its compression is not supported; save it with deflate (zip) or none")
+    return array
 
 
 def _arrange(array: np.ndarray, axes: str, file: Path) -> np.ndarray:

@@ -36,7 +36,11 @@ class Span:
 
 
 def axis_weights(
-    shape: tuple[int, ...], new_shape: tuple[int, ...], spacing_mm: Spacing, new_spacing_mm: Spacing, options: dict[str, Any]
+    shape: tuple[int, ...],
+    new_shape: tuple[int, ...],
+    spacing_mm: Spacing,
+    new_spacing_mm: Spacing,
+    options: dict[str, Any],
 ) -> list[LinearWeights] | None:
     """How logits are resampled along each axis; nnU-Net's rule for a separate axis applies.
 
@@ -62,7 +66,9 @@ def axis_weights(
 
 def spans(weights: LinearWeights, length: int) -> list[Span]:
     """Cut an axis into stretches of at most ``length`` new voxels."""
-    return [_span(weights, start, min(start + length, len(weights.lower))) for start in range(0, len(weights.lower), length)]
+    return [
+        _span(weights, start, min(start + length, len(weights.lower))) for start in range(0, len(weights.lower), length)
+    ]
 
 
 def _span(weights: LinearWeights, start: int, stop: int) -> Span:
@@ -90,7 +96,7 @@ class LogitRows:
         self._start = 0
 
     def rows(self, wanted: slice) -> torch.Tensor:
-        """Rows (class, depth, y, x) float32; ``wanted.start`` must not go down from call to call."""
+        """Rows (class, depth, y, x) of the slabs' type; ``wanted.start`` must not go down from call to call."""
         self._drop_before(wanted.start)
         end = self._start + sum(slab.shape[1] for slab in self._held)
         while end < wanted.stop:
@@ -104,7 +110,7 @@ class LogitRows:
             if first < last:
                 parts.append(slab[:, first:last])
             position += slab.shape[1]
-        return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).float()
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def _drop_before(self, row: int) -> None:
         while self._held and self._start + self._held[0].shape[1] <= row:
@@ -151,7 +157,7 @@ class Block:
     def values(self, channel: int) -> np.ndarray:
         """Interpolated logits of one class, float32, axes (y, z, x)."""
         z, y, x = self._along
-        logits = self._logits[channel].transpose(0, 1)  # (y, z, x)
+        logits = self._logits[channel].transpose(0, 1).float()  # (y, z, x)
         if z.matrix is not None:
             logits = torch.matmul(z.matrix, logits)
         if y.matrix is not None:

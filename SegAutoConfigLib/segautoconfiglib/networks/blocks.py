@@ -108,9 +108,7 @@ class ConvStack(nn.Module):
 class ResidualBlock(nn.Module):
     """Two convolutions added to a shortcut that pools and projects where the shape changes (ResNet-D, He et al. 2019)."""
 
-    def __init__(
-        self, kinds: LayerKinds, channels_in: int, channels_out: int, kernel: Sizes, stride: Sizes
-    ) -> None:
+    def __init__(self, kinds: LayerKinds, channels_in: int, channels_out: int, kernel: Sizes, stride: Sizes) -> None:
         super().__init__()
         ones = (1,) * kinds.dimension
         self.conv1 = ConvBlock(kinds, channels_in, channels_out, kernel, stride)

@@ -60,7 +60,9 @@ def layer_kinds(options: Mapping[str, Any]) -> LayerKinds:
         )
     conv = _layer(options["conv_op"])
     if conv not in (nn.Conv2d, nn.Conv3d):
-        raise UserError(f"conv_op is {options['conv_op']!r} in the plans.", "Conv2d and Conv3d of torch.nn are supported.")
+        raise UserError(
+            f"conv_op is {options['conv_op']!r} in the plans.", "Conv2d and Conv3d of torch.nn are supported."
+        )
     return LayerKinds(
         dimension=2 if conv is nn.Conv2d else 3,
         conv_bias=bool(options.get("conv_bias", False)),

@@ -84,7 +84,9 @@ def write_checkpoint(path: Path | str, content: Mapping[str, Any]) -> None:
         try:
             torch.save(dict(content), temporary)
         except (OSError, RuntimeError) as error:
-            raise UserError(f"Can't write the checkpoint {path}: {error}.", "Check the free space on the disk.") from error
+            raise UserError(
+                f"Can't write the checkpoint {path}: {error}.", "Check the free space on the disk."
+            ) from error
 
 
 def nnunet_weights(network: nn.Module) -> Weights:

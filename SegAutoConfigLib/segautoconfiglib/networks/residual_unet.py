@@ -20,7 +20,12 @@ class ResidualEncoder(nn.Module):
             *(
                 ResidualStack(kinds, blocks, before, features, kernel, stride)
                 for blocks, before, features, kernel, stride in zip(
-                    stages.blocks, (width, *stages.features), stages.features, stages.kernels, stages.strides, strict=False
+                    stages.blocks,
+                    (width, *stages.features),
+                    stages.features,
+                    stages.kernels,
+                    stages.strides,
+                    strict=False,
                 )
             )
         )

@@ -77,7 +77,9 @@ class Decoder(nn.Module):
         features = skips[-1]
         outputs: list[torch.Tensor] = []
         finest = len(self.stages) - 1
-        for step, (upsample, stage, head) in enumerate(zip(self.transpconvs, self.stages, self.seg_layers, strict=True)):
+        for step, (upsample, stage, head) in enumerate(
+            zip(self.transpconvs, self.stages, self.seg_layers, strict=True)
+        ):
             features = stage(torch.cat((upsample(features), skips[-2 - step]), dim=1))
             if every_resolution or step == finest:
                 outputs.insert(0, head(features))

@@ -103,22 +103,17 @@ def shrink_patch(topology: Topology, spacing_mm: Sequence[float], median_shape: 
     Raises:
         UserError: the patch can't become smaller.
     """
-    patch = topology.patch_size
-    ratios = [edge / whole for edge, whole in zip(patch, median_shape, strict=True)]
-    axis = max(range(len(patch)), key=lambda index: (ratios[index], index))
-    step = unet_topology(spacing_mm, _reduced(patch, axis, topology.divisor[axis])).divisor[axis]
+    patch, divisor = topology.patch_size, topology.divisor
+    axes = [axis for axis, edge in enumerate(patch) if edge > divisor[axis]]
+    if not axes:
+        raise UserError(f"Not even a patch of {patch} voxels fits into the memory.", "Raise the GPU memory target.")
+    axis = max(axes, key=lambda index: (patch[index] / median_shape[index], index))
+    step = unet_topology(spacing_mm, _reduced(patch, axis, divisor[axis])).divisor[axis]
     return unet_topology(spacing_mm, _reduced(patch, axis, step))
 
 
 def _reduced(patch_size: Sequence[int], axis: int, step: int) -> list[int]:
-    smaller = list(patch_size)
-    smaller[axis] -= step
-    if smaller[axis] < 1:
-        raise UserError(
-            f"Not even a patch of {tuple(patch_size)} voxels fits into the memory target.",
-            "Raise the GPU memory target.",
-        )
-    return smaller
+    return [edge - step if index == axis else edge for index, edge in enumerate(patch_size)]
 
 
 def plan_network(

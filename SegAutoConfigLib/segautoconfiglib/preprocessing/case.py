@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.dataset.labels import Label, LabelSpec
 from segautoconfiglib.defaults import PREPROCESSING
-from segautoconfiglib.image.crop import bounding_box, crop, fill_holes, nonzero_mask
+from segautoconfiglib.image.crop import Box, bounding_box, crop, fill_holes, nonzero_mask
 from segautoconfiglib.image.resample import resample_image, resample_labels
 from segautoconfiglib.image.volume import Volume
 from segautoconfiglib.planning.plans import RESAMPLING_FUNCTION, Configuration, Plans
 from segautoconfiglib.planning.spacing import resampled_shape
 from segautoconfiglib.preprocessing.geometry import SpatialRecord
 from segautoconfiglib.preprocessing.normalize import normalize
+
+Number = TypeVar("Number", int, float)
 
 #: Label of voxels that are zero in all channels, connected with the outside, and carry no label (nnU-Net).
 OUTSIDE = -1
@@ -65,30 +67,42 @@ def preprocess_case(
     """
     _check_input(image, labels, configuration)
     array = image.array.transpose(0, *(axis + 1 for axis in plans.transpose_forward))
-    full_shape = array.shape[1:]
     mask = nonzero_mask(array)
-    box = bounding_box(mask)
-    array, mask = crop(array, box), crop(mask, box)
-    spacing = tuple(image.geometry.spacing_mm[axis] for axis in plans.transpose_forward)
-    target = (*spacing[: 3 - len(configuration.spacing)], *configuration.spacing)
-    shape = resampled_shape(array.shape[1:], spacing, target)
-    if configuration.resampling_fn_data == NO_RESAMPLING:
-        shape, target = array.shape[1:], spacing
-    if min(shape) < 1:
-        raise UserError(
-            f"A case of {array.shape[1:]} voxels of {_text(spacing)} mm (z, y, x) vanishes at {_text(target)} mm.",
-            "Check the spacing in the file's header, or remove the case.",
-        )
-    record = SpatialRecord(image.geometry, plans.transpose_forward, full_shape, box, shape, target)
+    record = _spatial_record(image, bounding_box(mask), plans, configuration)
+    array, mask = crop(array, record.box), crop(mask, record.box)
     inside = fill_holes(mask) if labels is not None or any(configuration.use_mask_for_norm) else None
     data = _normalized_and_resampled(array, inside, plans, configuration, record)
     if labels is None:
         return PreprocessedCase(data, None, record, {})
-    marked = _with_outside(crop(labels.array[0].transpose(plans.transpose_forward), box), inside)
+    marked = _with_outside(crop(labels.array[0].transpose(plans.transpose_forward), record.box), inside)
     options = _resampling_options(configuration.resampling_fn_seg, configuration.resampling_fn_seg_kwargs)
-    resampled = np.ascontiguousarray(resample_labels(marked, shape, spacing, target, **options))
+    resampled = resample_labels(marked, record.resampled_shape, record.spacing_mm, record.network_spacing_mm, **options)
     locations = class_locations(resampled, location_keys(label_spec)) if label_spec else {}
-    return PreprocessedCase(data, resampled[None], record, locations)
+    return PreprocessedCase(data, np.ascontiguousarray(resampled[None]), record, locations)
+
+
+def _spatial_record(image: Volume, box: Box, plans: Plans, configuration: Configuration) -> SpatialRecord:
+    """Where the case goes. In a 2D configuration the spacing of the slices stays as it is."""
+    forward = plans.transpose_forward
+    full_shape, spacing = (
+        _triple(values[axis] for axis in forward) for values in (image.shape, image.geometry.spacing_mm)
+    )
+    cropped = _triple(stop - start for start, stop in box)
+    target = _triple((*spacing[: 3 - len(configuration.spacing)], *configuration.spacing))
+    if configuration.resampling_fn_data == NO_RESAMPLING:
+        target = spacing
+    shape = _triple(resampled_shape(cropped, spacing, target))
+    if min(shape) < 1:
+        raise UserError(
+            f"An image of {cropped} voxels of {_text(spacing)} mm (z, y, x) vanishes at {_text(target)} mm.",
+            "Check the spacing in the file's header, or remove the case.",
+        )
+    return SpatialRecord(image.geometry, forward, full_shape, box, shape, target)
+
+
+def _triple(values: Iterable[Number]) -> tuple[Number, Number, Number]:
+    first, second, third = values
+    return first, second, third
 
 
 def _check_input(image: Volume, labels: Volume | None, configuration: Configuration) -> None:
@@ -172,9 +186,9 @@ def class_locations(labels: np.ndarray, keys: list[Label]) -> dict[Label, np.nda
     wanted = sorted({label for key in keys for label in _members(key)})
     places = np.flatnonzero(np.isin(labels, wanted))
     found = labels.reshape(-1)[places]
-    places = places[np.argsort(found, kind="stable")]
-    ends = np.cumsum([np.count_nonzero(found == label) for label in wanted])
-    blocks = dict(zip(wanted, np.split(places, ends[:-1]), strict=True)) if wanted else {}
+    order = np.argsort(found, kind="stable")
+    starts = np.searchsorted(found[order], wanted)
+    blocks = dict(zip(wanted, np.split(places[order], starts[1:]), strict=True)) if wanted else {}
     random = np.random.RandomState(PREPROCESSING.seed)
     locations = {}
     for key in keys:

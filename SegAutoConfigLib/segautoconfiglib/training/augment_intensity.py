@@ -53,7 +53,9 @@ def draw_factors(rng: np.random.Generator, around_one: Range, channels: int) -> 
     return [draw_factor(rng, around_one) for _ in range(channels)]
 
 
-def _per_channel(change: Callable[[np.ndarray, float], np.ndarray], image: np.ndarray, values: Sequence[float]) -> np.ndarray:
+def _per_channel(
+    change: Callable[[np.ndarray, float], np.ndarray], image: np.ndarray, values: Sequence[float]
+) -> np.ndarray:
     return np.stack([change(channel, value) for channel, value in zip(image, values, strict=True)])
 
 
@@ -113,7 +115,9 @@ def convolve(array: np.ndarray, half_kernel: np.ndarray, axis: int) -> np.ndarra
     count = array.shape[axis]
 
     def shifted(by: int) -> np.ndarray:
-        return padded[(*[slice(None)] * axis, slice(radius + by, radius + by + count))]
+        part = [slice(None)] * array.ndim
+        part[axis] = slice(radius + by, radius + by + count)
+        return padded[tuple(part)]
 
     result = array * half_kernel[0]
     for step in range(1, radius + 1):
@@ -228,7 +232,11 @@ class Gamma(ImageTransform[list[float]]):
 
     def apply(self, image: np.ndarray, parameters: list[float]) -> np.ndarray:
         """The changed image."""
-        return -_per_channel(change_gamma, -image, parameters) if self.inverted else _per_channel(change_gamma, image, parameters)
+        return (
+            -_per_channel(change_gamma, -image, parameters)
+            if self.inverted
+            else _per_channel(change_gamma, image, parameters)
+        )
 
 
 def change_gamma(channel: np.ndarray, power: float) -> np.ndarray:

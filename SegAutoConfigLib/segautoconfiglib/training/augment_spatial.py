@@ -16,10 +16,8 @@ import numpy as np
 from batchgenerators.transforms.abstract_transforms import AbstractTransform
 
 from segautoconfiglib.defaults import AUGMENTATION
+from segautoconfiglib.preprocessing.case import OUTSIDE
 from segautoconfiglib.training.patch import PatchGeometry, Shape
-
-#: Label of voxels outside the case, and of background outside the mask that was used for normalisation.
-OUTSIDE = -1
 
 #: Points sampled at a time, so that the arrays of one round stay in the processor's cache.
 _POINTS_PER_ROUND = 50_000
@@ -103,8 +101,7 @@ class CutPatch(AbstractTransform):
 def centred_start(start: Sequence[int], geometry: PatchGeometry) -> list[int]:
     """Where the patch starts in the middle of the loaded box that starts at ``start``."""
     return [
-        low + loaded // 2 - size // 2
-        for low, loaded, size in zip(start, geometry.loaded, geometry.patch, strict=True)
+        low + loaded // 2 - size // 2 for low, loaded, size in zip(start, geometry.loaded, geometry.patch, strict=True)
     ]
 
 
@@ -122,14 +119,12 @@ def cut(case: CaseArrays, start: Sequence[int], size: Sequence[int]) -> tuple[np
     image = np.zeros((case.data.shape[0], *size), dtype=np.float32)
     labels = np.full((1, *size), OUTSIDE, dtype=np.int16)
     low = [max(first, 0) for first in start]
-    high = [
-        min(first + count, edge) for first, count, edge in zip(start, size, case.data.shape[1:], strict=True)
-    ]
+    high = [min(first + count, edge) for first, count, edge in zip(start, size, case.data.shape[1:], strict=True)]
     if all(a < b for a, b in zip(low, high, strict=True)):
-        inside = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-        place = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
-        image[(slice(None), *place)] = case.data[(slice(None), *inside)]
-        labels[(slice(None), *place)] = case.labels[(slice(None), *inside)]
+        inside = (slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True)))
+        place = (slice(None), *(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True)))
+        image[place] = case.data[inside]
+        labels[place] = case.labels[inside]
     return image, labels
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import parent_process
@@ -94,8 +94,7 @@ class PatchLoader(SlimDataLoaderBase):
         self._source = source
         self._next = first
         self._open: Callable[[int], StoredCase] | None = None
-        #: Per worker the index of the case it works on; -1 before the first.
-        self.cases = RawArray("i", [-1] * max(1, workers))
+        self._cases = RawArray("i", [-1] * max(1, workers))
 
     def set_thread_id(self, thread_id: int) -> None:
         """Called in the worker process before its first batch."""
@@ -114,12 +113,16 @@ class PatchLoader(SlimDataLoaderBase):
         try:
             return make_batch(self._source, number, self._note_and_open)
         except Exception as error:  # noqa: BLE001 - the main process raises it
-            case = self._source.case_ids[self.cases[self.thread_id]]
             kept = error if isinstance(error, UserError) else None
-            return {"failure": (case, kept, repr(error), traceback.format_exc())}
+            return {"failure": (self.current_case(self.thread_id), kept, repr(error), traceback.format_exc())}
+
+    def current_case(self, worker: int) -> str:
+        """The case that a worker has opened last."""
+        index = self._cases[worker]
+        return self._source.case_ids[index] if index >= 0 else "(none yet)"
 
     def _note_and_open(self, index: int) -> StoredCase:
-        self.cases[self.thread_id] = index
+        self._cases[self.thread_id] = index
         assert self._open is not None
         return self._open(index)
 
@@ -143,7 +146,6 @@ class Batches:
     """
 
     def __init__(self, source: BatchSource, *, first: int, workers: int, cancel: CancelToken) -> None:
-        self._case_ids = source.case_ids
         self._loader = PatchLoader(source, first, workers)
         self._cancel = cancel
         self._processes: list[Any] = []
@@ -159,6 +161,7 @@ class Batches:
         if isinstance(self._augmenter, MultiThreadedAugmenter):
             self._augmenter._start()
             self._processes = list(self._augmenter._processes)
+            self._thread = self._augmenter.pin_memory_thread
             self._previous_hook = threading.excepthook
             threading.excepthook = self._quiet
         return self
@@ -187,20 +190,14 @@ class Batches:
 
     def _quiet(self, arguments: Any) -> None:
         """The library's thread ends with an exception when a worker died; `_death` says more about it."""
-        if arguments.thread is None or arguments.thread.name != self._thread_name:
+        if arguments.thread is not self._thread:
             self._previous_hook(arguments)
-
-    @property
-    def _thread_name(self) -> str | None:
-        thread = self._augmenter.pin_memory_thread
-        return thread.name if thread is not None else None
 
     def _death(self) -> UserError:
         ended = [index for index, process in enumerate(self._processes) if process.exitcode]
         index = ended[0] if ended else 0
         code = self._processes[index].exitcode
-        case = self._case_ids[self._loader.cases[index]] if self._loader.cases[index] >= 0 else "none yet"
-        return worker_death(case, code)
+        return worker_death(self._loader.current_case(index), code)
 
 
 def worker_death(case: str, code: int | None) -> UserError:
@@ -233,5 +230,3 @@ def default_workers(device_type: str, cores: int) -> int:
     if device_type == "cpu":
         return 0 if cores <= 2 else 1
     return max(1, min(12, cores - 1))
-
-

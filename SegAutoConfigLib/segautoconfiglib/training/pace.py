@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
+from statistics import median
 
 from segautoconfiglib.planning.recipe import Recipe
 from segautoconfiglib.training.schedules import SCHEDULES, Schedule
@@ -11,8 +13,10 @@ from segautoconfiglib.training.state import Position
 
 #: Before a validation was measured: seconds of a validation step per second of a training step (no backward pass).
 _VALIDATION_SHARE = 0.4
-#: Weight of the newest value in running means of durations.
-_NEWEST = 0.1
+#: Steps whose median duration is taken for the next one's (a single slow one, such as the first, does not count).
+_STEPS_REMEMBERED = 25
+#: The end of an epoch is given this much more time than the last one took (share, seconds): nothing must come too late.
+_RESERVE = (1.1, 0.5)
 
 
 class Pace:
@@ -34,7 +38,7 @@ class Pace:
         self._clock = clock
         self._start = clock()
         self._done_before = position.schedule_done
-        self._step_seconds: float | None = None
+        self._steps: deque[float] = deque(maxlen=_STEPS_REMEMBERED)
         self._validation_seconds: float | None = None
 
     def done(self, epoch: int, step: int) -> float:
@@ -55,21 +59,26 @@ class Pace:
     @property
     def reserve_seconds(self) -> float:
         """What the end of an epoch takes: validation, checkpoints, pictures."""
+        share, extra = _RESERVE
         if self._validation_seconds is not None:
-            return self._validation_seconds
-        return 1.0 + self._recipe.validation_iterations * _VALIDATION_SHARE * (self._step_seconds or 0.0)
+            return share * self._validation_seconds + extra
+        return extra + self._recipe.validation_iterations * _VALIDATION_SHARE * self.step_seconds
+
+    @property
+    def step_seconds(self) -> float:
+        """A training step, its batch included; 0 before the first."""
+        return median(self._steps) if self._steps else 0.0
 
     @property
     def time_is_up(self) -> bool:
         """True if another step and the end of the epoch would not fit in."""
         if self._deadline is None:
             return False
-        return self._clock() + (self._step_seconds or 0.0) + self.reserve_seconds >= self._deadline
+        return self._clock() + self.step_seconds + self.reserve_seconds >= self._deadline
 
     def note_step(self, seconds: float) -> None:
         """Take in the duration of a training step (its batch included)."""
-        old = self._step_seconds
-        self._step_seconds = seconds if old is None else old + _NEWEST * (seconds - old)
+        self._steps.append(seconds)
 
     def note_epoch_end(self, seconds: float) -> None:
         """Take in the duration of what follows an epoch's last step."""
@@ -77,9 +86,9 @@ class Pace:
 
     def seconds_left(self, epoch: int, step: int) -> float | None:
         """Until the run's end; None before the first step."""
-        if self._step_seconds is None:
+        if not self._steps:
             return None
         steps = self._recipe.iterations_per_epoch
         epochs = self._recipe.epochs - epoch
-        left = (epochs * steps - step) * self._step_seconds + epochs * self.reserve_seconds
+        left = (epochs * steps - step) * self.step_seconds + epochs * self.reserve_seconds
         return left if self._deadline is None else max(0.0, min(left, self._deadline - self._clock()))

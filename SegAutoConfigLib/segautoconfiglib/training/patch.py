@@ -19,7 +19,8 @@ class PatchGeometry:
         patch: What the network gets.
         loaded: The box around a patch's centre within which a rotated patch finds its voxels; where it may lie in the
             case decides how patches are drawn. Equal to ``patch`` without augmentation.
-        in_plane: Rotate and scale only within the (y, x) plane: 2D patches, and 3D patches with few slices ("dummy 2D").
+        in_plane: Rotate and scale only within the (y, x) plane: 2D patches, and 3D patches with few slices
+            ("dummy 2D").
         rotation: Largest angle (radians) about each axis; the axis z alone if ``in_plane``.
         mirror_axes: Axes that may be mirrored, counted as the network counts them (2D: 0 is y).
         dimension: 2 or 3, of the network.

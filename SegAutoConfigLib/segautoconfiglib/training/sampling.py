@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ def start_bounds(shape: Sequence[int], geometry: PatchGeometry) -> list[tuple[in
 
 
 def draw_start(
-    rng: np.random.Generator, bounds: Sequence[tuple[int, int]], geometry: PatchGeometry, voxel: Sequence[int] | None
+    rng: np.random.Generator, bounds: Sequence[tuple[int, int]], geometry: PatchGeometry, voxel: Iterable[int] | None
 ) -> list[int]:
     """Where the loaded box starts.
 

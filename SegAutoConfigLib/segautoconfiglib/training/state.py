@@ -104,6 +104,11 @@ class TrainingState:
     position: Position = field(default_factory=Position)
     history: dict[str, list[Any]] = field(default_factory=lambda: {key: [] for key in HISTORY_KEYS})
 
+    def restart_average(self) -> None:
+        """Let the average start from the network's weights as they are now."""
+        if self.average is not None:
+            self.average = WeightAverage(self.network, self.average.decay)
+
     @contextmanager
     def best_weights(self) -> Iterator[nn.Module]:
         """The network with the weights that validation and prediction use: averaged ones if there are any."""

@@ -164,7 +164,9 @@ def count_voxels(logits: Tensor, target: Tensor, settings: LossSettings) -> tupl
     if valid is not None:
         truth, predicted = truth & valid, predicted & valid
     axes = [0, *range(2, logits.ndim)]
-    overlap, in_prediction, in_truth = ((each.sum(axes)).cpu().double() for each in (truth & predicted, predicted, truth))
+    overlap, in_prediction, in_truth = (
+        (each.sum(axes)).cpu().double() for each in (truth & predicted, predicted, truth)
+    )
     return overlap, in_prediction, in_truth
 
 

@@ -69,8 +69,13 @@ def test_shrinks_the_axis_that_covers_most():
     assert shrink_patch(topology, (1, 1, 1), (200, 200, 200)).patch_size == (128, 128, 112)  # ties: the last axis
 
 
+def test_axes_of_one_voxel_are_left_alone():
+    topology = unet_topology((5, 1, 1), (1, 64, 64))
+    assert shrink_patch(topology, (5, 1, 1), (1, 900, 900)).patch_size == (1, 64, 56)
+
+
 def test_smallest_patch():
-    with pytest.raises(UserError, match="memory target"):
+    with pytest.raises(UserError, match=r"\(1, 1\) voxels.*memory target"):
         shrink_patch(unet_topology((1, 1), (1, 1)), (1, 1), (1, 1))
 
 

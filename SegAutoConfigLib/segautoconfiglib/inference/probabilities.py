@@ -1,0 +1,65 @@
+"""Probabilities of all classes at full size: in memory where they are small, else through a file."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.records import atomic_path
+from segautoconfiglib.defaults import INFERENCE
+from segautoconfiglib.inference.model import Model
+from segautoconfiglib.preprocessing.geometry import SpatialRecord
+
+
+@contextmanager
+def probabilities_array(model: Model, record: SpatialRecord, folder: Path, wanted: bool) -> Iterator[np.ndarray | None]:
+    """An array (class, z, y, x) float32 on the grid of the file, to be filled; None if it is not wanted.
+
+    Raises:
+        UserError: too large for the memory, and for the disk of ``folder`` as well.
+    """
+    if not wanted:
+        yield None
+        return
+    full = [0, 0, 0]
+    for axis, size in zip(record.transpose, record.full_shape, strict=True):
+        full[axis] = size
+    shape = (model.label_spec.output_channels, *full)
+    size_bytes = 4 * int(np.prod(shape))
+    if size_bytes <= INFERENCE.probabilities_in_memory:
+        yield np.empty(shape, np.float32)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < 2 * size_bytes:  # the array and the file made from it
+        raise UserError(
+            f"The probabilities take {size_bytes / 2**30:.1f} GB and as much again as a file; "
+            f"{folder} has {free / 2**30:.1f} GB free.",
+            "Free some space, or predict without probabilities.",
+        )
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:
+        array = np.lib.format.open_memmap(Path(temporary) / "probabilities.npy", "w+", np.float32, shape)
+        yield array
+        del array
+
+
+def write_probabilities(probabilities: np.ndarray, record: SpatialRecord, stem: Path) -> None:
+    """Write ``<stem>.npz`` (key "probabilities") and ``<stem>.pkl`` (geometry) as nnU-Net reads them for ensembles.
+
+    Raises:
+        UserError: a file can't be written.
+    """
+    try:
+        with atomic_path(stem.with_name(f"{stem.name}.npz")) as file:
+            np.savez_compressed(file, probabilities=probabilities)
+        with atomic_path(stem.with_name(f"{stem.name}.pkl")) as file:
+            file.write_bytes(pickle.dumps(record.to_properties()))
+    except OSError as error:
+        raise UserError(f"Can't write {stem}.npz: {error}.", "Check the free space on the disk.") from error

@@ -1,0 +1,166 @@
+"""Trained models on disk: ``results/<dataset>/<trainer>__<plans>__<configuration>/fold_X/checkpoint_*.pth``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.records import read_json
+from segautoconfiglib.base.workspace import Workspace
+from segautoconfiglib.dataset.description import DatasetDescription, load_description
+from segautoconfiglib.planning.plans import Plans
+
+FINAL, BEST, LATEST = "checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth"
+PLANS_FILE, DATASET_FILE, SUMMARY_FILE = "plans.json", "dataset.json", "validation/summary.json"
+ALL = "all"
+SEPARATOR = "__"
+
+Fold = int | str
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model of nnunetv2 or of this program: one configuration, trained on one or more folds.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path | str) -> ModelFolder:
+        """Check that ``path`` is a model. Raises: UserError: it is not, or parts are missing."""
+        path = Path(path)
+        if not path.is_dir():
+            raise UserError(f"There is no model folder {path}.", "Check the path.")
+        missing = [name for name in (PLANS_FILE, DATASET_FILE) if not (path / name).is_file()]
+        if missing:
+            raise UserError(
+                f"{path} is no model folder: {' and '.join(missing)} missing.",
+                f"Give the folder that holds {PLANS_FILE}, {DATASET_FILE} and fold_0, fold_1, ...",
+            )
+        return cls(path)
+
+    @cached_property
+    def plans(self) -> Plans:
+        """Its plans.json."""
+        return Plans.load(self.path / PLANS_FILE)
+
+    @cached_property
+    def description(self) -> DatasetDescription:
+        """Its dataset.json."""
+        return load_description(self.path / DATASET_FILE)
+
+    @property
+    def name_parts(self) -> tuple[str, str, str]:
+        """Trainer, plans and configuration as the folder's name tells them; empty texts where it does not."""
+        parts = self.path.name.split(SEPARATOR)
+        return (parts[0], parts[1], parts[2]) if len(parts) == 3 else ("", "", "")
+
+    def folds(self, checkpoint: str | None = FINAL) -> list[Fold]:
+        """The folds that have this checkpoint (None: any), numbers first, then "all"."""
+        pattern = checkpoint or "checkpoint_*.pth"
+        names = {file.parent.name.removeprefix("fold_") for file in self.path.glob(f"fold_*/{pattern}")}
+        return [*sorted(int(name) for name in names if name.isdigit()), *([ALL] if ALL in names else [])]
+
+    def checkpoint(self, fold: Fold, checkpoint: str = FINAL) -> Path:
+        """The checkpoint file of a fold. Raises: UserError: it is not there; says what is."""
+        file = self.path / f"fold_{fold}" / checkpoint
+        if not file.is_file():
+            raise UserError(f"{file} does not exist.", f"This model has {self._checkpoints_text()}.")
+        return file
+
+    def chosen_folds(self, folds: Sequence[Fold] | None, checkpoint: str = FINAL) -> list[Fold]:
+        """The folds to predict with.
+
+        Args:
+            folds: Wanted; None: all numbered folds that are finished, else the one trained on all cases.
+            checkpoint: Which they must have.
+
+        Raises:
+            UserError: one is missing, or there is none; says what is there.
+        """
+        if folds is None:
+            found = self.folds(checkpoint)
+            numbered = [fold for fold in found if fold != ALL]
+            chosen = numbered or found
+        else:
+            chosen = [int(fold) if str(fold).isdigit() else fold for fold in folds]
+        if not chosen:
+            raise UserError(f"No fold of {self.path} has {checkpoint}.", f"This model has {self._checkpoints_text()}.")
+        for fold in chosen:
+            self.checkpoint(fold, checkpoint)
+        return chosen
+
+    def validation_dice(self) -> float | None:
+        """Mean over the folds of the mean foreground Dice on their held-out cases; None before validation."""
+        found = []
+        for fold in self.folds(None):
+            file = self.path / f"fold_{fold}" / SUMMARY_FILE
+            dice = read_json(file).get("foreground_mean", {}).get("Dice") if file.is_file() else None
+            if dice is not None:
+                found.append(float(dice))
+        return sum(found) / len(found) if found else None
+
+    def _checkpoints_text(self) -> str:
+        files = sorted(self.path.glob("fold_*/checkpoint_*.pth"))
+        return ", ".join(f"{file.parent.name}/{file.name}" for file in files) or "no checkpoints at all"
+
+
+def list_models(workspace: Workspace, dataset: str) -> list[ModelFolder]:
+    """All model folders of a dataset (full name), by name."""
+    folders = (workspace.results / dataset).glob(f"*{SEPARATOR}*{SEPARATOR}*")
+    return [ModelFolder(folder) for folder in sorted(folders) if (folder / PLANS_FILE).is_file()]
+
+
+def find_model(
+    workspace: Workspace,
+    dataset: str | int,
+    configuration: str | None = None,
+    trainer: str | None = None,
+    plans: str | None = None,
+    folds: Sequence[Fold] | None = None,
+) -> ModelFolder:
+    """The model of a dataset that fits the wishes; of several the one trained last.
+
+    Args:
+        workspace: Where models lie.
+        dataset: Name or id.
+        configuration: Such as "3d_fullres".
+        trainer: Such as "nnUNetTrainer".
+        plans: Such as "nnUNetPlans".
+        folds: The model must have them.
+
+    Raises:
+        UserError: none fits; lists what there is.
+    """
+    name = workspace.dataset_name(dataset)
+    models = list_models(workspace, name)
+    wanted = [
+        model
+        for model in models
+        if all(
+            wish in (None, part) for wish, part in zip((trainer, plans, configuration), model.name_parts, strict=True)
+        )
+        and {str(fold) for fold in folds or ()} <= {str(fold) for fold in model.folds(None)}
+        and model.folds(None)
+    ]
+    if wanted:
+        return ModelFolder.open(max(wanted, key=_last_trained).path)
+    wishes = {"trainer": trainer, "plans": plans, "configuration": configuration, "folds": folds}
+    asked = ", ".join(f"{key} {value}" for key, value in wishes.items() if value is not None)
+    there = "; ".join(
+        f"{model.path.name} (folds {', '.join(map(str, model.folds(None))) or 'none'})" for model in models
+    )
+    raise UserError(
+        f"There is no trained model of {name}{' with ' + asked if asked else ''} in {workspace.results}.",
+        f"There is: {there}." if there else "Train one first.",
+    )
+
+
+def _last_trained(model: ModelFolder) -> float:
+    return max(file.stat().st_mtime for file in model.path.glob("fold_*/checkpoint_*.pth"))

@@ -1,0 +1,187 @@
+"""Preprocessed cases on disk, in the files of nnunetv2 2.6 and later: either program reads what the other wrote.
+
+Per case ``<case>.b2nd`` (image), ``<case>_seg.b2nd`` (labels) and ``<case>.pkl`` (properties). The properties are
+moved into place last: a case without them is not there.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import blosc2
+import numpy as np
+
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.dataset.labels import Label
+from segautoconfiglib.defaults import STORE
+from segautoconfiglib.preprocessing.case import PreprocessedCase
+from segautoconfiglib.preprocessing.geometry import SpatialRecord, Triple
+from segautoconfiglib.preprocessing.layout import block_and_chunk
+from segautoconfiglib.preprocessing.safe_pickle import load_pickle
+
+#: A folder of our own among the cases: nnunetv2 accepts no other files there. Holds unfinished cases and settings.
+OWN_FOLDER = ".segautoconfig"
+LABELS_SUFFIX = "_seg"
+
+
+@dataclass(frozen=True)
+class StoredCase:
+    """A case that is read as it is used.
+
+    Attributes:
+        data: (channels, z, y, x) float32; a slice of it is a numpy array, only the chunks it touches are read.
+        labels: (1, z, y, x) int16, likewise.
+        properties: As in the file.
+        transpose: Of the plans, for cases written by nnunetv2.
+    """
+
+    data: Any
+    labels: Any
+    properties: dict[str, Any]
+    transpose: Triple | None = None
+
+    @cached_property
+    def record(self) -> SpatialRecord:
+        """How the case came about. Raises: UserError: written by nnunetv2 and ``transpose`` is not known."""
+        _, z, y, x = self.data.shape
+        return SpatialRecord.from_properties(self.properties, (z, y, x), self.transpose)
+
+    @cached_property
+    def class_locations(self) -> dict[Label, np.ndarray]:
+        """Per label or region some of its voxels, int64 (n, 4), rows (0, z, y, x)."""
+        found = self.properties.get("class_locations", {})
+        return {key: np.asarray(rows, np.int64).reshape(-1, 4) for key, rows in found.items()}
+
+
+class CaseStore:
+    """The cases in one folder.
+
+    Args:
+        folder: ``preprocessed/DatasetXXX_Name/<data_identifier>``; need not exist.
+        transpose: The plans' ``transpose_forward``; only for the records of cases written by nnunetv2.
+    """
+
+    def __init__(self, folder: Path, transpose: Triple | None = None) -> None:
+        self.folder = Path(folder)
+        self.transpose = transpose
+
+    def case_ids(self) -> list[str]:
+        """The names of all whole cases, sorted."""
+        if not self.folder.is_dir():
+            return []
+        names = {entry.name for entry in self.folder.iterdir()}
+        cases = (name.removesuffix(".pkl") for name in names if name.endswith(".pkl"))
+        return sorted(case for case in cases if all(name in names for name in _file_names(case)))
+
+    def save(self, case_id: str, case: PreprocessedCase, patch_size: Sequence[int]) -> None:
+        """Write a case; an interrupted call leaves no case of this name, or the old one.
+
+        Args:
+            case_id: Its name.
+            case: With labels.
+            patch_size: Voxels that are read at a time; decides about the chunks.
+
+        Raises:
+            UserError: the folder can't be written to or the disk is full.
+        """
+        assert case.labels is not None
+        labels = case.labels.astype(np.int16, copy=False)
+        locations: dict[Label, Any] = {key: rows if len(rows) else [] for key, rows in case.class_locations.items()}
+        properties = {**case.record.to_properties(), "class_locations": locations}
+        image_name, labels_name, properties_name = _file_names(case_id)
+        try:
+            own = self.folder / OWN_FOLDER
+            own.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix="unfinished-", dir=own) as unfinished:
+                write_array(case.data, Path(unfinished) / image_name, patch_size)
+                write_array(labels, Path(unfinished) / labels_name, patch_size)
+                (Path(unfinished) / properties_name).write_bytes(pickle.dumps(properties))
+                self.remove(case_id)
+                for name in (labels_name, image_name, properties_name):
+                    os.replace(Path(unfinished) / name, self.folder / name)
+        except (OSError, RuntimeError) as error:  # blosc2 raises RuntimeError where writing fails
+            raise UserError(
+                f"Can't write case {case_id} to {self.folder}: {error}.",
+                "Check the folder's permissions and the free space. Finished cases are kept.",
+            ) from error
+
+    def open(self, case_id: str) -> StoredCase:
+        """Open a case for reading.
+
+        Raises:
+            UserError: it is not there, is damaged, or its properties hold anything but plain data.
+        """
+        image_name, labels_name, properties_name = _file_names(case_id)
+        if not (self.folder / properties_name).is_file():
+            raise UserError(f"{self.folder} has no case {case_id!r}.", "Preprocess the dataset first.")
+        properties = load_pickle(self.folder / properties_name)
+        if not isinstance(properties, dict):
+            raise UserError(f"{self.folder / properties_name} is damaged.", "Remove it and preprocess again.")
+        return StoredCase(
+            open_array(self.folder / image_name), open_array(self.folder / labels_name), properties, self.transpose
+        )
+
+    def remove(self, case_id: str) -> None:
+        """Remove a case's files, properties first; none needs to exist."""
+        for name in reversed(_file_names(case_id)):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def remove_unfinished(self) -> None:
+        """Remove what interrupted runs left behind: parts of cases, and files without properties."""
+        for left in (self.folder / OWN_FOLDER).glob("unfinished-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        whole = {name for case in self.case_ids() for name in _file_names(case)}
+        for file in self.folder.glob("*"):
+            if file.suffix in (".b2nd", ".pkl") and file.name not in whole:
+                file.unlink()
+
+
+def _file_names(case_id: str) -> tuple[str, str, str]:
+    """Image, labels, properties."""
+    return f"{case_id}.b2nd", f"{case_id}{LABELS_SUFFIX}.b2nd", f"{case_id}.pkl"
+
+
+def write_array(array: np.ndarray, file: Path, patch_size: Sequence[int]) -> None:
+    """Write (channels, z, y, x) compressed in chunks."""
+    block, chunk = block_and_chunk(array.shape, patch_size, array.itemsize)
+    blosc2.asarray(
+        np.ascontiguousarray(array),
+        urlpath=str(file),
+        chunks=chunk,
+        blocks=block,
+        cparams=_compression(_better_filter(array, block, chunk)),
+    )
+
+
+def open_array(file: Path) -> Any:
+    """Open an array for reading slices. Raises: UserError: missing or damaged."""
+    mapped = {} if os.name == "nt" else {"mmap_mode": "r"}  # Windows can't map these files
+    try:
+        return blosc2.open(str(file), mode="r", dparams={"nthreads": 1}, **mapped)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"Can't read {file}: {error}.", "Remove the case's files and preprocess again.") from error
+
+
+def _compression(chosen: blosc2.Filter) -> dict[str, Any]:
+    return {"codec": blosc2.Codec.LZ4HC, "clevel": STORE.compression_level, "filters": [chosen], "nthreads": 1}
+
+
+def _better_filter(array: np.ndarray, block: Sequence[int], chunk: Sequence[int]) -> blosc2.Filter:
+    """Shuffling of bytes helps interpolated values and hurts others: try both on one chunk from the middle."""
+    extent = [min(size, edge) for size, edge in zip(array.shape, chunk, strict=True)]
+    starts = [(size - edge) // 2 for size, edge in zip(array.shape, extent, strict=True)]
+    sample = np.ascontiguousarray(array[tuple(slice(s, s + e) for s, e in zip(starts, extent, strict=True))])
+
+    def packed_bytes(candidate: blosc2.Filter) -> int:
+        packed = blosc2.asarray(sample, chunks=extent, blocks=block, cparams=_compression(candidate))
+        return int(packed.schunk.cbytes)
+
+    return min((blosc2.Filter.NOFILTER, blosc2.Filter.SHUFFLE), key=packed_bytes)

@@ -1,0 +1,307 @@
+"""Training in a given time: measure this device, then choose network, patch, batch and length to fit.
+
+On a CUDA device the standard plan stays and only the number of epochs follows from the time. Elsewhere the standard
+plan would get a few dozen steps, so a small plain U-Net is planned instead: the patch as large as the time allows
+``defaults.BUDGET.min_steps`` steps, the spacing coarser where a patch would show too little of
+an image, the network as wide as ``wide_steps`` steps allow. The plans are written beside the standard ones under a name
+of their own, so that further folds, and nnU-Net, use the same.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.dataset.description import DatasetDescription
+from segautoconfiglib.defaults import BUDGET, INFERENCE
+from segautoconfiglib.planning.plans import Configuration, Plans
+from segautoconfiglib.planning.recipe import Recipe
+from segautoconfiglib.planning.spacing import coarser_spacing
+from segautoconfiglib.planning.topology import initial_patch, plan_network, shrink_patch, unet_topology
+from segautoconfiglib.training.setup import compile_network, make_objective, make_state, random_batch
+from segautoconfiglib.training.step import train_step
+
+#: Steps whose time is measured, after one that is not.
+TIMED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class BudgetChoice:
+    """What fits into the time.
+
+    Attributes:
+        plans: With the configuration to train.
+        recipe: With its length.
+        training_s: Seconds from now until training has to end; the rest is for the held-out cases.
+        compile: Compile the training step.
+        mirror_validation: Average over mirrored images when the held-out cases are predicted.
+        reasons: What was chosen and why, one sentence each.
+    """
+
+    plans: Plans
+    recipe: Recipe
+    training_s: float
+    compile: bool
+    mirror_validation: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """The measured side of a choice: what is to be trained, where, and for how long."""
+
+    description: DatasetDescription
+    recipe: Recipe
+    device: torch.device
+    seconds: float
+    held_out: int
+
+    def step_seconds(self, configuration: Configuration, *, compiled: bool = False) -> float:
+        """Median time of a training step, making its batch included."""
+        state = make_state(self.recipe, self.description, configuration, self.device)
+        objective = make_objective(self.recipe, self.description, configuration, self.device)
+        batch_size = self.recipe.batch_size or configuration.batch_size
+        if compiled:
+            compile_network(state, objective, batch_size, configuration, self.description, silent)
+            if state.forward is state.network:
+                return math.inf
+        batch = random_batch(batch_size, configuration, self.description)
+        times = []
+        for _ in range(TIMED_STEPS + 1):
+            begin = time.monotonic()
+            train_step(state, objective, batch, self.recipe.learning_rate)  # waits for the device to read the loss
+            times.append(time.monotonic() - begin)
+        return median(times[1:]) * (1 + BUDGET.reading_share)
+
+
+def fit_to_budget(
+    plans: Plans,
+    configuration: str,
+    description: DatasetDescription,
+    plans_folder: Path,
+    *,
+    recipe: Recipe,
+    device: torch.device,
+    seconds: float,
+    budget_s: float,
+    held_out: int,
+    report: Reporter = silent,
+) -> BudgetChoice:
+    """Measure this device and choose.
+
+    Args:
+        plans: The standard plans.
+        configuration: Name of the configuration to start from, 2d or 3d_fullres.
+        description: dataset.json.
+        plans_folder: Where plans made here are written, and taken from when they exist.
+        recipe: Seed and whatever else was asked for.
+        device: To train on.
+        seconds: From now to the end of everything.
+        budget_s: The whole time that was asked for; names the plans.
+        held_out: Number of cases to predict afterwards.
+        report: Gets the reasons as log events.
+
+    Raises:
+        UserError: the time is too short to train anything.
+    """
+    started = time.monotonic()
+    if device.type == "cuda":
+        task = _Task(description, recipe, device, seconds, held_out)
+    else:
+        task = _Task(description, small_recipe(recipe), device, seconds, held_out)
+        file = plans_folder / f"{budget_plans_name(plans.plans_name, budget_s, device)}.json"
+        plans = _small_plans(plans, configuration, file, task, report)
+    entry = plans.configuration(configuration)
+    step = task.step_seconds(entry)
+    compiled = False
+    if device.type == "cpu" and seconds >= BUDGET.compile_from_s:
+        fast = task.step_seconds(entry, compiled=True)
+        compiled = fast < step * BUDGET.compile_gain
+        step = min(step, fast)
+    choice = _lengths(task, plans, entry, step, compiled, seconds - (time.monotonic() - started))
+    for reason in choice.reasons:
+        report("log", message=reason)
+    return choice
+
+
+def small_recipe(recipe: Recipe) -> Recipe:
+    """A recipe that learns in few steps: AdamW, no deep supervision, averaged weights, cheap augmentation."""
+    return replace(
+        recipe,
+        optimizer="adamw",
+        learning_rate=BUDGET.learning_rate,
+        schedule="poly_warmup",
+        deep_supervision=False,
+        augmentation="fast",
+        average_weights=BUDGET.average_weights,
+    )
+
+
+def budget_plans_name(plans_name: str, seconds: float, device: torch.device) -> str:
+    """Name of the plans for a time and a kind of device: ``nnUNetPlans_20m_cpu``."""
+    minutes = max(1, round(seconds / 60))
+    text = f"{minutes}m" if minutes < 120 or minutes % 60 else f"{minutes // 60}h"
+    return f"{plans_name}_{text}_{device.type}"
+
+
+def _small_plans(plans: Plans, configuration: str, file: Path, task: _Task, report: Reporter) -> Plans:
+    """The small plans of an earlier fold, or new ones."""
+    name = file.stem
+    if file.is_file():
+        made = Plans.load(file)
+        if configuration in made.configuration_names:
+            report("log", message=f"Using the plans {name}, made for an earlier training with this budget.")
+            return made
+    planned = small_configuration(plans.configuration(configuration), name, configuration, task)
+    made = plans.model_copy(update={"plans_name": name, "configurations": {configuration: planned.to_json()}})
+    made.save(file)
+    report("artifact", path=str(file), description="plans for this budget")
+    return made
+
+
+def small_configuration(standard: Configuration, plans_name: str, name: str, task: _Task) -> Configuration:
+    """Patch, spacing, batch and network for the time.
+
+    Args:
+        standard: The standard plan's configuration.
+        plans_name: Of the new plans; also names the data folder if the spacing changes.
+        name: Of the configuration.
+        task: What is known of data and device.
+    """
+    batch = BUDGET.batch_size_3d if standard.dimension == 3 else BUDGET.batch_size_2d
+    probe = _configured(standard, standard.spacing, _probe_patch(standard), batch, BUDGET.widths[0])
+    rate = batch * math.prod(probe.patch_size) / task.step_seconds(probe)
+    limit = rate * task.seconds / (BUDGET.min_steps * batch)
+    spacing, shape = _working_grid(standard, limit)
+    changed = spacing != standard.spacing
+    patch = _largest_patch(spacing, shape, limit)
+    chosen = _configured(standard, spacing, patch, batch, BUDGET.widths[0])
+    for width in BUDGET.widths[1:]:
+        wider = _configured(standard, spacing, patch, batch, width)
+        if task.seconds / task.step_seconds(wider) < BUDGET.wide_steps:
+            break
+        chosen = wider
+    identifier = f"{plans_name}_{name}" if changed else standard.data_identifier
+    return chosen.model_copy(update={"data_identifier": identifier, "median_image_size_in_voxels": shape})
+
+
+def _probe_patch(standard: Configuration) -> tuple[int, ...]:
+    """The standard patch, or a part of it that is measured quickly."""
+    voxels = BUDGET.probe_voxels_3d if standard.dimension == 3 else BUDGET.probe_voxels_2d
+    return _largest_patch(standard.spacing, standard.median_image_size_in_voxels, voxels)
+
+
+def _largest_patch(spacing_mm: Sequence[float], shape: Sequence[float], voxels: float) -> tuple[int, ...]:
+    """The planner's patch for an image, shrunk by the planner's rule until it has at most ``voxels`` voxels."""
+    topology = unet_topology(spacing_mm, initial_patch(spacing_mm, shape))
+    while math.prod(topology.patch_size) > voxels and max(topology.patch_size) > 1:
+        try:
+            topology = shrink_patch(topology, spacing_mm, shape)
+        except UserError:  # it can't become smaller
+            break
+    return topology.patch_size
+
+
+def _working_grid(standard: Configuration, patch_voxels: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Spacing and median shape of the images, coarsened until a patch shows enough of them.
+
+    2D images keep their spacing: there a patch of the usual size is affordable.
+    """
+    spacing, shape = standard.spacing, standard.median_image_size_in_voxels
+    if standard.dimension == 2:
+        return spacing, shape
+    full = list(spacing)
+    while patch_voxels / math.prod(shape) < BUDGET.patch_share:
+        coarser = coarser_spacing(spacing)
+        if max(new / old for new, old in zip(coarser, full, strict=True)) > BUDGET.max_coarsening:
+            break
+        spacing = tuple(coarser)
+        whole = zip(standard.median_image_size_in_voxels, full, spacing, strict=True)
+        shape = tuple(float(round(size * old / new)) for size, old, new in whole)
+    return spacing, shape
+
+
+def _configured(
+    standard: Configuration, spacing: tuple[float, ...], patch: tuple[int, ...], batch: int, width: int
+) -> Configuration:
+    return standard.model_copy(
+        update={
+            "spacing": spacing,
+            "patch_size": patch,
+            "batch_size": batch,
+            "architecture": plan_network(spacing, patch, base_features=width),
+            "batch_dice": True,
+            "next_stage": None,
+        }
+    )
+
+
+def _lengths(
+    task: _Task, plans: Plans, entry: Configuration, step: float, compiled: bool, seconds: float
+) -> BudgetChoice:
+    """Divide the time among training and the held-out cases."""
+    batch_size = task.recipe.batch_size or entry.batch_size
+    slices = 1 if entry.dimension == 3 else max(1, round(plans.original_median_shape_after_transp[0]))
+    once = task.held_out * slices * tile_count(entry) * step / batch_size * BUDGET.forward_share
+    writing = task.held_out * BUDGET.case_overhead_s
+    mirrored = once * 2**entry.dimension
+    mirror = task.recipe.mirror and mirrored <= BUDGET.mirror_validation_share * seconds
+    validation = writing + (mirrored if mirror else once)
+    reserve = max(BUDGET.reserve_s, BUDGET.reserve_share * seconds)
+    training = seconds - validation - reserve
+    steps = int(training / (step * (1 + BUDGET.validation_share)))
+    if steps < BUDGET.min_epochs:
+        raise UserError(
+            f"{_minutes(seconds)} are too short on this device: a training step takes {step:.1f} s and the held-out "
+            f"cases {_minutes(validation)}.",
+            "Give more time (--budget), or train on all cases (--fold all), which needs no validation.",
+        )
+    per_epoch = max(1, min(round(BUDGET.epoch_seconds / step), steps // BUDGET.min_epochs))
+    recipe = replace(
+        task.recipe,
+        epochs=math.ceil(steps / per_epoch),
+        iterations_per_epoch=per_epoch,
+        validation_iterations=max(1, round(per_epoch * BUDGET.validation_share)),
+    )
+    reasons = (
+        _network_reason(entry, batch_size),
+        f"A training step takes {step:.2f} s on {task.device} here{' (compiled)' if compiled else ''}: about {steps} "
+        f"steps in {recipe.epochs} epochs fit into {_minutes(training)}; the learning rate falls to zero by then.",
+        f"About {_minutes(validation)} are kept for predicting and evaluating {task.held_out} held-out cases"
+        f"{'' if mirror else ', without mirroring'}."
+        if task.held_out
+        else "All cases are used for training; none is held out.",
+    )
+    return BudgetChoice(plans, recipe, training, compiled, mirror, reasons)
+
+
+def tile_count(entry: Configuration) -> int:
+    """Tiles of the sliding window on the median image; of 2D networks on one of its slices."""
+    count = 1
+    for size, patch in zip(entry.median_image_size_in_voxels, entry.patch_size, strict=True):
+        count *= max(0, math.ceil((size - patch) / (patch * INFERENCE.step))) + 1
+    return count
+
+
+def _network_reason(entry: Configuration, batch_size: int) -> str:
+    kind = entry.architecture.network_class_name.rpartition(".")[2]
+    features = entry.architecture.features_per_stage
+    patch = " x ".join(map(str, entry.patch_size))
+    spacing = " x ".join(f"{edge:.3g}" for edge in entry.spacing)
+    image = " x ".join(f"{size:.0f}" for size in entry.median_image_size_in_voxels)
+    return (
+        f"Network: {kind} in {entry.dimension}D, {features[0]} to {features[-1]} features in {len(features)} stages; "
+        f"patch {patch} voxels at {spacing} mm (the median image has {image}), batch {batch_size}."
+    )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
