@@ -489,7 +489,7 @@ def _validate_fold(
 ) -> Summary | None:
     """Predict the fold's held-out cases from their preprocessed data and evaluate them."""
     from segautoconfiglib.evaluation.summary import evaluate_folder
-    from segautoconfiglib.inference.run import PredictOptions, load_model, predict_preprocessed
+    from segautoconfiglib.inference.run import load_model, predict_preprocessed
     from segautoconfiglib.networks.device import resolve_device
     from segautoconfiglib.preprocessing.store import CaseStore
 
@@ -509,7 +509,8 @@ def _validate_fold(
         store,
         held_out,
         output,
-        options=PredictOptions(save_probabilities=options.save_probabilities, mirror=mirror),
+        save_probabilities=options.save_probabilities,
+        mirror=mirror,
         report=context.report,
         cancel=context.cancel,
     )

@@ -11,8 +11,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_dataset(parser)
     parser.add_argument("--plans", "-p", default="nnUNetPlans", metavar="NAME", help="plans file, without .json")
     parser.add_argument(
-        "--configuration", "-c", nargs="+", metavar="NAME", help="2d, 3d_fullres, 3d_lowres (default: all that are planned)"
-    )  # fmt: skip
+        "--configuration", "-c", nargs="+", metavar="NAME", help="2d, 3d_fullres, 3d_lowres (default: all planned)"
+    )
     add_workers(parser)
 
 

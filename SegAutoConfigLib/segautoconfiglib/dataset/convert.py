@@ -12,11 +12,12 @@ from typing import Any
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
-from segautoconfiglib.base.parallel import choose_workers, map_cases
+from segautoconfiglib.base.parallel import map_cases
 from segautoconfiglib.base.records import atomic_path, read_json, write_json
 from segautoconfiglib.base.workspace import DATASET_NAME, dataset_id
 from segautoconfiglib.dataset.dataset import DATASET_FILE, IMAGES, LABELS
 from segautoconfiglib.dataset.description import describe, upgrade
+from segautoconfiglib.dataset.workers import workers_for_files
 from segautoconfiglib.image import medical
 from segautoconfiglib.image.files import read_header, write_image
 from segautoconfiglib.image.formats import MEDICAL_ENDINGS, file_ending, stem
@@ -100,8 +101,9 @@ def convert_msd(
     _check_space(raw_root, jobs)
     for warning in warnings:
         report("warning", message=warning.message, hint=warning.hint)
-    splits = [job.bytes_in_memory for job in jobs if not job.is_copy]
-    processes = choose_workers(2 * max(splits), workers) if splits else 1
+    splits = [job for job in jobs if not job.is_copy]
+    memory = max((2 * job.bytes_in_memory for job in splits), default=0)
+    processes = workers_for_files([job.source for job in splits], memory, workers)
     cases = [(job.source.name, (job,)) for job in jobs]
     map_cases(_convert, cases, workers=processes, stage=STAGE, report=report, cancel=cancel)
     write_json(target / DATASET_FILE, description)

@@ -61,8 +61,9 @@ def load_splits(path: Path) -> list[Split]:
 
 def save_splits(path: Path, splits: Sequence[Split]) -> None:
     """Write a splits file, atomically. Fewer folds than usual are explained in a ``note`` beside train and val."""
+    cases = {case for split in splits for case in (*split.train, *split.val)}
     note = {}
-    if len(splits) < TRAINING.folds and len(splits) == len({case for split in splits for case in split.val}):
+    if len(splits) == len(cases) < TRAINING.folds:
         note = {"note": f"{len(splits)} folds instead of {TRAINING.folds}, because there are only so many cases."}
     write_json(path, [{"train": list(split.train), "val": list(split.val), **note} for split in splits])
 

@@ -12,11 +12,13 @@ import numpy as np
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
-from segautoconfiglib.base.parallel import choose_workers, map_cases
+from segautoconfiglib.base.parallel import map_cases
 from segautoconfiglib.dataset.dataset import Case, Dataset, channel_count_problem
 from segautoconfiglib.dataset.structure import check_structure
+from segautoconfiglib.dataset.workers import workers_for_files
 from segautoconfiglib.image.files import read_header, read_image, read_labels
-from segautoconfiglib.image.formats import TIFF_ENDINGS, file_ending
+from segautoconfiglib.image.formats import NIFTI_ENDINGS, TIFF_ENDINGS, file_ending
+from segautoconfiglib.image.integrity import count_non_finite, count_non_finite_of_nifti
 from segautoconfiglib.image.orientation import orientation_code
 from segautoconfiglib.image.tiff import side_car
 from segautoconfiglib.image.volume import Geometry
@@ -28,8 +30,6 @@ SHOWN_CASES = 20
 COUNTED_RANGE = 2**16
 #: Files whose header is read to guess the memory that the largest case needs.
 SAMPLED_FILES = 8
-#: Below this size of all files together, starting worker processes takes longer than it saves (measured).
-ONE_PROCESS_BELOW_BYTES = 30 * 2**20
 RESAMPLE_HINT = "Resample the label map onto the image's grid (nearest neighbour), or export both from one scene."
 
 
@@ -168,6 +168,7 @@ def _check_label(case: Case, expected: tuple[int, ...], image: _Grid | None, fin
     if image is not None:
         grid = _Grid(case.label, labels.shape, labels.geometry)
         findings.problems += _grid_problems(image, grid, case.id, RESAMPLE_HINT)
+    findings.problems += _number_problems(labels.array, case.label, case.id)
     counts = value_counts(labels.array)
     findings.problems += _value_problems(counts, expected, case)
     if set(counts) == {0}:
@@ -176,11 +177,12 @@ def _check_label(case: Case, expected: tuple[int, ...], image: _Grid | None, fin
 
 
 def _number_problems(array: np.ndarray, file: Path, case: str) -> list[Problem]:
-    with np.errstate(invalid="ignore"):  # infinity minus infinity
-        if np.isfinite(array.sum(dtype=np.float64)):
-            return []
-    nan, infinite = int(np.isnan(array).sum()), int(np.isinf(array).sum())
-    hint = "Replace them, for example by the smallest value of the image."
+    nan, infinite = count_non_finite(array)
+    if file_ending(file) in NIFTI_ENDINGS:  # ITK has read such voxels as 0
+        nan, infinite = count_non_finite_of_nifti(file)
+    if not nan and not infinite:
+        return []
+    hint = "Replace them, for example by the smallest value of the image (0 in label maps)."
     return [Problem(f"{nan} voxels are NaN (no number) and {infinite} are infinite.", hint, str(file), case)]
 
 
@@ -244,14 +246,10 @@ def _names(cases: Sequence[str]) -> str:
 
 def _workers(dataset: Dataset, requested: int | None) -> int:
     """Processes for this dataset: one where it is small, else as memory for its largest files allows."""
-    files = [
-        file for case in dataset.cases for file in (*case.images, case.label) if file is not None and file.is_file()
-    ]
-    sizes = {file: file.stat().st_size for file in files}
-    if requested is None and sum(sizes.values()) < ONE_PROCESS_BELOW_BYTES:
-        return 1
-    largest = sorted(files, key=lambda file: -sizes[file])[:SAMPLED_FILES]
-    return choose_workers(max((_bytes_to_check(file) for file in largest), default=0), requested)
+    files = [file for case in dataset.cases for file in (*case.images, case.label) if file is not None]
+    files = [file for file in files if file.is_file()]
+    largest = sorted(files, key=lambda file: -file.stat().st_size)[:SAMPLED_FILES]
+    return workers_for_files(files, max(map(_bytes_to_check, largest), default=0), requested)
 
 
 def _bytes_to_check(file: Path) -> int:

@@ -79,7 +79,7 @@ def fill_holes(mask: np.ndarray) -> np.ndarray:
 
 def _enclosed(background: np.ndarray) -> np.ndarray:
     """What is left of a sparse background after removing all that is connected with the border."""
-    padded = np.pad(background, 1)
+    padded = np.pad(np.ascontiguousarray(background), 1)
     left = padded.reshape(-1)
     places = np.flatnonzero(left)
     on_border = np.zeros(places.shape, bool)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from segautoconfiglib.image.formats import (
     known_ending,
     stem,
 )
-from segautoconfiglib.image.medical import as_float32, sitk_from_labels, volume_from_sitk
+from segautoconfiglib.image.medical import as_float32, label_dtype, sitk_from_labels, volume_from_sitk
 from segautoconfiglib.image.volume import Geometry, Volume
 
 __all__ = [
@@ -125,17 +126,7 @@ def write_labels(labels: np.ndarray, file: Path, geometry: Geometry) -> None:
     Raises:
         UserError: unknown or unfit format, values out of range, or the file can't be written.
     """
-    write_image(labels.astype(label_dtype(labels)), file, geometry)
-
-
-def label_dtype(labels: np.ndarray) -> type[np.unsignedinteger]:
-    """uint8 or uint16, as stored in files. Raises: UserError: negative values or values above 65535."""
-    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
-    if low < 0 or high > np.iinfo(np.uint16).max:
-        raise UserError(
-            f"Label values from {low} to {high} can't be written.", "Label files hold whole numbers from 0 to 65535."
-        )
-    return np.uint8 if high < np.iinfo(np.uint8).max else np.uint16
+    _write(labels.astype(label_dtype(labels)), file, geometry, stem(file))
 
 
 def write_image(array: np.ndarray, file: Path, geometry: Geometry) -> None:
@@ -144,19 +135,7 @@ def write_image(array: np.ndarray, file: Path, geometry: Geometry) -> None:
     Raises:
         UserError: unknown format, array that does not fit it, or the file can't be written.
     """
-    ending = known_ending(file)
-    array = array.astype(np.uint8) if array.dtype == bool else array
-    if ending in MEDICAL_ENDINGS:
-        image = medical.sitk_from_array(array, geometry)
-        if ending in TWO_FILE_ENDINGS:
-            medical.write_two_files(image, file)
-            return
-        with atomic_path(file) as temporary:
-            medical.write(image, temporary, file)
-    elif ending in PICTURE_ENDINGS:
-        pictures.write(array, file)
-    else:
-        tiff.write(array, file, geometry)
+    _write(array, file, geometry, tiff.without_channel(stem(file)))
 
 
 def reader_name(file_ending: str, example: Path) -> str:
@@ -176,7 +155,24 @@ def reader_name(file_ending: str, example: Path) -> str:
     return "Tiff3DIO"
 
 
-def _reader(file: Path):  # type: ignore[no-untyped-def]  # one of three modules with read() and header()
+def _write(array: np.ndarray, file: Path, geometry: Geometry, case: str) -> None:
+    ending = known_ending(file)
+    array = array.astype(np.uint8) if array.dtype == bool else array
+    if ending in MEDICAL_ENDINGS:
+        image = medical.sitk_from_array(array, geometry)
+        if ending in TWO_FILE_ENDINGS:
+            medical.write_two_files(image, file)
+            return
+        with atomic_path(file) as temporary:
+            medical.write(image, temporary, file)
+    elif ending in PICTURE_ENDINGS:
+        pictures.write(array, file)
+    else:
+        tiff.write(array, file, geometry, case)
+
+
+def _reader(file: Path) -> ModuleType:
+    """The module for this format; each has read() and header()."""
     ending = known_ending(file)
     if ending in MEDICAL_ENDINGS:
         return medical

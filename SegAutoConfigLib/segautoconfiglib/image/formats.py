@@ -8,6 +8,7 @@ from segautoconfiglib.base.errors import UserError
 
 #: Formats read through SimpleITK.
 MEDICAL_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl.gz", ".gipl")
+NIFTI_ENDINGS = (".nii.gz", ".nii")
 META_ENDINGS = (".mha", ".mhd")
 #: Formats whose voxels lie in a second file beside the header.
 TWO_FILE_ENDINGS = (".nhdr", ".mhd")

@@ -16,6 +16,9 @@ from segautoconfiglib.image.formats import META_ENDINGS, file_ending, known_endi
 from segautoconfiglib.image.integrity import check_meta_header, check_whole
 from segautoconfiglib.image.volume import PSEUDO_SLICE_SPACING, Geometry, Volume
 
+#: ITK's readers that know their files by an ending in lower case; for other spellings they must be named.
+IO_CLASSES = {".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".gipl": "GiplImageIO"}
+
 
 def read(file: Path, labels: bool = False) -> Volume:
     """Read a file in its own number type; 4D files and vector voxels become channels. Raises: UserError."""
@@ -51,9 +54,19 @@ def as_float32(array: np.ndarray) -> np.ndarray:
         return array.astype(np.float32, copy=False)
 
 
+def label_dtype(labels: np.ndarray) -> type[np.unsignedinteger]:
+    """uint8 or uint16, as stored in files. Raises: UserError: negative values or values above 65535."""
+    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
+    if low < 0 or high > np.iinfo(np.uint16).max:
+        raise UserError(
+            f"Label values from {low} to {high} can't be written.", "Label files hold whole numbers from 0 to 65535."
+        )
+    return np.uint8 if high < np.iinfo(np.uint8).max else np.uint16
+
+
 def sitk_from_labels(labels: np.ndarray, geometry: Geometry) -> sitk.Image:
     """Labels (z, y, x) as a SimpleITK image of uint8 (uint16 from value 255 on); 2D where the geometry is 2D."""
-    return sitk_from_array(labels.astype(np.uint8 if labels.max(initial=0) < 255 else np.uint16), geometry)
+    return sitk_from_array(labels.astype(label_dtype(labels)), geometry)
 
 
 def sitk_from_array(array: np.ndarray, geometry: Geometry) -> sitk.Image:
@@ -111,8 +124,11 @@ def _open(file: Path) -> sitk.ImageFileReader:
     """A reader that has read the header of a whole file. Raises: UserError: unreadable, damaged."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(file))
+    ending = known_ending(file)
+    if ending in IO_CLASSES and not file.name.endswith(ending):
+        reader.SetImageIO(IO_CLASSES[ending])
     try:
-        if file_ending(file) in META_ENDINGS:
+        if ending in META_ENDINGS:
             check_meta_header(file)
         with _quiet():
             reader.ReadImageInformation()

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 from scipy.ndimage import zoom
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.defaults import PREPROCESSING

@@ -60,8 +60,8 @@ def header(file: Path) -> tuple[np.ndarray, Geometry]:
     return _arrange(array, axes, file), _geometry(axes, file)
 
 
-def write(array: np.ndarray, file: Path, geometry: Geometry) -> None:
-    """Write (z, y, x), compressed and atomically; a 3D geometry gets its side car file with the spacing."""
+def write(array: np.ndarray, file: Path, geometry: Geometry, case: str) -> None:
+    """Write (z, y, x), compressed and atomically; a 3D geometry gets ``<case>.json`` with the spacing beside it."""
     flat = geometry.dimension == 2
     with atomic_path(file) as temporary:
         try:
@@ -75,13 +75,18 @@ def write(array: np.ndarray, file: Path, geometry: Geometry) -> None:
         except (OSError, ValueError) as error:
             raise UserError(f"Can't write {file}: {error}.", "Check the free space.") from error
     if not flat:
-        write_json(file.with_name(f"{stem(file)}.json"), {"spacing": list(geometry.spacing_mm)})
+        write_json(file.with_name(f"{case}.json"), {"spacing": list(geometry.spacing_mm)})
 
 
 def side_car(file: Path) -> Path | None:
     """The JSON file with the spacing of a 3D tif: ``<case>.json`` beside it (without the channel number)."""
-    names = (stem(file), re.sub(r"_\d{4}$", "", stem(file)))
+    names = (stem(file), without_channel(stem(file)))
     return next((path for name in names if (path := file.with_name(f"{name}.json")).is_file()), None)
+
+
+def without_channel(name: str) -> str:
+    """The case id of an image file's stem: without ``_0000``."""
+    return re.sub(r"_\d{4}$", "", name)
 
 
 def _voxels(series: tifffile.TiffPageSeries, file: Path) -> np.ndarray:
@@ -102,7 +107,7 @@ def _voxels(series: tifffile.TiffPageSeries, file: Path) -> np.ndarray:
 
 def _arrange(array: np.ndarray, axes: str, file: Path) -> np.ndarray:
     """Bring an array with tifffile's axis letters to (channel, z, y, x)."""
-    channel = axes.find("S") if "S" in axes else axes.find("C") if len(axes) == 4 else -1
+    channel = axes.find("Q") if "Q" in axes else axes.find("C") if len(axes) == 4 else -1
     array = array[None] if channel < 0 else np.moveaxis(array, channel, 0)
     if array.ndim == 3:
         array = array[:, None]

@@ -49,14 +49,14 @@ def axis_weights(
         new_shape: Wanted.
         spacing_mm: Of the logits, (z, y, x).
         new_spacing_mm: Wanted; decides about the separate axis only.
-        options: ``resampling_fn_probabilities_kwargs`` of the plans.
+        options: ``order``, ``order_z`` and ``separate``, as of :func:`~segautoconfiglib.image.resample.resample_image`.
 
     Returns:
         One entry per axis, or None where the plans ask for a spline order above 1.
     """
-    separate = separate_axis(spacing_mm, new_spacing_mm, options.get("force_separate_z"))
+    separate = separate_axis(spacing_mm, new_spacing_mm, options.get("separate"))
     orders = [options.get("order_z", 0) if axis == separate else options.get("order", 1) for axis in range(3)]
-    if max(order for order, old, new in zip(orders, shape, new_shape, strict=True) if old != new or order == 0) > 1:
+    if any(order > 1 and old != new for order, old, new in zip(orders, shape, new_shape, strict=True)):
         return None
     return [
         LinearWeights.nearest(old, new) if order == 0 or old == new else LinearWeights.between(old, new)
@@ -150,7 +150,7 @@ class Block:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of :meth:`values`: new voxels along (y, z, x), an order in which all steps are plain matrix products."""
+        """Shape of :meth:`values`: new voxels along (y, z, x), so that all steps are plain matrix products."""
         z, y, x = self._along
         return y.length, z.length, x.length
 

@@ -175,4 +175,5 @@ def _network(
         deep_supervision=False,
     )
     load_weights(network, content["network_weights"], folder.checkpoint(fold, checkpoint))
-    return network.eval().to(device, memory_format=memory_format(configuration.dimension))
+    network = network.eval().to(device)
+    return network.to(memory_format=memory_format(configuration.dimension))  # type: ignore[call-overload]

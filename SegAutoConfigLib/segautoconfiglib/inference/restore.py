@@ -17,6 +17,7 @@ from segautoconfiglib.dataset.labels import LabelSpec
 from segautoconfiglib.image.resample import resample_image
 from segautoconfiglib.inference.interpolation import Block, LogitRows, axis_weights, blocks
 from segautoconfiglib.planning.plans import Configuration
+from segautoconfiglib.preprocessing.case import resampling_options
 from segautoconfiglib.preprocessing.geometry import SpatialRecord
 
 
@@ -41,7 +42,9 @@ def restore(
         (z, y, x) uint8, or uint16 for more than 255 classes.
     """
     cropped = np.zeros(record.cropped_shape, label_type(spec))
-    options = configuration.resampling_fn_probabilities_kwargs
+    options = resampling_options(
+        configuration.resampling_fn_probabilities, configuration.resampling_fn_probabilities_kwargs
+    )
     weights = axis_weights(
         record.resampled_shape, record.cropped_shape, record.network_spacing_mm, record.spacing_mm, options
     )
@@ -81,9 +84,7 @@ class SplineBlock:
             self._record.cropped_shape,
             self._record.network_spacing_mm,
             self._record.spacing_mm,
-            order=self._options.get("order", 1),
-            order_z=self._options.get("order_z", 0),
-            separate=self._options.get("force_separate_z"),
+            **self._options,
         )
         return resized[0].transpose(1, 0, 2)
 
@@ -119,7 +120,8 @@ def region_labels(block: Block | SplineBlock, class_order: Iterable[int]) -> np.
 def _fill_probabilities(block: Block | SplineBlock, spec: LabelSpec, target: np.ndarray) -> None:
     logits = torch.from_numpy(np.stack([block.values(channel) for channel in range(block.classes)]))
     values = torch.sigmoid(logits) if spec.has_regions else torch.softmax(logits, dim=0)
-    target[(slice(None), *block.box)] = values.numpy().transpose(0, 2, 1, 3)
+    inside = (slice(None), *block.box)
+    target[inside] = values.numpy().transpose(0, 2, 1, 3)
 
 
 def _cropped_view(probabilities: np.ndarray, record: SpatialRecord, spec: LabelSpec) -> np.ndarray:
@@ -128,4 +130,5 @@ def _cropped_view(probabilities: np.ndarray, record: SpatialRecord, spec: LabelS
     if not spec.has_regions:
         probabilities[0] = 1
     transposed = probabilities.transpose(0, *(axis + 1 for axis in record.transpose))
-    return transposed[(slice(None), *(slice(low, high) for low, high in record.box))]
+    inside = (slice(None), *(slice(low, high) for low, high in record.box))
+    return transposed[inside]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
@@ -98,38 +99,39 @@ def predict_image(
 ) -> Prediction:
     """Segment one image in memory.
 
-    Args:
-        image: A Volume (channel, z, y, x), a SimpleITK image, or one SimpleITK image per channel.
-        model: From :func:`load_model`.
-        mirror: Average over mirrored images, along the axes the network was trained for.
-        step: Distance of tiles, share of the patch.
-        probabilities: Return those too.
-        report: Gets "progress" events.
-        cancel: Asked between tiles.
+        Args:
+            image: A Volume (channel, z, y, x), a SimpleITK image, or one SimpleITK image per channel.
+            model: From :func:`load_model`.
+            mirror: Average over mirrored images, along the axes the network was trained for.
+            step: Distance of tiles, share of the patch.
+            probabilities: Return those too.
+            report: Gets "progress" events.
+            cancel: Asked between tiles.
 
-    Returns:
-        The labels on the image's grid, as a SimpleITK image, or as a Volume where a Volume was given.
+        Returns:
+            The labels on the image's grid, as a SimpleITK image, or as a Volume where a Volume was given.
 
-    Raises:
-        UserError: the image has not the channels that the model was trained with.
-        Cancelled: on request.
+        Raises:
+            UserError: the image has not the channels that the model was trained with.
+            Cancelled: on request.
 
-    Example:
-        Segment a file with all folds of a model::
+        Example:
+            Segment a file with all folds of a model::
 
-            import SimpleITK as sitk
-            from segautoconfiglib.inference.run import load_model, predict_image
+                import SimpleITK as sitk
+    import torch
+                from segautoconfiglib.inference.run import load_model, predict_image
 
-            model = load_model("results/Dataset004_Hippocampus/nnUNetTrainer__nnUNetPlans__3d_fullres", device="cpu")
-            prediction = predict_image(sitk.ReadImage("case_0000.nii.gz"), model)
-            sitk.WriteImage(prediction.labels, "case.nii.gz")
+                model = load_model("Dataset004_Hippocampus/nnUNetTrainer__nnUNetPlans__3d_fullres", device="cpu")
+                prediction = predict_image(sitk.ReadImage("case_0000.nii.gz"), model)
+                sitk.WriteImage(prediction.labels, "case.nii.gz")
 
-        An array of your own, axes (channel, z, y, x)::
+            An array of your own, axes (channel, z, y, x)::
 
-            from segautoconfiglib.image.volume import Geometry, Volume
+                from segautoconfiglib.image.volume import Geometry, Volume
 
-            volume = Volume(array, Geometry(spacing_mm=(3.0, 0.8, 0.8)))
-            labels = predict_image(volume, model).labels.array[0]
+                volume = Volume(array, Geometry(spacing_mm=(3.0, 0.8, 0.8)))
+                labels = predict_image(volume, model).labels.array[0]
     """
     volume = _as_volume(image)
     case = preprocess_case(volume, None, model.plans, model.configuration, None)
@@ -171,7 +173,7 @@ def predict_cases(
     cases: Sequence[Case],
     output: Path,
     *,
-    options: PredictOptions = PredictOptions(),  # noqa: B008 - frozen
+    options: PredictOptions = PredictOptions(),
     report: Reporter = silent,
     cancel: CancelToken | None = None,
 ) -> list[Path]:
@@ -316,6 +318,8 @@ def _naming(case: str) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"Case {case}: {error.message}", error.hint) from error
+    except torch.OutOfMemoryError as error:
+        raise UserError(f"Case {case}: the GPU's memory does not suffice.", "Use --device cpu.") from error
     except MemoryError as error:
         raise UserError(f"Case {case}: not enough memory.", "Close other programs, or use a smaller image.") from error
     except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:

@@ -140,19 +140,12 @@ def find_model(
     """
     name = workspace.dataset_name(dataset)
     models = list_models(workspace, name)
-    wanted = [
-        model
-        for model in models
-        if all(
-            wish in (None, part) for wish, part in zip((trainer, plans, configuration), model.name_parts, strict=True)
-        )
-        and {str(fold) for fold in folds or ()} <= {str(fold) for fold in model.folds(None)}
-        and model.folds(None)
-    ]
-    if wanted:
-        return ModelFolder.open(max(wanted, key=_last_trained).path)
-    wishes = {"trainer": trainer, "plans": plans, "configuration": configuration, "folds": folds}
-    asked = ", ".join(f"{key} {value}" for key, value in wishes.items() if value is not None)
+    wishes = (trainer, plans, configuration)
+    fitting = [model for model in models if _fits(model, wishes, folds or ())]
+    if fitting:
+        return ModelFolder.open(max(fitting, key=_last_trained).path)
+    named = zip(("trainer", "plans", "configuration", "folds"), (*wishes, folds), strict=True)
+    asked = ", ".join(f"{key} {wish}" for key, wish in named if wish is not None)
     there = "; ".join(
         f"{model.path.name} (folds {', '.join(map(str, model.folds(None))) or 'none'})" for model in models
     )
@@ -160,6 +153,13 @@ def find_model(
         f"There is no trained model of {name}{' with ' + asked if asked else ''} in {workspace.results}.",
         f"There is: {there}." if there else "Train one first.",
     )
+
+
+def _fits(model: ModelFolder, wishes: Sequence[str | None], folds: Sequence[Fold]) -> bool:
+    """True if the model has checkpoints, all of ``folds``, and the wished trainer, plans and configuration."""
+    there = {str(fold) for fold in model.folds(None)}
+    same = all(wish in (None, part) for wish, part in zip(wishes, model.name_parts, strict=True))
+    return same and bool(there) and {str(fold) for fold in folds} <= there
 
 
 def _last_trained(model: ModelFolder) -> float:

@@ -106,7 +106,7 @@ class ConvStack(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions added to a shortcut that pools and projects where the shape changes (ResNet-D, He et al. 2019)."""
+    """Two convolutions added to a shortcut, which pools and projects where the shape changes (ResNet-D)."""
 
     def __init__(self, kinds: LayerKinds, channels_in: int, channels_out: int, kernel: Sizes, stride: Sizes) -> None:
         super().__init__()

@@ -16,9 +16,11 @@ from segautoconfiglib.planning.architectures import Architecture, architecture_s
 #: Options of plans that this version builds; others must be absent or "off" (None, False, 0).
 KNOWN_OPTIONS = frozenset(
     (
-        "n_stages features_per_stage conv_op kernel_sizes strides n_conv_per_stage n_blocks_per_stage "
-        "n_conv_per_stage_decoder conv_bias norm_op norm_op_kwargs dropout_op dropout_op_kwargs nonlin nonlin_kwargs"
-    ).split()
+        *("n_stages", "features_per_stage", "kernel_sizes", "strides"),
+        *("n_conv_per_stage", "n_blocks_per_stage", "n_conv_per_stage_decoder"),
+        *("conv_op", "conv_bias", "norm_op", "norm_op_kwargs", "dropout_op", "dropout_op_kwargs"),
+        *("nonlin", "nonlin_kwargs"),
+    )
 )
 
 

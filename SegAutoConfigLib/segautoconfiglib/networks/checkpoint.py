@@ -19,6 +19,9 @@ from segautoconfiglib.networks.blocks import ConvBlock
 
 Weights = dict[str, torch.Tensor]
 
+#: The layer that sees the image: its shape tells the number of channels.
+FIRST_CONVOLUTIONS = ("encoder.stem.convs.0.conv.weight", "encoder.stages.0.0.convs.0.conv.weight")
+
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:
     """Read a checkpoint onto the CPU. Code inside the file is never run: only tensors and plain values are accepted.
@@ -41,10 +44,8 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise _refused(path, error) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"The checkpoint {path} is damaged ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}).",
-            "Copy or download it again.",
-        ) from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"The checkpoint {path} is damaged ({reason}).", "Copy or download it again.") from error
     if not isinstance(content, dict) or not isinstance(content.get("network_weights"), Mapping):
         raise UserError(f"{path} holds no network_weights.", "Give a checkpoint of nnU-Net 2 or of this program.")
     return content
@@ -153,7 +154,7 @@ def _differences(given: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.T
     heads = [name for name in unequal if ".seg_layers." in name]
     if heads:
         found.append(f"{given[heads[-1]].shape[0]} output classes instead of {wanted[heads[-1]].shape[0]}")
-    first = next((name for name in wanted if name.endswith("conv.weight")), None)
+    first = next((name for name in FIRST_CONVOLUTIONS if name in wanted), "")
     if first in unequal and given[first].ndim == wanted[first].ndim and given[first].shape[1] != wanted[first].shape[1]:
         found.append(f"{given[first].shape[1]} input channels instead of {wanted[first].shape[1]}")
     others = [name for name in unequal if name not in heads] if not found else []

@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from segautoconfiglib.networks.blocks import ConvStack, LayerKinds, ResidualStack, silence_residuals
-from segautoconfiglib.networks.unet import Decoder, Stages, UNet
+from segautoconfiglib.networks.unet import Decoder, Encoder, Stages, UNet
 
 
-class ResidualEncoder(nn.Module):
+class ResidualEncoder(Encoder):
     """A stem of one convolution block and stages of residual blocks."""
 
     def __init__(self, kinds: LayerKinds, stages: Stages, input_channels: int) -> None:
-        super().__init__()
         width = stages.features[0]
+        super().__init__(ResidualStack(kinds, *row) for row in stages.rows(width))
         self.stem = ConvStack(kinds, 1, input_channels, width, stages.kernels[0], (1,) * kinds.dimension)
-        self.stages = nn.Sequential(
-            *(
-                ResidualStack(kinds, blocks, before, features, kernel, stride)
-                for blocks, before, features, kernel, stride in zip(
-                    stages.blocks,
-                    (width, *stages.features),
-                    stages.features,
-                    stages.kernels,
-                    stages.strides,
-                    strict=False,
-                )
-            )
-        )
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         """The output of every stage, finest first, for an image (batch, channel, *size)."""
-        image = self.stem(image)
-        outputs = []
-        for stage in self.stages:
-            image = stage(image)
-            outputs.append(image)
-        return outputs
+        return super().forward(self.stem(image))
 
 
 class ResidualEncoderUNet(UNet):

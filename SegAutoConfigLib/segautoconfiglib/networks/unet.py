@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,21 +30,18 @@ class Stages:
     blocks: tuple[int, ...]
     decoder_blocks: tuple[int, ...]
 
+    def rows(self, input_channels: int) -> Iterator[tuple[int, int, int, Sizes, Sizes]]:
+        """Blocks, channels in, channels out, kernel and stride of every encoder stage."""
+        channels_in = (input_channels, *self.features[:-1])
+        yield from zip(self.blocks, channels_in, self.features, self.kernels, self.strides, strict=True)
 
-class PlainEncoder(nn.Module):
-    """Stages of convolution blocks."""
 
-    def __init__(self, kinds: LayerKinds, stages: Stages, input_channels: int) -> None:
+class Encoder(nn.Module):
+    """Stages from fine to coarse, each a module that is made from a row of the shape."""
+
+    def __init__(self, stages: Iterable[nn.Module]) -> None:
         super().__init__()
-        inputs = (input_channels, *stages.features)
-        self.stages = nn.Sequential(
-            *(
-                nn.Sequential(ConvStack(kinds, blocks, before, features, kernel, stride))
-                for blocks, before, features, kernel, stride in zip(
-                    stages.blocks, inputs, stages.features, stages.kernels, stages.strides, strict=False
-                )
-            )
-        )
+        self.stages = nn.Sequential(*stages)
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         """The output of every stage, finest first, for an image (batch, channel, *size)."""
@@ -112,5 +109,5 @@ class PlainConvUNet(UNet):
     def __init__(
         self, kinds: LayerKinds, stages: Stages, input_channels: int, output_channels: int, *, deep_supervision: bool
     ) -> None:
-        encoder = PlainEncoder(kinds, stages, input_channels)
+        encoder = Encoder(nn.Sequential(ConvStack(kinds, *row)) for row in stages.rows(input_channels))
         super().__init__(encoder, Decoder(kinds, stages, output_channels), deep_supervision=deep_supervision)

@@ -75,7 +75,7 @@ def preprocess_case(
     if labels is None:
         return PreprocessedCase(data, None, record, {})
     marked = _with_outside(crop(labels.array[0].transpose(plans.transpose_forward), record.box), inside)
-    options = _resampling_options(configuration.resampling_fn_seg, configuration.resampling_fn_seg_kwargs)
+    options = resampling_options(configuration.resampling_fn_seg, configuration.resampling_fn_seg_kwargs)
     resampled = resample_labels(marked, record.resampled_shape, record.spacing_mm, record.network_spacing_mm, **options)
     locations = class_locations(resampled, location_keys(label_spec)) if label_spec else {}
     return PreprocessedCase(data, np.ascontiguousarray(resampled[None]), record, locations)
@@ -84,9 +84,8 @@ def preprocess_case(
 def _spatial_record(image: Volume, box: Box, plans: Plans, configuration: Configuration) -> SpatialRecord:
     """Where the case goes. In a 2D configuration the spacing of the slices stays as it is."""
     forward = plans.transpose_forward
-    full_shape, spacing = (
-        _triple(values[axis] for axis in forward) for values in (image.shape, image.geometry.spacing_mm)
-    )
+    full_shape = _triple(image.shape[axis] for axis in forward)
+    spacing = _triple(image.geometry.spacing_mm[axis] for axis in forward)
     cropped = _triple(stop - start for start, stop in box)
     target = _triple((*spacing[: 3 - len(configuration.spacing)], *configuration.spacing))
     if configuration.resampling_fn_data == NO_RESAMPLING:
@@ -124,7 +123,7 @@ def _normalized_and_resampled(
 ) -> np.ndarray:
     """One channel after the other, so that only one is held in both forms."""
     data = np.empty((len(array), *record.resampled_shape), np.float32)
-    options = _resampling_options(configuration.resampling_fn_data, configuration.resampling_fn_data_kwargs)
+    options = resampling_options(configuration.resampling_fn_data, configuration.resampling_fn_data_kwargs)
     for number, channel in enumerate(array):
         normalized = normalize(
             channel,
@@ -138,7 +137,7 @@ def _normalized_and_resampled(
     return data
 
 
-def _resampling_options(function: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def resampling_options(function: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of our resampling that correspond to a function and its arguments in plans."""
     if function == RESAMPLING_FUNCTION:
         return {

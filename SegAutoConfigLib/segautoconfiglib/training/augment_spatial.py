@@ -206,16 +206,17 @@ class _Sampler:
 
     def _cells_of(self, positions: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
         """The flat index of each position's lowest corner, and how far it lies from it along ``axes`` (0 to 1)."""
-        first = np.zeros(positions[0].size, dtype=np.intp)
+        first = np.zeros(positions[0].size, dtype=np.int32)
         fractions = []
         for position, count in zip(positions, self._shape, strict=True):
-            inside = np.clip(position.ravel(), 0, count - 2)
+            inside = np.maximum(position.ravel(), np.float32(0))
+            np.minimum(inside, np.float32(count - 2), out=inside)
             corner = inside.astype(np.int32)
             inside -= corner
             fractions.append(inside)
             first *= count
             first += corner
-        return first, [fractions[axis] for axis in self._axes]
+        return first.astype(np.intp), [fractions[axis] for axis in self._axes]
 
 
 def _uniform_cells(labels: np.ndarray, axes: Sequence[int], mixed: int) -> np.ndarray:
@@ -256,14 +257,32 @@ def _weights(fractions: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 def _heaviest(corners: Sequence[np.ndarray], weights: Sequence[np.ndarray]) -> np.ndarray:
     """For each point the label with the largest sum of weights; of several the lowest."""
-    best = corners[0].copy()
-    best_score = np.full(best.shape, -1.0, dtype=np.float32)
+    low, high = np.minimum.reduce(corners), np.maximum.reduce(corners)
+    best = np.where(_score(high, corners, weights) > 0.5, high, low)
+    more_than_two = np.flatnonzero(np.logical_or.reduce([(corner != low) & (corner != high) for corner in corners]))
+    if len(more_than_two):
+        some = [corner[more_than_two] for corner in corners]
+        best[more_than_two] = _heaviest_of_many(some, [weight[more_than_two] for weight in weights])
+    return best
+
+
+def _heaviest_of_many(corners: Sequence[np.ndarray], weights: Sequence[np.ndarray]) -> np.ndarray:
     present = np.flatnonzero(np.bincount(np.concatenate(corners).astype(np.intp) - OUTSIDE)) + OUTSIDE
-    for label in present.astype(np.int16):  # ascending, so that the lowest of equals stays
-        score = np.zeros_like(best_score)
-        for corner, weight in zip(corners, weights, strict=True):
-            score += weight * (corner == label)
+    best = np.empty_like(corners[0])
+    best_score = np.full(best.shape, -1.0, dtype=np.float32)
+    for label in present.astype(best.dtype):  # ascending, so that the lowest of equals stays
+        score = _score(label, corners, weights)
         better = score > best_score
         best[better] = label
         best_score[better] = score[better]
     return best
+
+
+def _score(
+    label: np.ndarray | np.integer[Any], corners: Sequence[np.ndarray], weights: Sequence[np.ndarray]
+) -> np.ndarray:
+    """For each point the sum of the weights of the corners with a label."""
+    score = np.zeros_like(weights[0])
+    for corner, weight in zip(corners, weights, strict=True):
+        score += weight * (corner == label).astype(np.float32)
+    return score

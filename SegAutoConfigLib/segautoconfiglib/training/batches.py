@@ -7,8 +7,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from multiprocessing.sharedctypes import RawArray
@@ -30,8 +29,10 @@ from segautoconfiglib.training.sampling import draw_start, draw_voxel, is_forced
 
 #: Finished batches that wait in each worker's queue.
 _BATCHES_AHEAD = 2
-#: Cases that a worker keeps open (their arrays stay on the disk, the lists of foreground voxels in memory).
-_OPEN_CASES = 32
+#: Memory for cases that are kept open, all workers together (bytes).
+_OPEN_BYTES = 512 * 2**20
+#: A case is read into memory as a whole if at least so many of its size would fit.
+_WHOLE_CASES = 64
 #: Seconds between two looks at whether to stop (the library's workers poll).
 _POLL_S = 0.1
 
@@ -83,6 +84,39 @@ def make_batch(source: BatchSource, number: int, open_case: Callable[[int], Stor
     return {key: np.stack([sample[key] for sample in samples]) for key in ("data", "target")}
 
 
+class OpenCases:
+    """Opens cases and keeps those that were used last: small ones decompressed, large ones to be read in parts.
+
+    Args:
+        source: Names the cases.
+        limit: Bytes to keep at most (the case used last is always kept).
+    """
+
+    def __init__(self, source: BatchSource, limit: int) -> None:
+        self._source = source
+        self._limit = limit
+        self._bytes = 0
+        self._kept: dict[int, tuple[StoredCase, int]] = {}  # the one used last comes last
+
+    def __call__(self, index: int) -> StoredCase:
+        """The case with an index in ``source.case_ids``."""
+        case, size = self._kept.pop(index, None) or self._load(index)
+        self._kept[index] = case, size
+        while self._bytes > self._limit and len(self._kept) > 1:
+            self._bytes -= self._kept.pop(next(iter(self._kept)))[1]
+        return case
+
+    def _load(self, index: int) -> tuple[StoredCase, int]:
+        case = self._source.store.open(self._source.case_ids[index])
+        size = sum(rows.nbytes for rows in case.class_locations.values())
+        whole = case.data.nbytes + case.labels.nbytes
+        if whole * _WHOLE_CASES <= self._limit:
+            case = replace(case, data=case.data[:], labels=case.labels[:])
+            size += whole
+        self._bytes += size
+        return case, size
+
+
 class PatchLoader(SlimDataLoaderBase):
     """Makes every ``workers``-th batch, from ``first`` on. One copy works in each worker process.
 
@@ -93,7 +127,7 @@ class PatchLoader(SlimDataLoaderBase):
         super().__init__(source, source.batch_size, max(1, workers))
         self._source = source
         self._next = first
-        self._open: Callable[[int], StoredCase] | None = None
+        self._open = OpenCases(source, _OPEN_BYTES // max(1, workers))
         self._cases = RawArray("i", [-1] * max(1, workers))
 
     def set_thread_id(self, thread_id: int) -> None:
@@ -108,8 +142,6 @@ class PatchLoader(SlimDataLoaderBase):
         """The next batch of this worker, or its failure."""
         number = self._next
         self._next += self.number_of_threads_in_multithreaded
-        if self._open is None:
-            self._open = lru_cache(_OPEN_CASES)(lambda index: self._source.store.open(self._source.case_ids[index]))
         try:
             return make_batch(self._source, number, self._note_and_open)
         except Exception as error:  # noqa: BLE001 - the main process raises it
@@ -123,7 +155,6 @@ class PatchLoader(SlimDataLoaderBase):
 
     def _note_and_open(self, index: int) -> StoredCase:
         self._cases[self.thread_id] = index
-        assert self._open is not None
         return self._open(index)
 
 

@@ -43,7 +43,7 @@ def write(folder: Path, **cases: np.ndarray) -> Path:
     return folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def folders(tmp_path) -> tuple[Path, Path]:
     """Truth and predictions of the cases a (2 of 4 slices right) and b (perfect, without tumour)."""
     truth = write(tmp_path / "truth", a=block(1, 5), b=block(0, 3, tumour=False))
@@ -85,10 +85,10 @@ class TestFile:
         assert summary.cases == 2
 
     def test_distances_are_in_millimetres(self, folders):
-        liver = evaluate(folders).metric_per_case[0].metrics["1"]
-        assert liver["HD95"] == 6  # two slices of 3 mm
-        far = evaluate(folders, tolerance_mm=6.0)
-        assert far.metric_per_case[0].metrics["1"]["NSD"] == 1 > liver["NSD"] > 0
+        organ = evaluate(folders, REGIONS).metric_per_case[0].metrics["(1, 2)"]
+        assert organ["HD95"] == 6  # two slices of 3 mm
+        far = evaluate(folders, REGIONS, tolerance_mm=6.0)
+        assert far.metric_per_case[0].metrics["(1, 2)"]["NSD"] == 1 > organ["NSD"] > 0
         assert far.nsd_tolerance_mm == 6
 
     def test_read_back(self, folders, tmp_path):
@@ -212,8 +212,8 @@ def test_events(folders, tmp_path):
     reporter = ListReporter()
     evaluate(folders, output=tmp_path / "summary.json", report=reporter)
     assert [event.kind for event in reporter.events] == ["started", "progress", "progress", "artifact"]
-    assert reporter.of_kind("progress")[-1] == {"stage": "evaluate", "done": 2, "total": 2, "case": "b"}
-    assert reporter.of_kind("artifact")[0]["path"] == str(tmp_path / "summary.json")
+    assert reporter.events[2].data == {"stage": "evaluate", "done": 2, "total": 2, "case": "b"}
+    assert reporter.events[3].data["path"] == str(tmp_path / "summary.json")
 
 
 def test_workers_give_the_same(folders):

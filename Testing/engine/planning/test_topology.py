@@ -26,6 +26,13 @@ def test_anisotropic_axis_waits():
     assert topology.kernel_sizes == ((1, 3, 3), (1, 3, 3), *[(3, 3, 3)] * 5)
 
 
+def test_kernels_do_not_shrink_again():
+    """The long axis becomes coarser than the short one, which is too short to be halved."""
+    topology = unet_topology((1, 1), (64, 8))
+    assert topology.strides == ((1, 1), (2, 2), (2, 1), (2, 1))
+    assert topology.kernel_sizes == ((3, 3),) * 4
+
+
 def test_patch_is_padded():
     topology = unet_topology((1, 1), (100.5, 64))
     assert topology.divisor == (16, 16)

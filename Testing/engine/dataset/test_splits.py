@@ -1,0 +1,97 @@
+"""Folds: nnU-Net's own, few cases, manual files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from segautoconfiglib.base.errors import ProblemsError, UserError
+from segautoconfiglib.dataset.splits import Split, load_splits, make_splits, overlap, save_splits, split_for_fold
+
+
+def ids(count: int) -> list[str]:
+    return [f"case_{index:03d}" for index in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("count", "validation"),
+    [
+        (5, [[0], [4], [3], [1], [2]]),
+        (10, [[0, 7], [3, 9], [4, 6], [1, 8], [2, 5]]),
+        (12, [[0, 3, 8], [7, 10, 11], [6, 9], [1, 4], [2, 5]]),
+        (20, [[3, 8, 13, 16], [0, 10, 12, 15], [6, 7, 11, 17], [9, 14, 18, 19], [1, 2, 4, 5]]),
+    ],
+)
+def test_folds_equal_nnunets(count: int, validation: list[list[int]]) -> None:
+    names = ids(count)
+    splits = make_splits(names[::-1])
+    assert [list(split.val) for split in splits] == [[names[index] for index in fold] for fold in validation]
+    for split in splits:
+        assert list(split.train) == [name for name in names if name not in split.val]
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_few_cases_get_as_many_folds_and_the_file_says_so(tmp_path: Path, count: int) -> None:
+    file = tmp_path / "splits_final.json"
+    split = split_for_fold(file, ids(count), 0)
+    assert (len(split.train), len(split.val)) == (count - 1, 1)
+    content = json.loads(file.read_text())
+    assert len(content) == count
+    assert content[0]["note"].startswith(f"{count} folds instead of 5")
+
+
+def test_one_case_can_only_train_on_everything(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="1 case is too few"):
+        split_for_fold(tmp_path / "splits_final.json", ["a"], 0)
+    assert split_for_fold(tmp_path / "splits_final.json", ["a"], "all") == Split(("a",), ("a",))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_file_is_written_once_and_then_followed(tmp_path: Path) -> None:
+    file = tmp_path / "splits_final.json"
+    assert split_for_fold(file, ids(10), 3) == make_splits(ids(10))[3]
+    assert load_splits(file) == make_splits(ids(10))
+    assert "note" not in json.loads(file.read_text())[0]
+    save_splits(file, [Split(("a", "b"), ("c",))])
+    assert split_for_fold(file, ["a", "b", "c", "d"], 0) == Split(("a", "b"), ("c",))
+    assert "note" not in json.loads(file.read_text())[0]
+
+
+def test_folds_beyond_the_file_are_drawn_as_nnunet_draws_them(tmp_path: Path) -> None:
+    # numpy.random.RandomState(12345 + 7).choice(10, 8, replace=False) leaves out 3 and 5
+    split = split_for_fold(tmp_path / "splits_final.json", ids(10), 7)
+    assert split.val == ("case_003", "case_005")
+    assert len(split.train) == 8
+    assert len(load_splits(tmp_path / "splits_final.json")) == 5
+
+
+def test_manual_splits_are_checked(tmp_path: Path) -> None:
+    file = tmp_path / "splits_final.json"
+    file.write_text(json.dumps([{"train": ["a", "lost"], "val": ["gone"]}, {"train": ["a"], "val": []}]))
+    with pytest.raises(ProblemsError, match="Fold 0") as caught:
+        split_for_fold(file, ["a", "b"], 0)
+    assert [problem.message.split(",")[0] for problem in caught.value.problems] == [
+        "train names 'lost'",
+        "val names 'gone'",
+    ]
+    with pytest.raises(ProblemsError, match="val is empty"):
+        split_for_fold(file, ["a", "b"], 1)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '[{"train": ["a"]}]', '[{"train": ["a"], "val": [1]}]', "[1]"])
+def test_files_of_another_form(tmp_path: Path, content: str) -> None:
+    (tmp_path / "splits.json").write_text(content)
+    with pytest.raises(UserError, match=r"splits\.json is no splits file"):
+        load_splits(tmp_path / "splits.json")
+
+
+@pytest.mark.parametrize("fold", [-1, "one", 1.0])
+def test_folds_that_are_none(tmp_path: Path, fold: object) -> None:
+    with pytest.raises(UserError, match="is no fold"):
+        split_for_fold(tmp_path / "splits.json", ids(5), fold)  # type: ignore[arg-type]
+
+
+def test_overlap() -> None:
+    assert overlap(Split(("a", "b", "c"), ("c", "b"))) == ("b", "c")
