@@ -151,7 +151,6 @@ def plan(
     workers: int | None = None,
 ) -> Plans:
     """Plan all configurations and write the plans file, with what training needs beside it."""
-    from segautoconfiglib.image.files import reader_name
     from segautoconfiglib.planning.planner import plan_experiment
 
     name = context.workspace.dataset_name(dataset)
@@ -159,12 +158,11 @@ def plan(
     folder = context.workspace.preprocessed / name
     raw = _raw_dataset(context, name)
     file = folder / f"{options.file_name}.json"
-    forced_reader = raw.description.overwrite_image_reader_writer
     plans = plan_experiment(
         raw.description,
         measured,
         dataset_name=name,
-        reader_name=forced_reader or reader_name(raw.description.file_ending, raw.cases[0].images[0]),
+        reader_name=raw.reader_name,
         planner=options.planner,
         gpu_memory_target_gb=options.gpu_memory_target_gb,
         target_spacing=options.target_spacing,

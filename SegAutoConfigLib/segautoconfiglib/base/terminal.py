@@ -171,7 +171,7 @@ class _Clock:
     def __init__(self) -> None:
         self._start = time.monotonic()
         self._last_line = self._start
-        self._first_done: float | None = None
+        self._first: tuple[float, float] | None = None
         self._end: float | None = None
 
     @property
@@ -187,14 +187,17 @@ class _Clock:
         return True
 
     def update(self, data: dict[str, Any]) -> None:
-        """Estimate the end: as the stage says, else from the speed since its first sign of progress."""
-        seconds = data.get("seconds_left")
+        """Estimate the end: as the stage says, else from the speed since its first sign of progress.
+
+        What came before that sign, the start of processes or what a continued run found done, says nothing about speed.
+        """
+        now, seconds = time.monotonic(), data.get("seconds_left")
         done, total = data.get("done", 0), data.get("total")
-        if self._first_done is None:  # what a continued run finds done already says nothing about speed
-            self._first_done = max(0, done - 1)
-        if seconds is None and total and done > self._first_done:
-            seconds = self.elapsed / (done - self._first_done) * (total - done)
-        self._end = None if seconds is None else time.monotonic() + seconds
+        self._first = self._first or (now, done)
+        start, done_before = self._first
+        if seconds is None and total and done > done_before:
+            seconds = (now - start) / (done - done_before) * (total - done)
+        self._end = None if seconds is None else now + seconds
 
     def left(self) -> str:
         """The time left, in words; empty while unknown."""

@@ -81,12 +81,15 @@ def read_image(files: Sequence[Path]) -> Volume:
         UserError: a file can't be read, or the files do not share one grid.
     """
     first = _read(files[0])
-    parts = [as_float32(first.array)]
-    for file in files[1:]:
+    if len(files) == 1:
+        return Volume(as_float32(first.array), first.geometry)
+    array = np.empty((len(files), *first.array.shape), np.float32)  # filled file by file: one copy in memory
+    array[0] = as_float32(first.array)
+    for index, file in enumerate(files[1:], start=1):
         volume = _read(file)
         _check_same_grid(files[0], first, file, volume)
-        parts.append(as_float32(volume.array))
-    return Volume(parts[0] if len(parts) == 1 else np.concatenate(parts), first.geometry)
+        array[index] = as_float32(volume.array)
+    return Volume(array.reshape(-1, *first.shape), first.geometry)
 
 
 def read_labels(file: Path) -> Volume:
@@ -195,8 +198,8 @@ def _existing(file: Path) -> Path:
 
 def _check_same_grid(first_file: Path, first: Volume, file: Path, volume: Volume) -> None:
     differences = first.geometry.differences(volume.geometry)
-    if first.shape != volume.shape:
-        differences.insert(0, f"shape {first.shape} against {volume.shape} (z, y, x)")
+    if first.array.shape != volume.array.shape:
+        differences.insert(0, f"shape {first.array.shape} against {volume.array.shape} (channel, z, y, x)")
     if differences:
         raise UserError(
             f"{first_file} and {Path(file).name} are channels of one case but differ: {'; '.join(differences)}.",

@@ -107,7 +107,7 @@ def _voxels(series: tifffile.TiffPageSeries, file: Path) -> np.ndarray:
 
 def _arrange(array: np.ndarray, axes: str, file: Path) -> np.ndarray:
     """Bring an array with tifffile's axis letters to (channel, z, y, x)."""
-    channel = axes.find("Q") if "Q" in axes else axes.find("C") if len(axes) == 4 else -1
+    channel = axes.find("S") if "S" in axes else axes.find("C") if len(axes) == 4 else -1
     array = array[None] if channel < 0 else np.moveaxis(array, channel, 0)
     if array.ndim == 3:
         array = array[:, None]

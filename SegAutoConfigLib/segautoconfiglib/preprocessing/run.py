@@ -31,6 +31,10 @@ STORED_BYTES_PER_CHANNEL_VOXEL = 3.5
 STORED_BYTES_PER_LABEL_VOXEL = 0.2
 
 
+#: What is worked on at a time while resampling.
+SLAB_BYTES = 50 * 2**20
+
+
 @dataclass(frozen=True)
 class CaseSize:
     """What a case needs, from the headers of its files; nothing is taken off for cropping.
@@ -47,8 +51,8 @@ class CaseSize:
 
     @property
     def peak_bytes(self) -> int:
-        """Memory of one worker: the image, one channel as stored and normalised, labels, masks; all of it resampled."""
-        return self.voxels * (4 * self.channels + 4 + 4 + 8) + self.new_voxels * (4 * self.channels + 4 + 12)
+        """Memory of one worker: all channels and one more as float32, masks and labels, before and after resampling."""
+        return (self.voxels + self.new_voxels) * (4 * self.channels + 8) + SLAB_BYTES
 
     @property
     def stored_bytes(self) -> float:

@@ -69,14 +69,14 @@ def test_lines_are_written_when_time_has_passed(monkeypatch: pytest.MonkeyPatch)
     ]
 
 
-def test_work_found_done_does_not_count_as_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
+def test_a_slow_start_and_work_found_done_do_not_count_as_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 50.0
     monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
     stream = io.StringIO()
     report = HumanReporter(stream)
     report("started", stage="preprocess", total=100)
-    for done in (91, 92):  # continues after 90; ten seconds each
-        now += 10
+    for done, seconds in ((91, 40), (92, 10)):  # continues after 90, with a slow start; then ten seconds each
+        now += seconds
         report("progress", stage="preprocess", done=done, total=100)
     assert stream.getvalue().splitlines()[-1] == "preprocess: 92/100 (92 %)  1:20 left"
 

@@ -82,7 +82,7 @@ def test_channel_files_are_stacked_and_must_share_the_grid(tmp_path: Path) -> No
         write_image(counting(2, 3, 4) + index, file, GEOMETRY)
     assert np.array_equal(read_image(files).array[:, 0, 0, 0], [0, 1, 2])
     write_image(counting(2, 3, 5), files[1], Geometry((3.0, 0.5, 0.75), (10.0, -20.0, 8.5), OBLIQUE))
-    with pytest.raises(UserError, match=r"a_0001.*shape \(2, 3, 4\) against \(2, 3, 5\).*origin"):
+    with pytest.raises(UserError, match=r"a_0001.*shape \(1, 2, 3, 4\) against \(1, 2, 3, 5\).*origin"):
         read_image(files)
 
 
