@@ -344,40 +344,6 @@ def evaluate(
     return summary
 
 
-@dataclass(frozen=True)
-class DemoResult:
-    """Where the demo's results are."""
-
-    summary: Summary
-    curves: Path
-    pictures: Path
-
-
-def demo(
-    context: Context,
-    output: Path,
-    *,
-    data: Path | None = None,
-    budget_s: float = 240,
-    device: str = "auto",
-    seed: int = 0,
-) -> DemoResult:
-    """The whole line: data, plan, train within the budget, predict cases never seen, evaluate, draw."""
-    from segautoconfiglib.base.workspace import Workspace
-    from segautoconfiglib.evaluation.pictures import draw_overlays
-
-    context = replace(context, workspace=Workspace.at(output))
-    name, images, truth = _demo_dataset(context, data, seed)
-    options = TrainOptions(fold="all", budget_s=budget_s, device=device, seed=seed, overwrite=True)
-    train(context, name, options)
-    model = find_model(context, name, folds=["all"])
-    predictions = predict(context, model, images, output / "predictions", folds=["all"], device=device)
-    summary = evaluate(context, truth, predictions)
-    pictures = output / "pictures"
-    draw_overlays(images, truth, predictions, load_description(model / "dataset.json"), pictures)
-    return DemoResult(summary, model / "fold_all" / "progress.png", pictures)
-
-
 def default_configuration(plans: Plans) -> str:
     """3d_fullres where the images are volumes, else 2d."""
     return "3d_fullres" if "3d_fullres" in plans.configuration_names else "2d"
@@ -536,17 +502,3 @@ def _numbered_labels(labels: Sequence[int], ignore_label: int | None) -> LabelSp
 def _description_beside(truth: Path, predictions: Path) -> Path | None:
     candidates = (predictions / "dataset.json", truth / "dataset.json", truth.parent / "dataset.json")
     return next((file for file in candidates if file.exists()), None)
-
-
-def _demo_dataset(context: Context, data: Path | None, seed: int) -> tuple[str, Path, Path]:
-    """Name, held-out images and held-out labels of a fresh synthetic dataset or of a converted Decathlon folder."""
-    from segautoconfiglib.dataset.synthetic import hold_out_cases, make_demo_dataset
-
-    if data is None:
-        folder = context.workspace.raw / "Dataset999_Demo"
-        if not folder.exists():
-            make_demo_dataset(folder, seed=seed)
-    else:
-        folder = convert_msd(context, data)
-        hold_out_cases(folder, seed=seed)
-    return folder.name, folder / "imagesTs", folder / "labelsTs"

@@ -62,7 +62,8 @@ class CancelToken:
             if self._event.is_set():
                 raise KeyboardInterrupt
             self._event.set()
-            sys.stderr.write("Stopping after the current step (press Ctrl-C again to stop at once) ...\n")
+            with suppress(RuntimeError, OSError, ValueError):  # just being written to, or closed
+                sys.stderr.write("Stopping after the current step (press Ctrl-C again to stop at once) ...\n")
 
         for number in watched:
             signal.signal(number, handle)

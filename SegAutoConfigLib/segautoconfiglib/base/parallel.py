@@ -8,7 +8,9 @@ import pickle
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar, cast
 
@@ -76,7 +78,7 @@ def map_cases(
         cases: Case names with their arguments.
         workers: Number of processes.
         stage: Name of the stage, for events and errors.
-        report: Gets "started", one "progress" per finished case, nothing at the end.
+        report: Gets "started", one "progress" per finished case, nothing at the end; nothing at all without cases.
         cancel: Asked between cases.
 
     Returns:
@@ -88,6 +90,8 @@ def map_cases(
         Cancelled: on request; cases that are under way are finished first.
     """
     cancel = cancel or CancelToken()
+    if not cases:
+        return []
     report("started", stage=stage, total=len(cases))
     if workers <= 1 or len(cases) <= 1:
         return _map_here(function, cases, stage, report, cancel)
@@ -136,7 +140,8 @@ class _Pool:
             for _ in range(workers):
                 here, there = context.Pipe()
                 process = context.Process(target=_work, args=(there, threads), daemon=True)
-                process.start()
+                with _interrupts_held_back():
+                    process.start()
                 there.close()
                 self._processes[here] = process
                 here.send(function)
@@ -210,6 +215,20 @@ class _Pool:
             if process.is_alive():
                 process.kill()
                 process.join()
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C reaches this process after the block; processes started in it do not see it while they import."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # unblocks the signal when it has to be started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(pipe: Connection, threads: int) -> None:

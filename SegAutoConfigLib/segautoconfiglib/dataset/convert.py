@@ -86,7 +86,7 @@ def convert_msd(
         UserError: the target exists, or the disk is too small.
     """
     source, raw_root = Path(source).expanduser().absolute(), Path(raw_root)
-    target = raw_root / _target_name(source, dataset_id, name)
+    target = raw_root / msd_dataset_name(source, dataset_id, name)
     content, found = read_json(source / DATASET_FILE), _find_files(source)
     if not isinstance(content, Mapping):
         raise UserError(f"{source / DATASET_FILE} is no dataset.json.", "Expected an object with keys and values.")
@@ -110,7 +110,8 @@ def convert_msd(
     return target
 
 
-def _target_name(source: Path, number: int | None, name: str | None) -> str:
+def msd_dataset_name(source: Path, number: int | None = None, name: str | None = None) -> str:
+    """DatasetXXX_Name for a Decathlon folder TaskXX_Name. Raises: UserError: no such folder, or no usable name."""
     if not source.is_dir():
         raise UserError(f"There is no folder {source}.", "Give the folder TaskXX_Name that holds dataset.json.")
     match = TASK_NAME.fullmatch(source.name)

@@ -170,18 +170,21 @@ def open_array(file: Path) -> Any:
         raise UserError(f"Can't read {file}: {error}.", "Remove the case's files and preprocess again.") from error
 
 
-def _compression(chosen: blosc2.Filter) -> dict[str, Any]:
-    return {"codec": blosc2.Codec.LZ4HC, "clevel": STORE.compression_level, "filters": [chosen], "nthreads": 1}
+def _compression(chosen: blosc2.Filter, codec: blosc2.Codec = blosc2.Codec.LZ4HC) -> dict[str, Any]:
+    return {"codec": codec, "clevel": STORE.compression_level, "filters": [chosen], "nthreads": 1}
 
 
 def _better_filter(array: np.ndarray, block: Sequence[int], chunk: Sequence[int]) -> blosc2.Filter:
-    """Shuffling of bytes helps interpolated values and hurts others: try both on one chunk from the middle."""
+    """Shuffling of bytes helps interpolated values and hurts others: try both on one chunk from the middle.
+
+    nnU-Net tries with the slow codec that the files get; the fast one of the same family tells as much.
+    """
     extent = [min(size, edge) for size, edge in zip(array.shape, chunk, strict=True)]
     starts = [(size - edge) // 2 for size, edge in zip(array.shape, extent, strict=True)]
     sample = np.ascontiguousarray(array[tuple(slice(s, s + e) for s, e in zip(starts, extent, strict=True))])
 
     def packed_bytes(candidate: blosc2.Filter) -> int:
-        packed = blosc2.asarray(sample, chunks=extent, blocks=block, cparams=_compression(candidate))
+        packed = blosc2.asarray(sample, chunks=extent, blocks=block, cparams=_compression(candidate, blosc2.Codec.LZ4))
         return int(packed.schunk.cbytes)
 
     return min((blosc2.Filter.NOFILTER, blosc2.Filter.SHUFFLE), key=packed_bytes)

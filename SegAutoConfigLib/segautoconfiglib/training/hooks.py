@@ -182,6 +182,7 @@ class PictureHook(Hook):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._due = 0.0
+        self._drawn = 0
 
     def epoch_done(self, state: TrainingState, result: EpochResult) -> None:
         """Draw, if it is time."""
@@ -197,9 +198,12 @@ class PictureHook(Hook):
         self._draw(state)
 
     def _draw(self, state: TrainingState) -> None:
+        epochs = len(state.history["train_losses"])
+        if epochs == self._drawn:
+            return
         begin = time.monotonic()
-        if state.history["train_losses"]:
-            draw_progress(state.history, self._path)
+        draw_progress(state.history, self._path)
+        self._drawn = epochs
         end = time.monotonic()
         self._due = end + _PICTURE_REST * (end - begin)
 

@@ -81,8 +81,8 @@ class Pace:
         self._steps.append(seconds)
 
     def note_epoch_end(self, seconds: float) -> None:
-        """Take in the duration of what follows an epoch's last step."""
-        self._validation_seconds = max(seconds, 0.9 * (self._validation_seconds or 0.0))
+        """Take in the duration of what follows an epoch's last step; the longest one counts."""
+        self._validation_seconds = max(seconds, self._validation_seconds or 0.0)
 
     def seconds_left(self, epoch: int, step: int) -> float | None:
         """Until the run's end; None before the first step."""

@@ -25,9 +25,7 @@ def blob_case(seed: int, shape: tuple[int, int, int] = (10, 18, 20)) -> Preproce
     """A ball of label 1 with a core of label 2 in noise, and a corner that is marked as outside."""
     rng = np.random.default_rng(seed)
     centre = rng.uniform(0.35, 0.65, 3) * shape
-    distance = np.linalg.norm(
-        np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1) - centre, axis=-1
-    )
+    distance = np.linalg.norm(np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1) - centre, axis=-1)
     labels = (distance < 5).astype(np.int16) + (distance < 2.5)
     data = (labels + 0.1 * rng.standard_normal(shape)).astype(np.float32)[None]
     labels[:2, :2, :2] = -1
@@ -36,7 +34,9 @@ def blob_case(seed: int, shape: tuple[int, int, int] = (10, 18, 20)) -> Preproce
         for label in (1, 2)
         if (count := int((labels == label).sum()))
     }
-    record = SpatialRecord(Geometry((1.0, 1.0, 1.0)), (0, 1, 2), shape, tuple((0, s) for s in shape), shape, (1.0, 1.0, 1.0))
+    record = SpatialRecord(
+        Geometry((1.0, 1.0, 1.0)), (0, 1, 2), shape, tuple((0, s) for s in shape), shape, (1.0, 1.0, 1.0)
+    )
     return PreprocessedCase(data, labels[None], record, locations)
 
 
@@ -134,3 +134,9 @@ def make_job(blob_store: CaseStore, tmp_path: Path, tiny_recipe: Recipe) -> Any:
         workers=0,
     )
     return lambda **changes: replace(job, **changes)
+
+
+@pytest.fixture
+def describe() -> Any:
+    """Makes a dataset.json for the blobs; keyword arguments change its entries."""
+    return blob_description

@@ -1,6 +1,6 @@
 """Writes nnunet_numbers.npz: what nnunetv2 computes on fixed random inputs. Run it with a Python that has nnunetv2.
 
-    python Testing/engine/training/make_nnunet_numbers.py
+python Testing/engine/training/make_nnunet_numbers.py
 """
 
 from pathlib import Path

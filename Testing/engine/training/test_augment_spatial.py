@@ -126,8 +126,12 @@ def test_many_labels_equal_argmax_of_interpolated_channels():
 def test_equals_nnunet(name: str, centre: tuple, angles: tuple, size: tuple):
     case = Arrays(NUMBERS["case_image"], NUMBERS["case_labels"])
     image, labels = sample_case(case, centre, SpatialParameters(angles, 1.3).matrix, size)
-    np.testing.assert_allclose(image.reshape(NUMBERS[f"patch_image_{name}"].shape), NUMBERS[f"patch_image_{name}"], atol=2e-5)
-    np.testing.assert_array_equal(labels.reshape(NUMBERS[f"patch_labels_{name}"].shape), NUMBERS[f"patch_labels_{name}"])
+    np.testing.assert_allclose(
+        image.reshape(NUMBERS[f"patch_image_{name}"].shape), NUMBERS[f"patch_image_{name}"], atol=2e-5
+    )
+    np.testing.assert_array_equal(
+        labels.reshape(NUMBERS[f"patch_labels_{name}"].shape), NUMBERS[f"patch_labels_{name}"]
+    )
 
 
 def test_patch_far_outside_is_empty():
@@ -163,8 +167,6 @@ def test_same_numbers_same_patch():
     case = random_case((12, 12, 12))
     transform = CutPatch(patch_geometry((8, 8, 8), augment=True, mirror=True), augment=True)
     for seed in range(6):
-        first, second = (
-            transform(case=case, start=(0, 0, 0), rng=np.random.default_rng(seed)) for _ in range(2)
-        )
+        first, second = (transform(case=case, start=(0, 0, 0), rng=np.random.default_rng(seed)) for _ in range(2))
         np.testing.assert_array_equal(first["image"], second["image"])
         np.testing.assert_array_equal(first["labels"], second["labels"])

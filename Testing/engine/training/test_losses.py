@@ -42,9 +42,7 @@ def test_dice_by_hand():
     target = tensor([[[0, 1]]], torch.int16)
     expected = -(2 * 0.75 + 1e-5) / (1 + 1.25 + 1e-5)
     assert float(dice(EVEN, target, LossSettings())) == pytest.approx(expected)
-    assert float(dice_ce(EVEN, target, LossSettings())) == pytest.approx(
-        expected + (math.log(2) + math.log(4 / 3)) / 2
-    )
+    assert float(dice_ce(EVEN, target, LossSettings())) == pytest.approx(expected + (math.log(2) + math.log(4 / 3)) / 2)
 
 
 def test_ignored_voxels_count_nowhere():

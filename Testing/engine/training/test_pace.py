@@ -33,7 +33,9 @@ def test_poly_falls_with_the_epoch():
     assert pace.learning_rate(0, 0) == 0.01
     assert pace.learning_rate(5, 0) == pytest.approx(0.01 * 0.5**0.9)
     assert pace.learning_rate(5, 19) == pace.learning_rate(5, 0)
-    assert Pace(replace(RECIPE, epochs=1000), None, Position()).learning_rate(999, 0) == pytest.approx(0.01 * 0.001**0.9)
+    assert Pace(replace(RECIPE, epochs=1000), None, Position()).learning_rate(999, 0) == pytest.approx(
+        0.01 * 0.001**0.9
+    )
 
 
 def test_stepwise_schedule_falls_with_every_step():
