@@ -13,7 +13,9 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 IS_3_10 = -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do $$p $(IS_3_10) && echo $$p && break; done)
 RUN = $(VENV)/bin/python -m
-PIP = $(RUN) pip --disable-pip-version-check install --quiet
+PIP = $(RUN) pip --disable-pip-version-check install --quiet --quiet
+# The extra "train" without torch.
+TORCH_FREE_TRAINING = "batchgenerators>=0.25,<0.26" matplotlib
 STAMP = $(VENV)/.installed
 # Every Python found, on PATH or under pyenv; one that can't start is left out when its turn comes.
 ALL_PYTHONS = $(foreach v,3.10 3.11 3.12 3.13,$(or $(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/$(v).*/bin/python))),python$(v)))
@@ -75,7 +77,7 @@ test-pythons:
 	    venv=.venv-$$version; tried=$$((tried + 1)); echo "== Python $$version ($$python)"; \
 	    if [ ! -e $$venv/.installed ] || [ SegAutoConfigLib/pyproject.toml -nt $$venv/.installed ]; then \
 	        $$python -m venv $$venv && \
-	        $$venv/bin/python -m pip --disable-pip-version-check install --quiet --editable "SegAutoConfigLib[test]" matplotlib && \
+	        $$venv/bin/python -m pip --disable-pip-version-check install --quiet --quiet --editable "SegAutoConfigLib[test]" $(TORCH_FREE_TRAINING) && \
 	        touch $$venv/.installed || exit 1; \
 	    fi; \
 	    $$venv/bin/python -m pytest -m "not torch" $(TESTARGS) || exit 1; \

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Literal
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
-from segautoconfiglib.base.records import atomic_path
+from segautoconfiglib.base.records import atomic_path, check_writable
 from segautoconfiglib.dataset.dataset import Dataset, list_cases, load_dataset, load_description
 from segautoconfiglib.dataset.labels import LabelSpec
 from segautoconfiglib.dataset.splits import load_splits, split_for_fold
 from segautoconfiglib.defaults import TRAINING
 from segautoconfiglib.fingerprint.fingerprint import Fingerprint
+from segautoconfiglib.planning.architectures import architecture_spec
 from segautoconfiglib.planning.plans import Plans
 from segautoconfiglib.planning.recipe import Recipe, recipe_from_trainer_name
 
@@ -78,13 +79,14 @@ class TrainOptions:
 
     def recipe(self) -> Recipe:
         """The trainer's recipe with the length and seed asked for."""
-        recipe = recipe_from_trainer_name(self.trainer)
-        return replace(
-            recipe,
-            epochs=self.epochs or recipe.epochs,
-            iterations_per_epoch=self.iterations or recipe.iterations_per_epoch,
-            seed=self.seed,
-        )
+        recipe = replace(recipe_from_trainer_name(self.trainer), seed=self.seed)
+        if self.epochs:
+            recipe = replace(recipe, epochs=self.epochs)
+        if self.iterations:
+            share = recipe.validation_iterations / recipe.iterations_per_epoch
+            validation = max(1, round(share * self.iterations))
+            recipe = replace(recipe, iterations_per_epoch=self.iterations, validation_iterations=validation)
+        return recipe
 
 
 def convert_msd(
@@ -133,6 +135,7 @@ def fingerprint(
     file = context.workspace.preprocessed / name / FINGERPRINT_FILE
     if file.exists() and not overwrite:
         return Fingerprint.load(file)
+    check_writable(file.parent)
     if check:
         verify(context, name, workers=workers)
     raw = _raw_dataset(context, name)
@@ -192,12 +195,13 @@ def preprocess(
     folder = context.workspace.preprocessed / name
     plans = load_plans(folder, plans_name)
     raw = _raw_dataset(context, name)
-    wanted = configurations or [key for key in plans.configuration_names if _has_own_data(plans, key)]
-    for configuration in wanted:
-        if skip_unplanned and configuration not in plans.configuration_names:
-            context.report("log", message=f"{configuration} is not in {plans_name}: nothing to preprocess.")
-            continue
-        identifier = plans.configuration(configuration).data_identifier
+    wanted = list(configurations or [key for key in plans.configuration_names if _has_own_data(plans, key)])
+    for configuration in [key for key in wanted if skip_unplanned and key not in plans.configuration_names]:
+        context.report("log", message=f"{configuration} is not in {plans_name}: nothing to preprocess.")
+        wanted.remove(configuration)
+    identifiers = [plans.configuration(configuration).data_identifier for configuration in wanted]
+    check_writable(folder)
+    for configuration, identifier in zip(wanted, identifiers, strict=True):
         preprocess_dataset(
             raw,
             plans,
@@ -216,15 +220,21 @@ def train(context: Context, dataset: str | int, options: TrainOptions) -> Summar
     Returns:
         The evaluation, or None for fold "all", which holds nothing out.
     """
+    from segautoconfiglib.networks.checkpoint import read_checkpoint
     from segautoconfiglib.networks.device import resolve_device
     from segautoconfiglib.training.run import TrainJob, train_fold
 
     started = time.monotonic()
-    device = resolve_device(options.device)
+    device, recipe = resolve_device(options.device), options.recipe()
     name = context.workspace.dataset_name(dataset)
     folder = context.workspace.preprocessed / name
-    plans, recipe = _ready_plans(context, name, options), options.recipe()
+    check_writable(context.workspace.results / name)
+    if options.initial_weights is not None:
+        read_checkpoint(options.initial_weights)  # finds a damaged one before the long work
+    plans = _ready_plans(context, name, options)
     configuration = options.configuration or default_configuration(plans)
+    _check_trainable(plans, configuration)
+    context.cancel.raise_if_cancelled()
     choice, deadline = None, None
     if options.budget_s is not None:
         left = options.budget_s - (time.monotonic() - started)
@@ -298,12 +308,13 @@ def predict(
     from segautoconfiglib.inference.run import PredictOptions, load_model, predict_cases
     from segautoconfiglib.networks.device import resolve_device
 
+    options = options or PredictOptions()
+    options.check()
+    check_writable(output)
     loaded = load_model(model, folds=folds, checkpoint=checkpoint, device=str(resolve_device(device)))
     description = loaded.description
     cases = list_cases(images, description.file_ending, channels=len(description.channels))
-    predict_cases(
-        loaded, cases, output, options=options or PredictOptions(), report=context.report, cancel=context.cancel
-    )
+    predict_cases(loaded, cases, output, options=options, report=context.report, cancel=context.cancel)
     context.report("artifact", path=str(output), description=f"{len(cases)} segmentations")
     return output
 
@@ -323,6 +334,8 @@ def evaluate(
     """Compare two folders of segmentations and write summary.json."""
     from segautoconfiglib.evaluation.summary import evaluate_folder, guess_file_ending, labels_found
 
+    output = output or predictions / "summary.json"
+    check_writable(output.parent)
     file_ending = guess_file_ending(truth)
     if labels is not None:
         spec = _numbered_labels(labels, ignore_label)
@@ -334,7 +347,7 @@ def evaluate(
         predictions,
         spec,
         file_ending=file_ending,
-        output=output or predictions / "summary.json",
+        output=output,
         allow_missing=allow_missing,
         workers=workers,
         report=context.report,
@@ -399,6 +412,18 @@ def _ready_plans(context: Context, name: str, options: TrainOptions) -> Plans:
     if options.plans_name and options.plans_name != options.planning.file_name:
         return load_plans(folder, plans_name)
     return plan(context, name, options.planning, workers=options.workers)
+
+
+def _check_trainable(plans: Plans, configuration: str) -> None:
+    """Raises: UserError: the plans ask for a network or a cascade that can't be trained here."""
+    entry = plans.configuration(configuration)
+    place = f"Configuration {configuration} of {plans.plans_name}"
+    if entry.previous_stage is not None:
+        raise UserError(f"{place} is a cascade, which can't be trained yet.", "Train 2d or 3d_fullres.")
+    try:
+        architecture_spec(entry.architecture.network_class_name)
+    except UserError as error:
+        raise UserError(f"{place}: {error.message}", error.hint) from error
 
 
 def _check_unchanged(raw: Path, planned: Path) -> None:

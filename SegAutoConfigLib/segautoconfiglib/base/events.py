@@ -6,7 +6,7 @@ Kinds and their data (the names are the contract with the Slicer extension and o
 
 ========  ==================================================================================================
 started   stage, and total (number of steps) where it is known
-progress  stage, done, total; case (name) or step, seconds_left where known
+progress  stage, done, total; case (name), seconds_left where known; training adds epoch and step
 metric    stage, name and value, or a row of values: epoch, train_loss, val_loss, dice (list), mean_dice, ...
 log       message (text for people), level ("info" by default)
 artifact  path, description (a file that was finished)

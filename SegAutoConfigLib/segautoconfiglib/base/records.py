@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,27 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             raise _write_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Find out before a long work whether its results can be written; makes nothing.
+
+    Args:
+        folder: Where files will go; neither it nor the folders above need to exist.
+
+    Raises:
+        UserError: it can't be made or written to.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        raise UserError(f"Can't write to {folder}: {existing} is no folder.", "Choose another folder, or remove it.")
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise UserError(
+            f"Can't write to {folder}: {error.strerror or error} in {existing}.",
+            "Choose another folder (--workspace), or change the permissions.",
+        ) from error
 
 
 def _write_error(path: Path, error: OSError) -> UserError:

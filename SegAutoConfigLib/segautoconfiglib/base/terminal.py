@@ -26,6 +26,7 @@ METRIC_NAMES = {
     "val_loss": "val",
     "dice": "Dice",
     "mean_dice": "mean",
+    "ema_dice": "average",
     "learning_rate": "lr",
 }
 
@@ -44,6 +45,8 @@ class HumanReporter:
     def __call__(self, kind: str, **data: Any) -> None:
         """Show one event."""
         if kind == "started":
+            if data.get("total") == 0:
+                return
             self._view.start(str(data.get("stage", "")), data.get("total"))
         elif kind == "progress":
             self._view.advance(str(data.get("stage", "")), data)
@@ -91,9 +94,11 @@ class _Bars:
         self._tasks[stage] = self._progress.add_task(stage, total=total, clock=clock, what="")
 
     def advance(self, stage: str, data: dict[str, Any]) -> None:
-        if stage not in self._tasks:
-            self.start(stage, data.get("total"))
         done, total = data.get("done", 0), data.get("total")
+        if stage not in self._tasks:
+            if total and done >= total:  # its end was shown already
+                return
+            self.start(stage, total)
         self._clocks[stage].update(data)
         self._progress.update(self._tasks[stage], completed=done, total=total, what=_what(data))
         if total and done >= total:
@@ -143,9 +148,11 @@ class _Lines:
         self.line(f"{stage}: started" + (f", {total} steps" if total else ""), "")
 
     def advance(self, stage: str, data: dict[str, Any]) -> None:
-        clock = self._clocks.setdefault(stage, _Clock())
         done, total = data.get("done", 0), data.get("total")
         finished = bool(total) and done >= total
+        if finished and stage not in self._clocks:  # its end was shown already
+            return
+        clock = self._clocks.setdefault(stage, _Clock())
         clock.update(data)
         if not clock.due(finished):
             return
@@ -153,6 +160,8 @@ class _Lines:
         tail = time_text(clock.elapsed) if finished else clock.left()
         parts = [f"{stage}: {done}{share}", tail, "" if finished else _what(data)]
         self.line("  ".join(part for part in parts if part), "")
+        if finished:
+            self.finish(stage)
 
     def finish(self, stage: str) -> None:
         self._clocks.pop(stage, None)
@@ -205,8 +214,7 @@ class _Clock:
 
 
 def _what(data: dict[str, Any]) -> str:
-    what = data.get("case") or data.get("step") or ""
-    return CONTROL_CHARACTERS.sub("", str(what))
+    return CONTROL_CHARACTERS.sub("", str(data.get("case") or ""))
 
 
 def event_lines(kind: str, data: dict[str, Any]) -> list[tuple[str, str]]:
@@ -249,9 +257,9 @@ def metric_text(data: dict[str, Any]) -> str:
 def done_text(data: dict[str, Any]) -> tuple[str, str]:
     """One line for the end of a stage with the scalar results that came with it; empty where none came."""
     results = [
-        f"{key} {number_text(value)}"
+        f"{key.replace('_', ' ')} {number_text(value)}"
         for key, value in data.items()
-        if key != "stage" and isinstance(value, (int, float, str))
+        if key != "stage" and isinstance(value, (int, float, str)) and not isinstance(value, bool)
     ]
     return (f"{data.get('stage', '')} done: {', '.join(results)}" if results else "", "green")
 

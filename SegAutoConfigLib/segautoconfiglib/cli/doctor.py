@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import shutil
 import sys
@@ -11,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from segautoconfiglib.base.context import Context
-from segautoconfiglib.base.errors import Problem, ProblemsError
+from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 
 PACKAGES = ("numpy", "scipy", "SimpleITK", "blosc2", "pydantic", "rich", "psutil")
 TRAINING_PACKAGES = ("torch", "batchgenerators", "matplotlib")
@@ -79,6 +78,8 @@ def _device_rows() -> list[tuple[str, str]]:
 
 
 def _workspace_rows(context: Context, problems: list[Problem]) -> list[tuple[str, str]]:
+    from segautoconfiglib.base.records import check_writable
+
     rows = []
     for name in ("raw", "preprocessed", "results"):
         folder: Path = getattr(context.workspace, name)
@@ -86,8 +87,10 @@ def _workspace_rows(context: Context, problems: list[Problem]) -> list[tuple[str
         free = shutil.disk_usage(existing).free / 2**30
         state = "" if folder.exists() else ", will be made"
         rows.append((f"nnUNet_{name}", f"{folder}{state}, {free:.1f} GB free"))
-        if not os.access(existing, os.W_OK):
-            problems.append(Problem("no permission to write.", "Choose another --workspace.", file=str(existing)))
+        try:
+            check_writable(folder)
+        except UserError as error:
+            problems.append(Problem(error.message, error.hint))
         if free < LITTLE_DISK_GB:
             context.report("warning", message=f"Only {free:.1f} GB are free in {existing}.", hint="")
     return rows

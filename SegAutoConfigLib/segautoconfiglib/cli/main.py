@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from segautoconfiglib import __version__
 from segautoconfiglib.base.context import Context
@@ -32,11 +34,20 @@ COMMANDS = {
     "fingerprint": "measure a dataset: shapes, spacings, intensities",
     "plan": "choose patch size, spacing, network and batch size",
     "preprocess": "crop, normalise and resample all cases",
-    "train": "train a network; does first whatever is missing of the steps above",
+    "train": "train a network; checks, measures, plans and preprocesses first where that was not done yet",
     "predict": "segment new images with a trained model",
     "evaluate": "compare predicted with true segmentations",
     "info": "show datasets, plans and trained models",
     "doctor": "check this computer: Python, torch, GPU, memory, disk, folders",
+}
+
+#: How to continue a command that was stopped, where the same words alone do not.
+CONTINUE_OPTIONS = {
+    "train": "--resume",
+    "predict": "--continue",
+    "nnUNetv2_train": "--c",
+    "nnUNetv2_predict": "--continue_prediction",
+    "nnUNetv2_predict_from_modelfolder": "--continue_prediction",
 }
 
 #: nnU-Net v2's own command names, with its flags (cli/nnunet.py).
@@ -65,10 +76,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_OK
     try:
         command, parser = build_parser(words[0])
+        arguments = parser.parse_args(words[1:])
     except UserError as error:
-        sys.stderr.write(f"{error.message}\n{error.hint}\n")
-        return error.exit_code
-    return run_command(command, parser.parse_args(words[1:]))
+        jsonl = "--events=jsonl" in words or ("--events", "jsonl") in pairwise(words)
+        return _report_failure(error, _make_reporter("jsonl" if jsonl else "human"))
+    except SystemExit as end:  # the command's help was printed
+        return int(end.code or EXIT_OK)
+    return run_command(words[0], command, arguments)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong arguments are a user's error as any other, reported in the same way."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message[:1].upper()}{message[1:]}.", f"{self.prog} --help shows what there is.")
 
 
 def overview() -> str:
@@ -100,18 +121,20 @@ def build_parser(name: str) -> tuple[object, argparse.ArgumentParser]:
         from segautoconfiglib.cli import nnunet
 
         command = nnunet.COMMANDS[name]
-        text = f"{NNUNET_COMMANDS[name]}, with nnU-Net v2's flags"
+        text = f"nnU-Net v2's command with its flags: {NNUNET_COMMANDS[name]}"
     elif name.startswith("nnUNet"):
         raise UserError(
             f"{name} is not available here (yet).", f"Available: {', '.join(NNUNET_COMMANDS)}; see also --help."
         )
+    elif name.startswith("-"):
+        raise UserError(f"The command comes first, before {name}.", f"python -m {PROGRAM} COMMAND {name} ...")
     else:
         from difflib import get_close_matches
 
         close = get_close_matches(name, [*COMMANDS, *NNUNET_COMMANDS], n=1)
         guess = f" Did you mean {close[0]!r}?" if close else ""
         raise UserError(f"There is no command {name!r}.{guess}", f"Commands: {', '.join(COMMANDS)}.")
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"python -m {PROGRAM} {name}",
         description=f"{text[0].upper()}{text[1:]}.",
         epilog=getattr(command, "EPILOG", None),
@@ -119,14 +142,19 @@ def build_parser(name: str) -> tuple[object, argparse.ArgumentParser]:
     )
     command.add_arguments(parser)  # type: ignore[attr-defined]
     common = parser.add_argument_group("common options")
-    common.add_argument("--workspace", type=Path, metavar="FOLDER", help="where datasets and models lie")
     common.add_argument(
-        "--events", choices=("human", "jsonl"), default="human", help="jsonl: one JSON object per line on stdout"
-    )
+        "--workspace", type=Path, metavar="FOLDER",
+        help="where datasets and models lie (default: the folders in nnUNet_raw, nnUNet_preprocessed and "
+        "nnUNet_results, else ~/SegAutoConfig)",
+    )  # fmt: skip
+    common.add_argument(
+        "--events", choices=("human", "jsonl"), default="human",
+        help="jsonl: one JSON object per line on stdout, for other programs",
+    )  # fmt: skip
     return command, parser
 
 
-def run_command(command: object, arguments: argparse.Namespace) -> int:
+def run_command(name: str, command: object, arguments: argparse.Namespace) -> int:
     """Run a command inside the process boundary: every error becomes one message and an exit code."""
     from segautoconfiglib.base.cancel import CancelToken
     from segautoconfiglib.base.workspace import Workspace
@@ -140,10 +168,16 @@ def run_command(command: object, arguments: argparse.Namespace) -> int:
     try:
         context = Context(Workspace.find(arguments.workspace), report, cancel, out)
         command.run(arguments, context)  # type: ignore[attr-defined]
+        sys.stdout.flush()
         return EXIT_OK
-    except (Cancelled, KeyboardInterrupt) as stop:
-        report("log", message=f"{stop}" or "Interrupted; everything finished so far is kept.")
+    except (Cancelled, KeyboardInterrupt):
+        option = CONTINUE_OPTIONS.get(name)
+        again = f"with {option}" if option else "again"
+        report("log", message=f"Stopped. What was finished is kept; to continue, run the command {again}.")
         report("done", stage="command", cancelled=True)
+        return EXIT_CANCELLED
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_CANCELLED
     except Exception as error:  # noqa: BLE001 - the process boundary
         return _report_failure(error, report)
@@ -187,12 +221,9 @@ def _report_failure(error: Exception, report: Reporter) -> int:
 
 
 def _as_user_error(error: Exception) -> UserError | None:
-    """Failures of the environment that reach the boundary: no permission, disk full, memory, a missing package."""
-    place = getattr(error, "filename", None) or ""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return UserError(f"The disk is full while writing {place}.", "Free some space and start again to continue.")
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return UserError(f"No permission: {place}.", "Choose another --workspace or change the permissions.")
+    """Failures of the environment that reach the boundary: files, disk, memory, a missing package."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return _file_error(error, error.filename or "a file")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return UserError(
             f"The memory ran out: {error}.", "Use fewer workers, a smaller batch or patch size, or --device cpu."
@@ -203,3 +234,11 @@ def _as_user_error(error: Exception) -> UserError | None:
             'Install it with: pip install "segautoconfiglib[train]"',
         )
     return None
+
+
+def _file_error(error: OSError, place: str) -> UserError:
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return UserError(f"The disk is full while writing {place}.", "Free some space and start again to continue.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return UserError(f"No permission: {place}.", "Choose another --workspace or change the permissions.")
+    return UserError(f"Can't use {place}: {error.strerror}.", "Check the path, and that the disk is still there.")

@@ -14,7 +14,7 @@ from pathlib import Path
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.cli import predict as predict_command
-from segautoconfiglib.cli.options import add_device, add_planning, fold, positive
+from segautoconfiglib.cli.options import add_device, add_planning, add_workers, fold, positive
 from segautoconfiglib.cli.train import add_length
 
 
@@ -50,7 +50,9 @@ def convert(arguments: argparse.Namespace, context: Context) -> None:
 
 
 def _fingerprint_options(parser: argparse.ArgumentParser, workers: str) -> None:
-    parser.add_argument("-fpe", default="DatasetFingerprintExtractor", metavar="NAME", help="the only one there is")
+    parser.add_argument(
+        "-fpe", default="DatasetFingerprintExtractor", metavar="NAME", help="accepted; there is only one"
+    )
     parser.add_argument(workers, dest="np_fingerprint", type=positive, metavar="N", help="processes")
     parser.add_argument("--verify_dataset_integrity", action="store_true", help="check all files first")
     parser.add_argument("--clean", action="store_true", help="measure again even if it was done before")
@@ -81,7 +83,7 @@ def fingerprint_arguments(parser: argparse.ArgumentParser) -> None:
 def _planner_options(parser: argparse.ArgumentParser) -> None:
     add_planning(parser)
     parser.add_argument(
-        "-preprocessor_name", default="DefaultPreprocessor", metavar="NAME", help="the only one there is"
+        "-preprocessor_name", default="DefaultPreprocessor", metavar="NAME", help="accepted; there is only one"
     )
 
 
@@ -164,10 +166,10 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", metavar="DATASET", help="number or name")
     parser.add_argument("configuration", metavar="CONFIGURATION", help="2d or 3d_fullres")
     parser.add_argument("fold", type=fold, metavar="FOLD", help="0 to 4, or all")
-    parser.add_argument("-tr", dest="trainer", default="nnUNetTrainer", metavar="NAME", help="recipe by trainer name")
+    parser.add_argument("-tr", dest="trainer", default="nnUNetTrainer", metavar="NAME", help="training recipe")
     parser.add_argument("-p", dest="plans", default="nnUNetPlans", metavar="NAME", help="plans file, without .json")
     parser.add_argument("-pretrained_weights", type=Path, metavar="FILE", help="start from this checkpoint")
-    parser.add_argument("-num_gpus", type=positive, default=1, metavar="N", help="1")
+    parser.add_argument("-num_gpus", type=positive, default=1, metavar="N", help="only 1 so far")
     parser.add_argument("--npz", action="store_true", help="save the probabilities of the held-out cases too")
     parser.add_argument("--c", dest="resume", action="store_true", help="continue where this fold stopped")
     parser.add_argument("--overwrite", action="store_true", help="discard what this fold has and start anew")
@@ -175,7 +177,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--val_best", action="store_true", help="... with checkpoint_best.pth, into validation_best")
     add_length(parser)
     add_device(parser)
-    parser.add_argument("--workers", type=positive, metavar="N", help="processes for preprocessing and augmentation")
+    add_workers(parser)
 
 
 def train(arguments: argparse.Namespace, context: Context) -> None:

@@ -9,27 +9,33 @@ UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 def duration(text: str) -> float:
-    """Seconds in "90s", "20m", "1h30m", "2d" or a plain number of minutes."""
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text) * 60
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(min|[smhd])", text.lower())
-    if not parts or re.sub(r"(\d+(?:\.\d+)?)\s*(min|[smhd])", "", text.lower()).strip():
+    """Seconds in "90s", "20m", "1h30m", "2d" or a plain number of minutes; more than none."""
+    part = r"([0-9]+(?:\.[0-9]+)?)\s*(min|[smhd])"
+    plain = re.fullmatch(r"[0-9]+(\.[0-9]+)?", text)
+    parts = [(text, "m")] if plain else re.findall(part, text.lower())
+    seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
+    if seconds <= 0 or not (plain or re.fullmatch(rf"\s*({part}\s*)+", text.lower())):
         raise argparse.ArgumentTypeError(f"{text!r} is not a time; write for example 90s, 20m, 1h30m or 2d")
-    return sum(float(number) * UNITS[unit] for number, unit in parts)
+    return seconds
 
 
 def fold(text: str) -> int | str:
     """A fold: 0, 1, 2 ... or "all"."""
     if text == "all":
         return text
-    if text.isdigit():
+    return whole_number(text, "is not a fold; give 0, 1, 2, 3, 4 or all")
+
+
+def whole_number(text: str, otherwise: str = "is not a whole number from 0") -> int:
+    """A whole number of at least 0."""
+    if re.fullmatch("[0-9]+", text):
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a fold; give 0, 1, 2, 3, 4 or all")
+    raise argparse.ArgumentTypeError(f"{text!r} {otherwise}")
 
 
 def positive(text: str) -> int:
     """A whole number of at least 1."""
-    if text.isdigit() and int(text) > 0:
+    if re.fullmatch("[0-9]*[1-9][0-9]*", text):
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
 
@@ -42,8 +48,9 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """``--workers``."""
     parser.add_argument(
-        "--workers", type=positive, metavar="N", help="processes (default: what cores and free memory allow)"
-    )
+        "--workers", type=whole_number, metavar="N",
+        help="processes at most; 0: all in one process (default: what cores and free memory allow)",
+    )  # fmt: skip
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from segautoconfiglib.base.context import Context
-from segautoconfiglib.cli.options import add_device, add_workers, fold
+from segautoconfiglib.cli.options import add_device, add_workers, fold, positive, whole_number
 
 EPILOG = """examples:
   predict -d 4 -i imagesTs -o out              the model of dataset 4, all its folds
@@ -18,12 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--dataset", "-d", metavar="DATASET", help="the dataset that the model was trained on")
     model.add_argument("--model", "-m", type=Path, metavar="FOLDER", help="a model folder")
-    parser.add_argument("--configuration", "-c", metavar="NAME", help="needed only if several were trained")
-    parser.add_argument("--plans", "-p", metavar="NAME", help="needed only if several were used")
-    parser.add_argument("--trainer", "-tr", metavar="NAME", help="needed only if several were used")
     parser.add_argument(
-        "--folds", "--fold", "-f", nargs="+", type=fold, help="0 1 2 3 4 or all (default: those there are)"
+        "--configuration", "-c", metavar="NAME", help="2d or 3d_fullres (default: the model trained last)"
     )
+    parser.add_argument("--plans", "-p", metavar="NAME", help="of the model (default: the one trained last)")
+    parser.add_argument("--trainer", "-tr", metavar="NAME", help="of the model (default: the one trained last)")
+    parser.add_argument(
+        "--folds", "--fold", "-f", nargs="+", type=fold, metavar="FOLD",
+        help="0 to 4, several are averaged, or all (default: every numbered fold that was trained, else all)",
+    )  # fmt: skip
     add_options(parser)
 
 
@@ -38,8 +41,9 @@ def add_files(parser: argparse.ArgumentParser) -> None:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """How to predict, shared with nnU-Net's commands."""
     parser.add_argument(
-        "-step_size", "--step-size", type=float, default=0.5, help="tile step, share of the patch (default: 0.5)"
-    )
+        "-step_size", "--step-size", type=float, default=0.5, metavar="SHARE",
+        help="distance of tiles as a share of the patch; larger is faster and less exact (default: 0.5)",
+    )  # fmt: skip
     parser.add_argument(
         "--disable_tta", "--no-mirroring", action="store_true", help="faster: do not average over mirrored images"
     )
@@ -50,13 +54,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--continue_prediction", "--continue", "--c", action="store_true", help="leave out cases that are there already"
     )
     parser.add_argument(
-        "-chk", "--checkpoint", default="checkpoint_final.pth", metavar="FILE", help="default: checkpoint_final.pth"
+        "-chk", "--checkpoint", default="checkpoint_final.pth", metavar="FILE",
+        help="which checkpoint of each fold, checkpoint_best.pth for example (default: checkpoint_final.pth)",
+    )  # fmt: skip
+    parser.add_argument(
+        "-num_parts", "--num-parts", type=positive, default=1, metavar="N", help="split the cases among N runs ..."
     )
     parser.add_argument(
-        "-num_parts", "--num-parts", type=int, default=1, metavar="N", help="split the cases among N runs ..."
-    )
-    parser.add_argument(
-        "-part_id", "--part-id", type=int, default=0, metavar="K", help="... of which this is number K (from 0)"
+        "-part_id",
+        "--part-id",
+        type=whole_number,
+        default=0,
+        metavar="K",
+        help="... of which this is number K (from 0)",
     )
     add_device(parser)
     add_workers(parser)

@@ -9,7 +9,9 @@ from segautoconfiglib.cli.options import add_dataset, add_workers
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """DATASET, --plans, --configuration, --workers."""
     add_dataset(parser)
-    parser.add_argument("--plans", "-p", default="nnUNetPlans", metavar="NAME", help="plans file, without .json")
+    parser.add_argument(
+        "--plans", "-p", default="nnUNetPlans", metavar="NAME", help="plans file, without .json (default: nnUNetPlans)"
+    )
     parser.add_argument(
         "--configuration", "-c", nargs="+", metavar="NAME", help="2d, 3d_fullres, 3d_lowres (default: all planned)"
     )

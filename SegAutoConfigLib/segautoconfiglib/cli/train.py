@@ -27,12 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--configuration", "-c", metavar="NAME", help="2d or 3d_fullres (default: 3d_fullres if the data are 3D)"
     )
     parser.add_argument(
-        "--fold", "-f", type=fold, default=0, help="0 to 4: that fifth is held out; all: none (default: 0)"
-    )
+        "--fold", "-f", type=fold, default=0,
+        help="0 to 4: that fifth of the cases is held out for validation; all: train on every case (default: 0)",
+    )  # fmt: skip
     add_length(parser)
     add_device(parser)
     add_continuation(parser)
-    parser.add_argument("--plans", "-p", metavar="NAME", help="plans file (default: the planner's own name)")
+    parser.add_argument(
+        "--plans", "-p", metavar="NAME", help="plans file, without .json (default: the one that --planner writes)"
+    )
     add_planning(parser)
     add_workers(parser)
 
@@ -44,7 +47,10 @@ def add_length(parser: argparse.ArgumentParser) -> None:
         help="time for everything, for example 20m or 8h: network, patch, batch and schedule are fitted to it",
     )  # fmt: skip
     parser.add_argument("--epochs", type=positive, metavar="N", help="number of epochs (default: the trainer's, 1000)")
-    parser.add_argument("--iterations", type=positive, metavar="N", help="training steps per epoch (default: 250)")
+    parser.add_argument(
+        "--iterations", type=positive, metavar="N",
+        help="training steps per epoch; a fifth as many follow for validation (default: 250)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same result on a CPU (default: 0)")
 
 
@@ -57,7 +63,7 @@ def add_continuation(parser: argparse.ArgumentParser) -> None:
         "--pretrained-weights", "-pretrained_weights", type=Path, metavar="FILE", help="start from this checkpoint"
     )
     parser.add_argument(
-        "--trainer", "-tr", default="nnUNetTrainer", metavar="NAME", help="recipe by nnU-Net's trainer name"
+        "--trainer", "-tr", default="nnUNetTrainer", metavar="NAME", help="nnU-Net's name of a training recipe"
     )
 
 

@@ -177,14 +177,16 @@ def _channels_inside(case: Case, channels: int) -> Iterable[Problem]:
 
 def channel_count_problem(case: Case, found: int, expected: int) -> Problem:
     """The problem of a case whose files hold another number of channels than dataset.json names."""
-    files = ", ".join(path.name for path in case.images)
+    files = f"{', '.join(path.name for path in case.images)}: " if len(case.images) > 1 else ""
+    channels = "1 channel" if found == 1 else f"{found} channels"
     hint = "Add the missing channel files (CASE_0001 ...), or correct channel_names in dataset.json."
     if found > expected:
         hint = (
             "Split a 4D file into one file per channel (convert-msd does it), save colour pictures as grey, or name "
             "every channel in channel_names of dataset.json."
         )
-    return Problem(f"{files}: {found} channels where {expected} are expected.", hint, str(case.images[0]), case.id)
+    verb = "is" if expected == 1 else "are"
+    return Problem(f"{files}{channels} where {expected} {verb} expected.", hint, str(case.images[0]), case.id)
 
 
 def _no_cases(folder: Path, file_ending: str, scan: ImageScan) -> UserError:

@@ -13,7 +13,7 @@ from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.parallel import map_cases
-from segautoconfiglib.dataset.dataset import Case, Dataset, channel_count_problem
+from segautoconfiglib.dataset.dataset import DATASET_FILE, LABELS, Case, Dataset, channel_count_problem
 from segautoconfiglib.dataset.structure import check_structure
 from segautoconfiglib.dataset.workers import workers_for_files
 from segautoconfiglib.image.files import read_header, read_image, read_labels
@@ -64,6 +64,7 @@ class CaseFindings:
     warnings: list[Problem] = field(default_factory=list)
     orientation: str = ""
     spacing_missing: bool = False
+    label_values: tuple[int, ...] = ()  # empty where the label could not be read
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ def verify_dataset(
     for findings in found:
         problems += findings.problems
         warnings += findings.warnings
+    problems += _nothing_labelled(dataset, found)
+    warnings += _label_warnings(dataset, found, expected)
     warnings += _orientation_warnings(dataset.cases, found) + _spacing_warnings(dataset.cases, found)
     return VerificationReport(problems, warnings, len(dataset.cases), dataset.name)
 
@@ -171,9 +174,7 @@ def _check_label(case: Case, expected: tuple[int, ...], image: _Grid | None, fin
     findings.problems += _number_problems(labels.array, case.label, case.id)
     counts = value_counts(labels.array)
     findings.problems += _value_problems(counts, expected, case)
-    if set(counts) == {0}:
-        hint = "Is the segmentation missing? A few cases without any structure do no harm."
-        findings.warnings.append(Problem("the label is empty (only background).", hint, str(case.label), case.id))
+    findings.label_values = tuple(counts)
 
 
 def _number_problems(array: np.ndarray, file: Path, case: str) -> list[Problem]:
@@ -209,6 +210,39 @@ def _value_problems(counts: dict[int, int], expected: tuple[int, ...], case: Cas
         hint = "A mask of 0 and 255: store 1 instead of 255 (divide by 255)."
     message = f"label values that dataset.json does not declare: {shown}{more}."
     return [Problem(message, hint, str(case.label), case.id)]
+
+
+def _nothing_labelled(dataset: Dataset, found: Sequence[CaseFindings]) -> list[Problem]:
+    """The problem of a dataset in which all labels can be read and none holds a structure."""
+    values = {value for findings in found for value in findings.label_values}
+    unread = any(not findings.label_values for findings in found)
+    if unread or not values <= {0, dataset.description.label_spec.ignore_label}:
+        return []
+    hint = "Put the segmentations there; dataset.json numbers the structures from 1."
+    return [
+        Problem("all labels are empty (only background): there is nothing to learn.", hint, str(dataset.folder / LABELS))
+    ]
+
+
+def _label_warnings(dataset: Dataset, found: Sequence[CaseFindings], expected: tuple[int, ...]) -> list[Problem]:
+    """Cases without any structure, and structures without any case."""
+    values = {value for findings in found for value in findings.label_values}
+    if not values - {0, dataset.description.label_spec.ignore_label}:  # a problem, not a warning
+        return []
+    warnings = []
+    empty = [case.id for case, findings in zip(dataset.cases, found, strict=True) if findings.label_values == (0,)]
+    if empty:
+        hint = "Are their segmentations missing? A few cases without any structure do no harm."
+        warnings.append(Problem(f"empty labels (only background): {_names(empty)}.", hint, str(dataset.folder / LABELS)))
+    absent = [
+        name
+        for value, name in dataset.description.label_spec.names_of_regions.items()
+        if not values & set(value if isinstance(value, tuple) else (value,))
+    ]
+    if absent and values <= set(expected) and all(findings.label_values for findings in found):
+        hint = "The network can't learn them: complete the segmentations, or remove them from dataset.json."
+        warnings.append(Problem(f"structures that occur in no case: {', '.join(absent)}.", hint, DATASET_FILE))
+    return warnings
 
 
 def _lacks_spacing(grid: _Grid) -> bool:

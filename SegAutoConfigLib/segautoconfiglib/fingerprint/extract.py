@@ -10,21 +10,29 @@ from pathlib import Path
 import numpy as np
 
 from segautoconfiglib.base.cancel import CancelToken
-from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.errors import ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
-from segautoconfiglib.base.parallel import choose_workers, map_cases
-from segautoconfiglib.dataset.dataset import Case, Dataset
+from segautoconfiglib.base.parallel import choose_workers, map_cases, usable_cores
+from segautoconfiglib.dataset.dataset import Case, Dataset, channel_count_problem
 from segautoconfiglib.defaults import FINGERPRINT
 from segautoconfiglib.fingerprint.fingerprint import Fingerprint
 from segautoconfiglib.image.crop import bounding_box, crop, nonzero_mask
 from segautoconfiglib.image.files import read_header, read_image, read_labels
+from segautoconfiglib.image.formats import NIFTI_ENDINGS, file_ending
+from segautoconfiglib.image.integrity import count_non_finite, count_non_finite_of_nifti
 
 #: Memory of one worker per voxel (bytes): the stored and the float32 array of a channel, ...
 BYTES_PER_CHANNEL_VOXEL = 8
-#: ... stored and converted labels, masks.
-BYTES_PER_VOXEL = 8
-#: Memory of one worker per sample: drawn places and values.
-BYTES_PER_SAMPLE = 16
+#: ... stored and converted labels, masks, and what is done with labelled voxels (where every tenth is labelled).
+BYTES_PER_VOXEL = 12
+#: Samples drawn at a time.
+SAMPLES_PER_PART = 1_000_000
+
+
+#: Cases whose headers are read to know the largest.
+LARGEST_CASES = 10
+#: Starting a process costs as much computing time as preprocessing small files of this size together.
+FILE_BYTES_PER_WORKER = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -78,12 +86,22 @@ def extract_fingerprint(
     measurements = map_cases(
         measure_case,
         tasks,
-        workers=choose_workers(_peak_bytes(dataset.cases, count), workers),
+        workers=choose_workers(_peak_bytes(dataset.cases), worthwhile_workers(dataset.cases, workers)),
         stage="fingerprint",
         report=report,
         cancel=cancel,
     )
+    _check_channels(dataset, measurements)
     return summarize(dataset.name, measurements)
+
+
+def _check_channels(dataset: Dataset, measurements: Sequence[CaseMeasurement]) -> None:
+    """Every case needs the channels that dataset.json names. Raises: ProblemsError: listing the cases that do not."""
+    expected = len(dataset.description.channels)
+    found = zip(dataset.cases, (len(item.samples) for item in measurements), strict=True)
+    problems = [channel_count_problem(case, count, expected) for case, count in found if count != expected]
+    if problems:
+        raise ProblemsError(f"{dataset.name} has cases with missing or extra channels:", problems)
 
 
 def measure_case(case: Case, count: int) -> CaseMeasurement:
@@ -128,10 +146,11 @@ def check_finite(image: np.ndarray, case: str, files: Sequence[Path]) -> None:
     Raises:
         UserError: naming the file.
     """
-    for number, channel in enumerate(image):
-        if not (np.isfinite(channel.min()) and np.isfinite(channel.max())):  # both pass NaN on
-            wrong = int(channel.size - np.count_nonzero(np.isfinite(channel)))
-            file = files[number] if len(files) == len(image) else files[0]
+    for number, file in enumerate(files):
+        wrong = sum(count_non_finite(image[number] if len(files) == len(image) else image))
+        if not wrong and file_ending(file) in NIFTI_ENDINGS:  # ITK has read such voxels as 0
+            wrong = sum(count_non_finite_of_nifti(file))
+        if wrong:
             raise UserError(
                 f"Case {case}: {file} holds {wrong} voxels that are NaN or infinite.",
                 "Replace them (usually by the background value) or remove the case.",
@@ -147,26 +166,22 @@ def draw_samples(image: np.ndarray, labels: np.ndarray, count: int) -> tuple[Sam
         count: Draws per channel.
     """
     labelled = labels > 0
-    places = int(np.count_nonzero(labelled))
-    if not places:
+    if not labelled.any():
         return tuple(Samples(np.empty(0, np.float32), np.empty(0, np.uint8)) for _ in image)
     random = np.random.RandomState(FINGERPRINT.seed)
-    samples = []
-    for channel in image:
-        samples.append(_count_values(channel[labelled], random.randint(0, places, size=count)))
-    return tuple(samples)
+    return tuple(_draw(channel[labelled], random, count) for channel in image)
 
 
-def _count_values(intensities: np.ndarray, drawn: np.ndarray) -> Samples:
-    """``intensities[drawn]``, sorted, each value once."""
-    if len(drawn) < len(intensities):
-        values, counts = np.unique(intensities[drawn], return_counts=True)
-    else:
-        values, inverse = np.unique(intensities, return_inverse=True)
-        times = np.bincount(drawn, minlength=len(intensities))
-        counts = np.bincount(inverse, weights=times, minlength=len(values)).astype(np.int64)
-        values, counts = values[counts > 0], counts[counts > 0]
-    return Samples(values.astype(np.float32, copy=False), counts.astype(np.min_scalar_type(int(counts.max(initial=0)))))
+def _draw(intensities: np.ndarray, random: np.random.RandomState, count: int) -> Samples:
+    """``random.choice(intensities, count)``, sorted, each value once; drawn in parts, which gives the same numbers."""
+    part = max(SAMPLES_PER_PART, len(intensities))
+    times = np.zeros(len(intensities), np.int64)
+    for start in range(0, count, part):
+        drawn = random.randint(0, len(intensities), size=min(part, count - start))
+        times += np.bincount(drawn, minlength=len(intensities))
+    values, inverse = np.unique(intensities[times > 0], return_inverse=True)
+    counts = np.bincount(inverse, weights=times[times > 0]).astype(np.int64)
+    return Samples(values.astype(np.float32, copy=False), counts.astype(np.min_scalar_type(int(counts.max()))))
 
 
 def summarize(name: str, measurements: Sequence[CaseMeasurement]) -> Fingerprint:
@@ -222,12 +237,28 @@ def _percentile(values: np.ndarray, up_to: np.ndarray, percent: float) -> float:
     return low + (high - low) * (place - before)
 
 
-def _peak_bytes(cases: Sequence[Case], count: int) -> int:
+def largest_cases(cases: Sequence[Case]) -> list[Case]:
+    """A few cases among which the one with most voxels is, by the size of their files: spares reading every header."""
+    return sorted(cases, key=_file_bytes)[-LARGEST_CASES:]
+
+
+def worthwhile_workers(cases: Sequence[Case], requested: int | None) -> int:
+    """The workers asked for, or else at most so many that each has enough to do to make up for starting it."""
+    if requested is not None:
+        return requested
+    return min(usable_cores(), 1 + sum(map(_file_bytes, cases)) // FILE_BYTES_PER_WORKER)
+
+
+def _file_bytes(case: Case) -> int:
+    return sum(file.stat().st_size for file in case.images)
+
+
+def _peak_bytes(cases: Sequence[Case]) -> int:
     """Memory of one worker on the largest case."""
     largest = 0
-    for case in cases:
+    for case in largest_cases(cases):
         headers = [read_header(file) for file in case.images]
         channels = sum(header.channels for header in headers)
         voxels = math.prod(headers[0].shape)
         largest = max(largest, voxels * (channels * BYTES_PER_CHANNEL_VOXEL + BYTES_PER_VOXEL))
-    return largest + count * BYTES_PER_SAMPLE
+    return largest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -133,9 +134,13 @@ class Block:
     """
 
     def __init__(
-        self, rows: torch.Tensor, extremes: tuple[torch.Tensor, torch.Tensor], along: tuple[Span, Span, Span]
+        self,
+        rows: torch.Tensor,
+        extremes: tuple[torch.Tensor, torch.Tensor],
+        along: tuple[Span, Span, Span],
+        scratch: _Scratch,
     ) -> None:
-        self._along = along
+        self._along, self._scratch = along, scratch
         _, y, x = along
         self._logits = rows[:, :, y.old, x.old]
         lowest, highest = extremes
@@ -155,26 +160,44 @@ class Block:
         return y.length, z.length, x.length
 
     def values(self, channel: int) -> np.ndarray:
-        """Interpolated logits of one class, float32, axes (y, z, x)."""
+        """Interpolated logits of one class, float32, axes (y, z, x); overwritten by the next call."""
         z, y, x = self._along
-        logits = self._logits[channel].transpose(0, 1).float()  # (y, z, x)
+        part = self._logits[channel].transpose(0, 1)  # (y, z, x)
+        logits = self._scratch("old", *part.shape).copy_(part)
+        old_y, old_z, old_x = part.shape
         if z.matrix is not None:
-            logits = torch.matmul(z.matrix, logits)
+            logits = torch.matmul(z.matrix, logits, out=self._scratch("z", old_y, z.length, old_x))
         if y.matrix is not None:
-            logits = torch.mm(y.matrix, logits.reshape(logits.shape[0], -1)).view(y.length, z.length, -1)
+            flat = logits.view(old_y, -1)
+            logits = torch.mm(y.matrix, flat, out=self._scratch("y", y.length, flat.shape[1]))
         if x.matrix is not None:
-            logits = torch.mm(logits.reshape(-1, logits.shape[2]), x.matrix.T).view(y.length, z.length, x.length)
-        return logits.numpy()
+            flat = logits.view(-1, old_x)
+            logits = torch.mm(flat, x.matrix.T, out=self._scratch("x", flat.shape[0], x.length))
+        return logits.view(self.shape).numpy()
+
+
+class _Scratch:
+    """Memory that is used again: fresh arrays of this size would cost more than the arithmetic on them."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, torch.Tensor] = {}
+
+    def __call__(self, name: str, *shape: int) -> torch.Tensor:
+        size = prod(shape)
+        if name not in self._kept or self._kept[name].numel() < size:
+            self._kept[name] = torch.empty(size)
+        return self._kept[name][:size].view(shape)
 
 
 def blocks(logits: LogitRows, weights: list[LinearWeights]) -> Iterator[Block]:
     """All blocks of the new grid, first axis slowest."""
     depth, edge = INFERENCE.restore_depth, INFERENCE.restore_edge
     along_y, along_x = spans(weights[1], edge), spans(weights[2], edge)
+    scratch = _Scratch()
     for z in spans(weights[0], depth):
         rows = logits.rows(z.old)
         extremes = rows.amin(dim=1), rows.amax(dim=1)
         for y in along_y:
             for x in along_x:
-                yield Block(rows, extremes, (z, y, x))
+                yield Block(rows, extremes, (z, y, x), scratch)
     logits.exhaust()

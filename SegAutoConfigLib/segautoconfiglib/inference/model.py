@@ -21,7 +21,7 @@ from segautoconfiglib.inference.restore import restore
 from segautoconfiglib.models.folder import ALL, FINAL, Fold, ModelFolder
 from segautoconfiglib.networks.build import build_network
 from segautoconfiglib.networks.checkpoint import load_weights, read_checkpoint
-from segautoconfiglib.networks.device import memory_format, resolve_device
+from segautoconfiglib.networks.device import resolve_device
 from segautoconfiglib.networks.unet import UNet
 from segautoconfiglib.planning.plans import Configuration, Plans
 from segautoconfiglib.preprocessing.geometry import SpatialRecord
@@ -175,5 +175,4 @@ def _network(
         deep_supervision=False,
     )
     load_weights(network, content["network_weights"], folder.checkpoint(fold, checkpoint))
-    network = network.eval().to(device)
-    return network.to(memory_format=memory_format(configuration.dimension))  # type: ignore[call-overload]
+    return network.eval().to(device)

@@ -15,7 +15,7 @@ from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.defaults import INFERENCE
 from segautoconfiglib.inference.window import AxisTiles, check_step
-from segautoconfiglib.networks.device import autocast, memory_format
+from segautoconfiglib.networks.device import autocast
 
 #: (tiles done, tiles in all)
 Progress = Callable[[int, int], None]
@@ -122,7 +122,6 @@ class SlidingWindow:
         if flat:  # slices become a batch
             count, _, depth = tiles.shape[:3]
             tiles = tiles.transpose(1, 2).flatten(0, 1)
-        tiles = tiles.contiguous(memory_format=memory_format(len(self.patch_size)))
         axes = [2 + axis for axis in self.mirror_axes]
         flips = [chosen for number in range(len(axes) + 1) for chosen in combinations(axes, number)]
         total: torch.Tensor | None = None

@@ -118,10 +118,12 @@ def region_labels(block: Block | SplineBlock, class_order: Iterable[int]) -> np.
 
 
 def _fill_probabilities(block: Block | SplineBlock, spec: LabelSpec, target: np.ndarray) -> None:
-    logits = torch.from_numpy(np.stack([block.values(channel) for channel in range(block.classes)]))
-    values = torch.sigmoid(logits) if spec.has_regions else torch.softmax(logits, dim=0)
+    logits = torch.empty((block.classes, *block.shape))
+    for channel, values in enumerate(logits):
+        values.copy_(torch.from_numpy(block.values(channel)))
+    result = torch.sigmoid(logits) if spec.has_regions else torch.softmax(logits, dim=0)
     inside = (slice(None), *block.box)
-    target[inside] = values.numpy().transpose(0, 2, 1, 3)
+    target[inside] = result.numpy().transpose(0, 2, 1, 3)
 
 
 def _cropped_view(probabilities: np.ndarray, record: SpatialRecord, spec: LabelSpec) -> np.ndarray:

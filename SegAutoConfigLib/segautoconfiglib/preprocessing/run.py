@@ -6,9 +6,10 @@ import math
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
@@ -17,7 +18,7 @@ from segautoconfiglib.base.parallel import choose_workers, map_cases
 from segautoconfiglib.base.records import atomic_path, read_json, write_json
 from segautoconfiglib.dataset.dataset import Case, Dataset
 from segautoconfiglib.dataset.labels import LabelSpec
-from segautoconfiglib.fingerprint.extract import check_finite
+from segautoconfiglib.fingerprint.extract import check_finite, largest_cases, worthwhile_workers
 from segautoconfiglib.image.files import read_header, read_image, read_labels
 from segautoconfiglib.planning.plans import Configuration, Plans
 from segautoconfiglib.planning.spacing import resampled_shape
@@ -26,38 +27,13 @@ from segautoconfiglib.preprocessing.store import OWN_FOLDER, CaseStore
 
 SETTINGS_FILE = "settings.json"
 
-#: Written bytes per voxel of an image channel (float32, compressed) and of labels.
-STORED_BYTES_PER_CHANNEL_VOXEL = 3.5
-STORED_BYTES_PER_LABEL_VOXEL = 0.2
+#: Written bytes per voxel of an image channel (float32, compressed; measured 1.7 to 3) and of labels.
+STORED_BYTES_PER_CHANNEL_VOXEL = 3.0
+STORED_BYTES_PER_LABEL_VOXEL = 0.1
 
 
-#: What is worked on at a time while resampling.
+#: Memory that resampling takes beside its input and output.
 SLAB_BYTES = 50 * 2**20
-
-
-@dataclass(frozen=True)
-class CaseSize:
-    """What a case needs, from the headers of its files; nothing is taken off for cropping.
-
-    Attributes:
-        channels: Of the image.
-        voxels: Of the files.
-        new_voxels: After resampling.
-    """
-
-    channels: int
-    voxels: int
-    new_voxels: int
-
-    @property
-    def peak_bytes(self) -> int:
-        """Memory of one worker: all channels and one more as float32, masks and labels, before and after resampling."""
-        return (self.voxels + self.new_voxels) * (4 * self.channels + 8) + SLAB_BYTES
-
-    @property
-    def stored_bytes(self) -> float:
-        """Size of the stored files."""
-        return self.new_voxels * (self.channels * STORED_BYTES_PER_CHANNEL_VOXEL + STORED_BYTES_PER_LABEL_VOXEL)
 
 
 def preprocess_dataset(
@@ -98,15 +74,14 @@ def preprocess_dataset(
     settings = data_settings(plans, configuration, label_spec)
     kept = _current_cases(store, dataset.cases, settings)
     waiting = [case for case in dataset.cases if case.id not in kept]
-    sizes = [case_size(case, plans, configuration) for case in waiting]
-    _check_disk(sizes, plans, folder)
+    _check_disk(stored_bytes(plans, configuration) * len(waiting), folder)
     _prepare_folder(store, settings, kept)
-    if kept:
-        report("log", message=f"{len(kept)} of {len(dataset.cases)} cases are preprocessed already.")
+    there = f"{len(kept)} of {len(dataset.cases)} cases are preprocessed already." if kept else ""
+    report("log", message=f"{configuration_name}: {there or f'preprocessing {len(waiting)} cases.'}")
     map_cases(
         preprocess_and_save,
         [(case.id, (case, plans, configuration, label_spec, folder)) for case in waiting],
-        workers=choose_workers(max((size.peak_bytes for size in sizes), default=0), workers),
+        workers=choose_workers(peak_bytes(waiting, plans, configuration), worthwhile_workers(waiting, workers)),
         stage="preprocess",
         report=report,
         cancel=cancel,
@@ -123,13 +98,26 @@ def preprocess_and_save(
             raise UserError("There is no label.", "Every training case needs a label file.")
         image = read_image(case.images)
         check_finite(image.array, case.id, case.images)
-        made = preprocess_case(image, read_labels(case.label), plans, configuration, label_spec)
-        del image
+        labels = read_labels(case.label)
+        _check_values(labels.array, case.label, label_spec)
+        made = preprocess_case(image, labels, plans, configuration, label_spec)
+        del image, labels
         CaseStore(folder).save(case.id, made, configuration.patch_size)
     except UserError as error:
         if case.id in error.message:
             raise
         raise UserError(f"Case {case.id}: {error.message}", error.hint) from error
+
+
+def _check_values(labels: np.ndarray, file: Path, label_spec: LabelSpec) -> None:
+    """Refuse values that dataset.json does not declare (it numbers them from 0 without gaps)."""
+    highest = max(label_spec.all_labels) if label_spec.ignore_label is None else label_spec.ignore_label
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high > highest:
+        raise UserError(
+            f"{file} holds label values from {low} to {high}; dataset.json declares 0 to {highest}.",
+            "Declare the value there, or correct the file; 'verify' lists all such cases.",
+        )
 
 
 def copy_ground_truth(dataset: Dataset, folder: Path) -> None:
@@ -181,14 +169,37 @@ def data_settings(plans: Plans, configuration: Configuration, label_spec: LabelS
     )
 
 
-def case_size(case: Case, plans: Plans, configuration: Configuration) -> CaseSize:
-    """Voxels before and after resampling, from the headers. Raises: UserError: a header can't be read."""
-    headers = [read_header(file) for file in case.images]
-    shape = [headers[0].shape[axis] for axis in plans.transpose_forward]
-    spacing = [headers[0].geometry.spacing_mm[axis] for axis in plans.transpose_forward]
-    target = [*spacing[: 3 - len(configuration.spacing)], *configuration.spacing]
-    channels = sum(header.channels for header in headers)
-    return CaseSize(channels, math.prod(shape), math.prod(resampled_shape(shape, spacing, target)))
+def peak_bytes(cases: Sequence[Case], plans: Plans, configuration: Configuration) -> int:
+    """Memory of one worker on the largest case: all channels and one more as float32, masks and labels, old and new.
+
+    Raises:
+        UserError: a header can't be read.
+    """
+    peak = 0
+    for case in largest_cases(cases):
+        headers = [read_header(file) for file in case.images]
+        shape = [headers[0].shape[axis] for axis in plans.transpose_forward]
+        spacing = [headers[0].geometry.spacing_mm[axis] for axis in plans.transpose_forward]
+        voxels = math.prod(shape) + _voxels_after(shape, spacing, configuration)
+        peak = max(peak, voxels * (4 * sum(header.channels for header in headers) + 8) + SLAB_BYTES)
+    return peak
+
+
+def stored_bytes(plans: Plans, configuration: Configuration) -> float:
+    """Size of a median case's files, from the plans; 0 where they do not tell."""
+    shape = [round(edge) for edge in plans.original_median_shape_after_transp]
+    spacing = plans.original_median_spacing_after_transp
+    if not shape or not spacing:
+        return 0
+    channels = len(configuration.normalization_schemes)
+    per_voxel = channels * STORED_BYTES_PER_CHANNEL_VOXEL + STORED_BYTES_PER_LABEL_VOXEL
+    return _voxels_after(shape, spacing, configuration) * per_voxel
+
+
+def _voxels_after(shape: Sequence[int], spacing_mm: Sequence[float], configuration: Configuration) -> int:
+    """Voxels after resampling; axes are the plans' transposed ones."""
+    target = [*spacing_mm[: 3 - len(configuration.spacing)], *configuration.spacing]
+    return math.prod(resampled_shape(shape, spacing_mm, target))
 
 
 def _current_cases(store: CaseStore, cases: Sequence[Case], settings: dict[str, Any]) -> set[str]:
@@ -205,24 +216,15 @@ def _is_newer(made: Path, case: Case) -> bool:
     return made.stat().st_mtime >= max(file.stat().st_mtime for file in sources if file)
 
 
-def _check_disk(sizes: Sequence[CaseSize], plans: Plans, folder: Path) -> None:
+def _check_disk(needed: float, folder: Path) -> None:
     """Refuse to start where the disk is too small."""
-    needed = sum(size.stored_bytes for size in sizes) * _share_left_by_cropping(sizes, plans)
-    there = next(parent for parent in folder.absolute().parents if parent.is_dir())
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
     free = shutil.disk_usage(there).free
     if needed > free:
         raise UserError(
             f"The preprocessed cases need about {needed / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free.",
             "Free some space, or choose another folder (--workspace or nnUNet_preprocessed).",
         )
-
-
-def _share_left_by_cropping(sizes: Sequence[CaseSize], plans: Plans) -> float:
-    """The median image after cropping, from the plans, against the files."""
-    if not sizes or not plans.original_median_shape_after_transp:
-        return 1.0
-    median = sorted(size.voxels for size in sizes)[len(sizes) // 2]
-    return min(1.0, math.prod(plans.original_median_shape_after_transp) / median)
 
 
 def _prepare_folder(store: CaseStore, settings: dict[str, Any], kept: set[str]) -> None:
@@ -236,4 +238,6 @@ def _prepare_folder(store: CaseStore, settings: dict[str, Any], kept: set[str]) 
             f"Can't remove outdated cases from {store.folder}: {error.strerror or error}.",
             "Check the folder's permissions.",
         ) from error
-    write_json(store.folder / OWN_FOLDER / SETTINGS_FILE, settings)
+    file = store.folder / OWN_FOLDER / SETTINGS_FILE
+    if not file.is_file() or read_json(file) != settings:
+        write_json(file, settings)

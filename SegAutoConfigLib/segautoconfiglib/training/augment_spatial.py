@@ -257,7 +257,8 @@ def _weights(fractions: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 def _heaviest(corners: Sequence[np.ndarray], weights: Sequence[np.ndarray]) -> np.ndarray:
     """For each point the label with the largest sum of weights; of several the lowest."""
-    low, high = np.minimum.reduce(corners), np.maximum.reduce(corners)
+    low: np.ndarray = np.minimum.reduce(corners)
+    high: np.ndarray = np.maximum.reduce(corners)
     best = np.where(_score(high, corners, weights) > 0.5, high, low)
     more_than_two = np.flatnonzero(np.logical_or.reduce([(corner != low) & (corner != high) for corner in corners]))
     if len(more_than_two):

@@ -100,7 +100,7 @@ class OpenCases:
 
     def __call__(self, index: int) -> StoredCase:
         """The case with an index in ``source.case_ids``."""
-        case, size = self._kept.pop(index, None) or self._load(index)
+        case, size = self._kept.pop(index) if index in self._kept else self._load(index)
         self._kept[index] = case, size
         while self._bytes > self._limit and len(self._kept) > 1:
             self._bytes -= self._kept.pop(next(iter(self._kept)))[1]

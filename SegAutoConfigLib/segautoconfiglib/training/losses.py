@@ -87,7 +87,7 @@ def dice(logits: Tensor, target: Tensor, settings: LossSettings) -> Tensor:
         truth, mask = _split_regions(target, settings)
     else:
         probabilities = torch.softmax(logits.float(), dim=1)[:, 1:]
-        truth, mask = _one_hot_foreground(target, logits.shape[1], settings)
+        truth, mask = _foreground_channels(target, logits.shape[1], settings)
     return -soft_dice(probabilities, truth, mask, settings.batch_dice).mean()
 
 
@@ -112,16 +112,15 @@ def soft_dice(probabilities: Tensor, truth: Tensor, mask: Tensor | None, batch_d
     return (2 * both + TRAINING.dice_smoothing) / (volumes + TRAINING.dice_smoothing).clamp(min=1e-8)
 
 
-def _one_hot_foreground(target: Tensor, channels: int, settings: LossSettings) -> tuple[Tensor, Tensor | None]:
-    """Boolean channels of the classes 1.. and the mask of the voxels that count."""
-    labels = target.long()
-    mask = None
-    if settings.ignore_label is not None:
-        mask = labels != settings.ignore_label
-        labels = labels * mask
-    shape = (labels.shape[0], channels, *labels.shape[2:])
-    truth = torch.zeros(shape, dtype=torch.bool, device=labels.device).scatter_(1, labels, 1)
-    return truth[:, 1:], mask
+def _foreground_channels(target: Tensor, channels: int, settings: LossSettings) -> tuple[Tensor, Tensor | None]:
+    """Boolean channels of the classes 1.. (the ignore label is none of them), and the mask of voxels that count."""
+    mask = None if settings.ignore_label is None else target != settings.ignore_label
+    return target == class_numbers(channels, target), mask
+
+
+def class_numbers(channels: int, like: Tensor) -> Tensor:
+    """1 to ``channels`` - 1 along axis 1, to compare with a label map ``like`` (batch, 1, *size)."""
+    return torch.arange(1, channels, device=like.device, dtype=like.dtype).view(1, -1, *[1] * (like.ndim - 2))
 
 
 def _split_regions(target: Tensor, settings: LossSettings) -> tuple[Tensor, Tensor | None]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from segautoconfiglib.defaults import TRAINING
 from segautoconfiglib.networks.device import autocast
 from segautoconfiglib.training.batches import Batch
-from segautoconfiglib.training.losses import Loss, LossSettings, supervised_loss
+from segautoconfiglib.training.losses import Loss, LossSettings, class_numbers, supervised_loss
 from segautoconfiglib.training.state import TrainingState
 
 
@@ -157,7 +157,7 @@ def count_voxels(logits: Tensor, target: Tensor, settings: LossSettings) -> tupl
         truth = regions if valid is None else regions[:, :-1]
         predicted = logits > 0  # sigmoid above 0.5
     else:
-        classes = torch.arange(1, logits.shape[1], device=logits.device).view(1, -1, *[1] * (logits.ndim - 2))
+        classes = class_numbers(logits.shape[1], target)
         valid = None if settings.ignore_label is None else target != settings.ignore_label
         truth = target == classes
         predicted = logits.argmax(1, keepdim=True) == classes

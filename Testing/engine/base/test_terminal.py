@@ -124,7 +124,7 @@ def test_progress_without_a_start_and_stages_without_a_total(screen: Terminal) -
         report("done", stage="train", mean_dice=0.5)
         report("progress", stage="predict", done=2, total=2)
         report.close()
-        assert "train done: mean_dice 0.5000" in visible(stream.getvalue())
+        assert "train done: mean dice 0.5000" in visible(stream.getvalue())
 
 
 def test_an_epoch_is_one_compact_line() -> None:

@@ -79,7 +79,7 @@ def test_everything_at_once_in_two_processes(raw_dataset: Raw) -> None:
     ):
         assert re.search(part, text), part
     assert len(report.problems) == 6
-    assert only(report.warnings).startswith("c3: ")
+    assert "1 case (c3)" in only(report.warnings)
     assert [event["done"] for event in reporter.of("progress")] == [1, 2, 3, 4, 5]
     with pytest.raises(ProblemsError, match="Dataset007_Test has 6 problems"):
         report.raise_if_problems()
@@ -185,7 +185,33 @@ def test_ignore_and_empty_labels(raw_dataset: Raw) -> None:
     write_labels(np.zeros((2, 3, 4), int), label_of(folder, "c1"), GRID)
     report = check(folder)
     assert report.problems == []
-    assert "c1.nii.gz: the label is empty" in only(report.warnings)
+    assert "labelsTr: empty labels (only background): 1 case (c1)." in only(report.warnings)
+
+
+def test_a_structure_that_occurs_nowhere(raw_dataset: Raw) -> None:
+    folder = raw_dataset(cases=2, labels={"background": 0, "a": 1, "b": 2, "cyst": 3})
+    report = check(folder)
+    assert report.problems == []
+    assert "structures that occur in no case: cyst." in only(report.warnings)
+    relabel(label_of(folder), 3)
+    assert check(folder).warnings == []
+
+
+def test_regions_occur_where_one_of_their_values_does(raw_dataset: Raw) -> None:
+    labels = {"background": 0, "all": [1, 2, 3], "rim": [2, 4], "cyst": [3, 4], "spot": 4}
+    report = check(raw_dataset(cases=1, labels=labels, regions_class_order=[1, 2, 3, 4]))
+    assert "structures that occur in no case: cyst, spot." in only(report.warnings)
+
+
+@pytest.mark.parametrize("values", [(0,), (0, 3)])
+def test_a_dataset_without_any_structure_is_refused(raw_dataset: Raw, values: tuple[int, ...]) -> None:
+    folder = raw_dataset(cases=2, labels={"background": 0, "a": 1, "b": 2, "ignore": 3})
+    for case in ("c0", "c1"):
+        write_labels(np.zeros((2, 3, 4), int), label_of(folder, case), GRID)
+        relabel(label_of(folder, case), *values)
+    report = check(folder)
+    assert "labelsTr: all labels are empty (only background)" in only(report.problems)
+    assert report.warnings == []
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd"])

@@ -90,9 +90,14 @@ def test_batches_differ_among_numbers_and_seeds(source: BatchSource):
 def test_workers_are_gone_afterwards(source: BatchSource):
     take(source, first=0, workers=2, count=1)
     assert not multiprocessing.active_children()
-    with pytest.raises(KeyboardInterrupt), Batches(source, first=0, workers=2, cancel=CancelToken()) as batches:
-        next(batches)
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with Batches(source, first=0, workers=2, cancel=CancelToken()) as batches:
+            next(batches)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert not multiprocessing.active_children()
 
 
@@ -131,8 +136,7 @@ def test_workers_ended_together_with_a_stop_request_are_no_error(source: BatchSo
         for process in multiprocessing.active_children():
             os.kill(process.pid, signal.SIGTERM)
         with pytest.raises(Cancelled):
-            for _ in range(50):
-                next(batches)
+            all(next(batches) for _ in range(50))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs signals")

@@ -8,11 +8,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-from segautoconfiglib.planning.recipe import Recipe  # noqa: E402
-from segautoconfiglib.training.optimizers import OPTIMIZERS  # noqa: E402
-from segautoconfiglib.training.pace import Pace  # noqa: E402
-from segautoconfiglib.training.schedules import SCHEDULES  # noqa: E402
-from segautoconfiglib.training.state import Position  # noqa: E402
+from segautoconfiglib.planning.recipe import Recipe
+from segautoconfiglib.training.optimizers import OPTIMIZERS
+from segautoconfiglib.training.pace import Pace
+from segautoconfiglib.training.schedules import SCHEDULES
+from segautoconfiglib.training.state import Position
 
 pytestmark = pytest.mark.torch
 RECIPE = Recipe(epochs=10, iterations_per_epoch=20, validation_iterations=5)
