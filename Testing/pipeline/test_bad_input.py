@@ -130,7 +130,8 @@ def test_a_missing_channel_is_refused(raw_dataset: Callable[..., Path], refused:
     image(raw, "c2", 1).unlink()
     image(raw, "c3", 0).unlink()
     for command in CHECKING:
-        refused(*command, says=["c2_0001.nii.gz: channel 1 is missing", "c3_0000.nii.gz: channel 0 is missing"])
+        refused(*command, says=["c2_0000.nii.gz: 1 channel where 2 are expected", "c3_0000.nii.gz: channel 0 is missing"])
+    refused("nnUNetv2_plan_and_preprocess", "-d", 7, says=["c2_0000.nii.gz: 1 channel where 2 are expected"])
 
 
 def test_all_faults_come_in_one_error(raw: Path, refused: Callable[..., str]) -> None:
@@ -214,7 +215,7 @@ def test_a_changed_dataset_json_is_noticed(trained: Path, refused: Callable[...,
 def blocked_folders(tmp_path: Path) -> dict[str, Path]:
     """Places where no folder can be made, for root too."""
     (tmp_path / "file").write_text("a file where a folder is expected")
-    return {"file": tmp_path / "file", "below a file": tmp_path / "file" / "below", "proc": Path("/proc/nowhere/x")}
+    return {"file": tmp_path / "file", "below a file": tmp_path / "file" / "below", "proc": Path("/proc/nowhere")}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs /proc")
@@ -237,7 +238,6 @@ def test_folders_that_cant_be_written(
     for command in CHECKING[1:]:
         run(*command)
     refused("evaluate", raw / "labelsTr", raw / "labelsTr", "-o", folder / "summary.json", says=["Can't write"])
-    refused("convert-msd", raw, "--id", 8, "--name", "New", says=["modality"]) if False else None
     workspace = Workspace(roots / "nnUNet_raw", roots / "nnUNet_preprocessed", folder)
     pytest.importorskip("torch")
     run("train", 7, "--device", "cpu", "--epochs", 1)
@@ -280,7 +280,9 @@ def test_the_disk_fills_up_while_writing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("segautoconfiglib.base.records.os.replace", full)
-    refused("plan", 7, says=["dataset_fingerprint.json", "No space left on device", "free space"], may_write=DATASET)
+    refused("plan", 7, says=["dataset_fingerprint.json", "No space left", "free space"], may_write="nnUNet_preprocessed")
+    preprocessed = raw.parents[1] / "nnUNet_preprocessed"
+    assert [file for file in preprocessed.rglob("*") if file.is_file()] == []
 
 
 @pytest.fixture
