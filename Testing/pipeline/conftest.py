@@ -187,7 +187,7 @@ class Process:
     def __init__(self, *words: object, python: tuple[str, ...] = (), environment: dict[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
             [sys.executable, *python, "-m", "segautoconfiglib", *map(str, words)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -221,6 +221,17 @@ class Process:
             )
         assert any(text in line for line in [*self.out, *self.err]), f"{text!r} never came: {self.out} {self.err}"
 
+    @property
+    def pid(self) -> int:
+        """Of the command's own process."""
+        return self._process.pid
+
+    def say(self, text: str) -> None:
+        """Write to its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(text)
+        self._process.stdin.flush()
+
     def interrupt(self) -> None:
         """What Ctrl-C does in a terminal: the signal goes to the whole group."""
         os.killpg(self._process.pid, signal.SIGINT)
@@ -230,6 +241,8 @@ class Process:
         code = self._process.wait(timeout=PATIENCE)
         for reader in self._readers:
             reader.join(timeout=PATIENCE)
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         return Outcome(code, "".join(self.out), "".join(self.err))
 
     def end(self) -> None:

@@ -128,6 +128,16 @@ def _memory_error(stage: str, case: str, error: object) -> UserError:
     )
 
 
+def cause_of_death(exit_code: int | None) -> str:
+    """What a process's exit code tells about its end, for people."""
+    if exit_code == -getattr(signal, "SIGKILL", 9):
+        free = psutil.virtual_memory().available / 2**30
+        return f"It was killed, most likely because the memory ran out ({free:.1f} GB are free now)."
+    if exit_code is not None and exit_code < 0:
+        return f"It crashed with signal {signal.Signals(-exit_code).name}; the file may be damaged."
+    return f"It ended with exit code {exit_code}."
+
+
 class _Pool:
     """Worker processes, one pipe each, so that it is always known which case a process works on."""
 
@@ -191,16 +201,8 @@ class _Pool:
     def _death(self, pipe: Connection, case: str) -> UserError:
         process = self._processes[pipe]
         process.join(timeout=5)
-        code = process.exitcode
-        free = psutil.virtual_memory().available / 2**30
-        if code == -getattr(signal, "SIGKILL", 9):
-            cause = f"It was killed, most likely because the memory ran out ({free:.1f} GB are free now)."
-        elif code is not None and code < 0:
-            cause = f"It crashed with signal {signal.Signals(-code).name}; the file may be damaged."
-        else:
-            cause = f"It ended with exit code {code}."
         return UserError(
-            f"A worker process died during {self._stage} of case {case}. {cause}",
+            f"A worker process died during {self._stage} of case {case}. {cause_of_death(process.exitcode)}",
             "Use fewer workers (--workers 1), close other programs, or check this case's files. "
             "Cases that were finished are kept; start again to continue.",
         )

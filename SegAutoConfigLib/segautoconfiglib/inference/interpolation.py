@@ -164,7 +164,7 @@ class Block:
         z, y, x = self._along
         part = self._logits[channel].transpose(0, 1)  # (y, z, x)
         logits = self._scratch("old", *part.shape).copy_(part)
-        old_y, old_z, old_x = part.shape
+        old_y, _, old_x = part.shape
         if z.matrix is not None:
             logits = torch.matmul(z.matrix, logits, out=self._scratch("z", old_y, z.length, old_x))
         if y.matrix is not None:

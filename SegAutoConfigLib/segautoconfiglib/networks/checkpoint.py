@@ -67,7 +67,7 @@ def _allowed() -> list[Any]:
 
 def _refused(path: Path, error: pickle.UnpicklingError) -> UserError:
     text = str(error)
-    if "GLOBAL" in text or "Unsupported" in text:
+    if "GLOBAL" in text or ("Unsupported" in text and "Unsupported operand" not in text):
         return UserError(
             f"The checkpoint {path} is refused: it holds objects that would run code when read.",
             "It is either no nnU-Net checkpoint or was tampered with; get it from a source that you trust.",

@@ -104,7 +104,7 @@ def preprocess_and_save(
         del image, labels
         CaseStore(folder).save(case.id, made, configuration.patch_size)
     except UserError as error:
-        if case.id in error.message:
+        if error.message.startswith(f"Case {case.id}:"):
             raise
         raise UserError(f"Case {case.id}: {error.message}", error.hint) from error
 

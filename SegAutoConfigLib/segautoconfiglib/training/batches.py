@@ -14,7 +14,6 @@ from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
 import numpy as np
-import psutil
 from batchgenerators.dataloading.data_loader import SlimDataLoaderBase
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
@@ -23,6 +22,7 @@ from typing_extensions import Self
 
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.parallel import cause_of_death
 from segautoconfiglib.preprocessing.store import CaseStore, StoredCase
 from segautoconfiglib.training.patch import PatchGeometry
 from segautoconfiglib.training.sampling import draw_start, draw_voxel, is_forced_foreground, start_bounds
@@ -190,11 +190,10 @@ class Batches:
 
     def __enter__(self) -> Self:
         if isinstance(self._augmenter, MultiThreadedAugmenter):
-            self._augmenter._start()
-            self._processes = list(self._augmenter._processes)
-            self._thread = self._augmenter.pin_memory_thread
             self._previous_hook = threading.excepthook
             threading.excepthook = self._quiet
+            self._augmenter._start()
+            self._processes = list(self._augmenter._processes)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -221,7 +220,7 @@ class Batches:
 
     def _quiet(self, arguments: Any) -> None:
         """The library's thread ends with an exception when a worker died; `_death` says more about it."""
-        if arguments.thread is not self._thread:
+        if arguments.thread is not self._augmenter.pin_memory_thread:
             self._previous_hook(arguments)
 
     def _death(self) -> UserError:
@@ -233,15 +232,8 @@ class Batches:
 
 def worker_death(case: str, code: int | None) -> UserError:
     """What to say about a worker that ended with an exit code while it read a case."""
-    free = psutil.virtual_memory().available / 2**30
-    if code == -getattr(signal, "SIGKILL", 9):
-        cause = f"It was killed, most likely because the memory ran out ({free:.1f} GB are free now)."
-    elif code is not None and code < 0:
-        cause = f"It crashed with signal {signal.Signals(-code).name}; the case's files may be damaged."
-    else:
-        cause = f"It ended with exit code {code}."
     return UserError(
-        f"A worker process that makes training batches died; its last case was {case}. {cause}",
+        f"A worker process that makes training batches died; its last case was {case}. {cause_of_death(code)}",
         "Use fewer workers (--workers 0 makes batches in the main process), close other programs, or preprocess "
         "the case anew. Continue with --resume.",
     )
@@ -250,6 +242,11 @@ def worker_death(case: str, code: int | None) -> UserError:
 def _failure(case: str, error: UserError | None, text: str, trace: str) -> Exception:
     if error is not None:
         return UserError(f"Making a training batch from case {case} failed. {error.message}", error.hint)
+    if text.startswith("MemoryError"):
+        return UserError(
+            f"The memory did not suffice for a training batch (case {case}).",
+            "Use fewer workers (--workers 1, or 0), or close other programs. Continue with --resume.",
+        )
     return RuntimeError(f"Making a training batch from case {case} failed: {text}\n{trace}")
 
 

@@ -183,7 +183,7 @@ def test_cases_for_prediction(raw_dataset: Callable[..., Path]) -> None:
         "channel 0 is missing. Add the file."
     ]
     write_image(np.zeros((1, 1, 1)), images / "c0_0000.nii.gz", Geometry((1.0, 1.0, 1.0)))
-    with pytest.raises(ProblemsError, match=r"c1_0000\.nii\.gz: 1 channels where 2 are expected"):
+    with pytest.raises(ProblemsError, match=r"c1_0000\.nii\.gz: 1 channel where 2 are expected"):
         list_cases(images, ".nii.gz", 2)
     with pytest.raises(ProblemsError, match="channel 1 is not expected"):
         list_cases(images, ".nii.gz", 1)
@@ -193,5 +193,5 @@ def test_one_colour_file_may_hold_all_channels(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "a_0000.png")
     (case,) = list_cases(tmp_path, ".png", 3)
     assert [path.name for path in case.images] == ["a_0000.png"]
-    with pytest.raises(ProblemsError, match="3 channels where 1 are expected"):
+    with pytest.raises(ProblemsError, match="3 channels where 1 is expected"):
         list_cases(tmp_path, ".png", 1)

@@ -114,14 +114,14 @@ def test_missing_and_unexpected_channels(raw_dataset: Raw) -> None:
     problems = [str(problem) for problem in check(folder).problems]
     assert re.search(r"c0: .*c0_0001\.nii\.gz: channel 1 is missing", problems[0])
     assert re.search(r"c2: .*c2_0003\.nii\.gz: channel 3 is not expected", problems[1])
-    assert re.search(r"c1_0000\.nii\.gz: 1 channels where 3 are expected.*Add the missing", problems[2])
+    assert re.search(r"c1_0000\.nii\.gz: 1 channel where 3 are expected.*Add the missing", problems[2])
 
 
 def test_4d_file_where_channel_files_are_expected(raw_dataset: Raw) -> None:
     folder = raw_dataset(cases=1)
     frame = sitk.ReadImage(str(image_of(folder)))
     sitk.WriteImage(sitk.JoinSeries([frame, frame]), str(image_of(folder)))
-    assert "2 channels where 1 are expected. Split a 4D file" in only(check(folder).problems)
+    assert "2 channels where 1 is expected. Split a 4D file" in only(check(folder).problems)
 
 
 @pytest.mark.parametrize("twin", ["c0_0000.nrrd", "c0_0000.NII.GZ", "C0_0000.nii.gz"])
@@ -278,7 +278,7 @@ def test_colour_picture_in_a_grey_dataset(raw_dataset: Raw) -> None:
         (folder / part).mkdir()
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / "imagesTr" / "a_0000.png")
     Image.fromarray(np.eye(4, dtype=np.uint8)).save(folder / "labelsTr" / "a.png")
-    assert "3 channels where 1 are expected" in only(check(folder).problems)
+    assert "3 channels where 1 is expected" in only(check(folder).problems)
     content = json.loads((folder / "dataset.json").read_text())
     content["channel_names"] = {"0": "R", "1": "G", "2": "B"}
     (folder / "dataset.json").write_text(json.dumps(content))

@@ -60,7 +60,7 @@ def plans_json(dimension: int, channels: int, spacing: tuple[float, ...], transp
 
 @pytest.fixture
 def make_model(tmp_path: Path) -> Callable[..., Path]:
-    """``make_model(dimension=3, channels=1, folds=(0,), ending=".nii.gz", ...)`` writes a folder with random weights."""
+    """``make_model(dimension=3, channels=1, folds=(0,), ...)`` writes a model folder with random weights."""
 
     def make(
         dimension: int = 3,

@@ -43,7 +43,9 @@ def make_network(dimension: int, seed: int) -> torch.nn.Module:
 
 def plain_logits(networks, image, patch, step, mirror_axes):
     """Gaussian-weighted sums of all tiles divided by the sums of weights, in float64."""
-    padding = [(max(0, p - s) // 2, max(0, p - s) - max(0, p - s) // 2) for p, s in zip(patch, image.shape[1:], strict=True)]
+    padding = [
+        (max(0, p - s) // 2, max(0, p - s) - max(0, p - s) // 2) for p, s in zip(patch, image.shape[1:], strict=True)
+    ]
     padded = np.pad(image, [(0, 0), *padding])
     weight = np.ones(())
     for edge in patch:
@@ -101,7 +103,9 @@ def test_steps_and_progress():
 
 def test_cancel_stops_between_tiles():
     cancel = CancelToken()
-    slabs = SlidingWindow([make_network(3, 0)], (4, 4, 4), 3, CPU).slabs(np.zeros((2, 8, 8, 8), np.float32), cancel=cancel)
+    slabs = SlidingWindow([make_network(3, 0)], (4, 4, 4), 3, CPU).slabs(
+        np.zeros((2, 8, 8, 8), np.float32), cancel=cancel
+    )
     next(slabs)
     cancel.cancel()
     with pytest.raises(Cancelled):

@@ -57,7 +57,9 @@ def test_files_equal_the_plain_way(make_model, make_images, tmp_path, dimension,
     assert names(tmp_path / "out") == ["c0.nii.gz", "dataset.json", "plans.json", "predict_from_raw_data_args.json"]
 
 
-@pytest.mark.parametrize(("ending", "depth"), [(".nii", 7), (".nrrd", 7), (".mha", 7), (".tif", 7), (".png", 1), (".bmp", 1)])
+@pytest.mark.parametrize(
+    ("ending", "depth"), [(".nii", 7), (".nrrd", 7), (".mha", 7), (".tif", 7), (".png", 1), (".bmp", 1)]
+)
 def test_formats(make_model, make_images, tmp_path, ending, depth):
     dimension = 2 if depth == 1 else 3
     model = load_model(make_model(dimension, ending=ending, spacing=(1.0, 1.0, 1.0)))
@@ -216,7 +218,7 @@ def test_a_failing_case_is_named_and_the_ones_before_it_stay(make_model, make_im
 def test_a_wrong_number_of_channels_is_named(make_model, make_images, tmp_path):
     model = load_model(make_model(channels=2))
     cases = list_cases(make_images(1), ".nii.gz")
-    with pytest.raises(UserError, match="Case c0: .*1 channels.*2"):
+    with pytest.raises(UserError, match=r"Case c0: .*1 channels.*2"):
         predict_cases(model, cases, tmp_path / "out")
 
 

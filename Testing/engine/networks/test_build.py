@@ -27,7 +27,9 @@ def test_sizes_are_those_of_nnunet(architecture, residual, entries, parameters, 
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize(("dimension", "edges"), [(2, (8, 12)), (3, (4, 8, 12))])
 def test_every_resolution_or_only_the_finest(architecture, residual, dimension, edges):
-    network = build_network(architecture(residual, dimension, features_per_stage=[2, 3, 4]), 1, 5, deep_supervision=True)
+    network = build_network(
+        architecture(residual, dimension, features_per_stage=[2, 3, 4]), 1, 5, deep_supervision=True
+    )
     image = torch.randn(2, 1, *edges)
     half = tuple(edge // stride for edge, stride in zip(edges, (1, 2, 2)[-dimension:], strict=True))
     assert [tuple(logits.shape) for logits in network(image)] == [(2, 5, *edges), (2, 5, *half)]

@@ -128,8 +128,18 @@ def test_prefixes_of_wrapped_networks_are_dropped(architecture):
         (1, 3, {}, "3 output classes instead of 2"),
         (4, 2, {}, "4 input channels instead of 1"),
         (4, 3, {}, "3 output classes instead of 2; 4 input channels instead of 1"),
-        (1, 2, {"features_per_stage": [2, 4, 6]}, r"encoder\.stages\.2\.0\.convs\.0\.conv\.weight is \(6, 4, 3, 3, 3\)"),
-        (1, 2, {"n_conv_per_stage": [3, 2, 2]}, r"unexpected encoder\.stages\.0\.0\.convs\.2\.conv\.weight.* and 1 more"),
+        (
+            1,
+            2,
+            {"features_per_stage": [2, 4, 6]},
+            r"encoder\.stages\.2\.0\.convs\.0\.conv\.weight is \(6, 4, 3, 3, 3\)",
+        ),
+        (
+            1,
+            2,
+            {"n_conv_per_stage": [3, 2, 2]},
+            r"unexpected encoder\.stages\.0\.0\.convs\.2\.conv\.weight.* and 1 more",
+        ),
         (1, 2, {"n_conv_per_stage": [2, 2, 1]}, r"missing encoder\.stages\.2\.0\.convs\.1\.conv\.weight"),
     ],
 )

@@ -1,0 +1,92 @@
+"""What training a fold needs to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from segautoconfiglib.dataset.dataset import DatasetDescription
+from segautoconfiglib.dataset.splits import Split
+from segautoconfiglib.planning.plans import Plans
+from segautoconfiglib.planning.recipe import Recipe
+from segautoconfiglib.preprocessing.store import CaseStore
+from segautoconfiglib.training.patch import PatchGeometry, patch_geometry
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """All that training a fold needs.
+
+    Attributes:
+        dataset_folder: The preprocessed dataset (``nnUNet_preprocessed/DatasetXXX_Name``).
+        plans: The plans that it was preprocessed with.
+        configuration: Name of one of the plans' configurations.
+        fold: Number of the fold, or "all": train and validate on all cases.
+        description: dataset.json.
+        model_folder: ``<trainer>__<plans>__<configuration>``; the fold's folder is made in it.
+        recipe: How to train.
+        device: "cpu", "cuda", "cuda:1", "mps" or "auto".
+        workers: Processes that make batches; 0: none; None: as many as pay.
+        resume: Continue where the fold stopped (from the start if there is no checkpoint).
+        overwrite: Discard an earlier training of this fold.
+        initial_weights: A checkpoint to start from; its heads are not used.
+        deadline: Value of ``time.monotonic()`` by which all must be done, final checkpoint included: the learning rate
+            then follows the time, and the last epoch ends early.
+        compile: Compile the network's training step (falls back to the plain network where that fails).
+    """
+
+    dataset_folder: Path
+    plans: Plans
+    configuration: str
+    fold: int | Literal["all"]
+    description: DatasetDescription
+    model_folder: Path
+    recipe: Recipe
+    device: str = "auto"
+    workers: int | None = None
+    resume: bool = False
+    overwrite: bool = False
+    initial_weights: Path | None = None
+    deadline: float | None = None
+    compile: bool = False
+
+    @property
+    def fold_folder(self) -> Path:
+        """Where checkpoints and logs of this fold lie."""
+        return self.model_folder / f"fold_{self.fold}"
+
+    @property
+    def batch_size(self) -> int:
+        """Of the recipe, else of the plans."""
+        return self.recipe.batch_size or self.plans.configuration(self.configuration).batch_size
+
+    @property
+    def geometry(self) -> PatchGeometry:
+        """Of training patches."""
+        return patch_geometry(
+            self.plans.configuration(self.configuration).patch_size,
+            augment=self.recipe.augmentation != "none",
+            mirror=self.recipe.mirror,
+        )
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a job runs with.
+
+    Attributes:
+        store: The preprocessed cases.
+        split: Those of the fold.
+        device: Checked to be there.
+        workers: Processes that make training batches.
+        threads: Of torch on the CPU.
+    """
+
+    store: CaseStore
+    split: Split
+    device: torch.device
+    workers: int
+    threads: int

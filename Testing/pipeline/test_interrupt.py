@@ -1,0 +1,186 @@
+"""Ctrl-C at any moment: exit code 130, no traceback, no half-written file, and the command can be continued."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs process groups")
+
+DATASET = "Dataset007_Test"
+
+Start = Callable[..., Any]
+
+
+def assert_stopped(outcome: Any, workspace: Path) -> None:
+    """The process has stopped as it should."""
+    assert outcome.code == 130, outcome.err
+    assert "Traceback" not in outcome.err
+    assert "Error" not in outcome.err
+    assert outcome.events[-1].data["cancelled"] is True
+    assert_tidy(workspace)
+
+
+def assert_tidy(workspace: Path) -> None:
+    left = [file for file in workspace.rglob("*") if ".partial-" in file.name or "unfinished-" in file.name]
+    assert left == []
+
+
+def assert_finishes(outcome: Any) -> None:
+    assert outcome.code == 0, outcome.err + outcome.out
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_during_preprocessing(
+    raw_dataset: Callable[..., Path], workspace: Path, cli: Callable[..., Any], start: Start, workers: int
+) -> None:
+    raw_dataset(cases=24)
+    assert cli("plan", 7).code == 0
+    command = ("preprocess", 7, "-c", "3d_fullres", "--workers", workers)
+    process = start(*command)
+    process.wait_for('"progress"')
+    process.interrupt()
+    outcome = process.outcome()
+    assert_stopped(outcome, workspace)
+    store = workspace / "nnUNet_preprocessed" / DATASET / "nnUNetPlans_3d_fullres"
+    done = {file.name: file.stat().st_mtime_ns for file in store.glob("*.pkl")}
+    assert 1 <= len(done) < 24
+    assert_finishes(cli(*command))
+    assert len(list(store.glob("*.pkl"))) == 24
+    assert {name: (store / name).stat().st_mtime_ns for name in done} == done
+
+
+def test_during_verification_and_fingerprint(
+    raw_dataset: Callable[..., Path], workspace: Path, cli: Callable[..., Any], start: Start
+) -> None:
+    raw_dataset(cases=40)
+    for stage in ("verify", "fingerprint"):
+        process = start("nnUNetv2_extract_fingerprint", "-d", 7, "--verify_dataset_integrity")
+        process.wait_for(f'"started", "stage": "{stage}"')
+        process.interrupt()
+        assert_stopped(process.outcome(), workspace)
+        assert not (workspace / "nnUNet_preprocessed").exists()
+    assert_finishes(cli("plan", 7))
+
+
+@pytest.mark.torch
+def test_during_training(trained: Path, cli: Callable[..., Any], start: Start) -> None:
+    command = ("train", 7, "-p", "tiny", "-c", "3d_fullres", "-f", 1, "--iterations", 4, "--device", "cpu")
+    process = start(*command, "--epochs", 500)
+    process.wait_for('"metric"')
+    process.interrupt()
+    assert_stopped(process.outcome(), trained)
+    fold = trained / "nnUNet_results" / DATASET / "nnUNetTrainer__tiny__3d_fullres" / "fold_1"
+    assert (fold / "checkpoint_latest.pth").is_file()
+    assert not (fold / "checkpoint_final.pth").exists()
+    again = cli(*command, "--epochs", 500)
+    assert again.code == 2
+    assert "--resume" in again.err
+    resumed = start(*command, "--epochs", 500, "--resume")
+    resumed.wait_for('"metric"')
+    resumed.interrupt()
+    outcome = resumed.outcome()
+    assert_stopped(outcome, trained)
+    assert outcome.of("metric")[0]["epoch"] > 0
+    epochs = outcome.of("metric")[-1]["epoch"] + 2
+    assert_finishes(cli(*command, "--epochs", epochs, "--resume"))
+    assert (fold / "checkpoint_final.pth").is_file()
+    assert (fold / "validation" / "summary.json").is_file()
+    assert_tidy(trained)
+
+
+@pytest.mark.torch
+def test_during_training_with_worker_processes(trained: Path, start: Start) -> None:
+    command = ("nnUNetv2_train", 7, "3d_fullres", 2, "-p", "tiny", "--epochs", 500, "--iterations", 4)
+    process = start(*command, "-device", "cpu", "--workers", 2)
+    process.wait_for('"metric"')
+    process.interrupt()
+    assert_stopped(process.outcome(), trained)
+
+
+@pytest.mark.torch
+def test_during_prediction(trained: Path, cli: Callable[..., Any], start: Start) -> None:
+    images, output = trained / "images", trained / "out"
+    images.mkdir()
+    source = trained / "nnUNet_raw" / DATASET / "imagesTr" / "c0_0000.nii.gz"
+    for number in range(30):
+        shutil.copyfile(source, images / f"p{number:02}_0000.nii.gz")
+    command = ("predict", "-d", 7, "-i", images, "-o", output, "--device", "cpu")
+    process = start(*command)
+    process.wait_for('"progress"')
+    process.interrupt()
+    assert_stopped(process.outcome(), trained)
+    done = {file.name: file.stat().st_mtime_ns for file in output.glob("p*.nii.gz")}
+    assert 1 <= len(done) < 30
+    assert_finishes(cli(*command, "--continue"))
+    assert len(list(output.glob("p*.nii.gz"))) == 30
+    assert {name: (output / name).stat().st_mtime_ns for name in done} == done
+
+
+@pytest.mark.torch
+def test_a_second_interrupt_stops_at_once(trained: Path, cli: Callable[..., Any], start: Start) -> None:
+    command = ("train", 7, "-p", "tiny", "-c", "3d_fullres", "-f", 3, "--epochs", 3, "--device", "cpu")
+    process = start(*command, "--iterations", 100)
+    process.wait_for('"stage": "train"')
+    process.interrupt()
+    process.wait_for("Stopping after the current step")
+    process.interrupt()
+    assert_stopped(process.outcome(), trained)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["segautoconfiglib.base.errors", "segautoconfiglib.cli.main", "pydantic", "numpy", "scipy", "segautoconfiglib.pipeline"],
+)
+def test_while_modules_are_imported(raw: Path, workspace: Path, start: Start, module: str) -> None:
+    process = start("verify", 7, python=("-X", "importtime"))
+    process.wait_for(f" {module}\n")
+    process.interrupt()
+    outcome = process.outcome()
+    said = [line for line in outcome.err.splitlines() if not line.startswith("import time:")]
+    assert outcome.code == 130, said
+    assert said in (["Interrupted."], ["Stopping after the current step (press Ctrl-C again to stop at once) ..."])
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("module", ["torch", "segautoconfiglib.training.run"])
+def test_while_torch_is_imported(trained: Path, start: Start, module: str) -> None:
+    process = start("train", 7, "-p", "tiny", "-f", 4, "--device", "cpu", python=("-X", "importtime"))
+    process.wait_for(f" {module}\n")
+    process.interrupt()
+    outcome = process.outcome()
+    assert outcome.code == 130
+    assert "Traceback" not in outcome.err
+    assert not (trained / "nnUNet_results" / DATASET / "nnUNetTrainer__tiny__3d_fullres" / "fold_4").exists()
+    assert_tidy(trained)
+
+
+@pytest.mark.torch
+def test_sigterm_and_the_line_cancel_stop_too(trained: Path, start: Start) -> None:
+    import signal
+
+    command = ("train", 7, "-p", "tiny", "-c", "3d_fullres", "-f", 1, "--iterations", 4, "--device", "cpu")
+    process = start(*command, "--epochs", 500)
+    process.wait_for('"metric"')
+    os.kill(process.pid, signal.SIGTERM)
+    assert_stopped(process.outcome(), trained)
+    process = start(*command, "--epochs", 500, "--resume")
+    process.wait_for('"metric"')
+    process.say("cancel\n")
+    assert_stopped(process.outcome(), trained)
+
+
+def test_whoever_reads_the_output_may_leave(raw: Path, workspace: Path) -> None:
+    import subprocess
+    import sys
+
+    for command in ("info", "verify 7 --events jsonl", "doctor"):
+        line = f"{sys.executable} -m segautoconfiglib {command} --workspace {workspace} | head -c 1"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=120)
+        assert "Traceback" not in done.stderr
+        assert "Error" not in done.stderr
