@@ -220,7 +220,9 @@ def _nothing_labelled(dataset: Dataset, found: Sequence[CaseFindings]) -> list[P
         return []
     hint = "Put the segmentations there; dataset.json numbers the structures from 1."
     return [
-        Problem("all labels are empty (only background): there is nothing to learn.", hint, str(dataset.folder / LABELS))
+        Problem(
+            "all labels are empty (only background): there is nothing to learn.", hint, str(dataset.folder / LABELS)
+        )
     ]
 
 
@@ -233,7 +235,9 @@ def _label_warnings(dataset: Dataset, found: Sequence[CaseFindings], expected: t
     empty = [case.id for case, findings in zip(dataset.cases, found, strict=True) if findings.label_values == (0,)]
     if empty:
         hint = "Are their segmentations missing? A few cases without any structure do no harm."
-        warnings.append(Problem(f"empty labels (only background): {_names(empty)}.", hint, str(dataset.folder / LABELS)))
+        warnings.append(
+            Problem(f"empty labels (only background): {_names(empty)}.", hint, str(dataset.folder / LABELS))
+        )
     absent = [
         name
         for value, name in dataset.description.label_spec.names_of_regions.items()

@@ -12,8 +12,9 @@ import numpy as np
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
-from segautoconfiglib.base.parallel import choose_workers, map_cases, usable_cores
+from segautoconfiglib.base.parallel import map_cases
 from segautoconfiglib.dataset.dataset import Case, Dataset, channel_count_problem
+from segautoconfiglib.dataset.workers import workers_for_files
 from segautoconfiglib.defaults import FINGERPRINT
 from segautoconfiglib.fingerprint.fingerprint import Fingerprint
 from segautoconfiglib.image.crop import bounding_box, crop, nonzero_mask
@@ -27,12 +28,8 @@ BYTES_PER_CHANNEL_VOXEL = 8
 BYTES_PER_VOXEL = 12
 #: Samples drawn at a time.
 SAMPLES_PER_PART = 1_000_000
-
-
 #: Cases whose headers are read to know the largest.
 LARGEST_CASES = 10
-#: Starting a process costs as much computing time as preprocessing small files of this size together.
-FILE_BYTES_PER_WORKER = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def extract_fingerprint(
     measurements = map_cases(
         measure_case,
         tasks,
-        workers=choose_workers(_peak_bytes(dataset.cases), worthwhile_workers(dataset.cases, workers)),
+        workers=workers_for_cases(dataset.cases, _peak_bytes(dataset.cases), workers),
         stage="fingerprint",
         report=report,
         cancel=cancel,
@@ -242,11 +239,9 @@ def largest_cases(cases: Sequence[Case]) -> list[Case]:
     return sorted(cases, key=_file_bytes)[-LARGEST_CASES:]
 
 
-def worthwhile_workers(cases: Sequence[Case], requested: int | None) -> int:
-    """The workers asked for, or else at most so many that each has enough to do to make up for starting it."""
-    if requested is not None:
-        return requested
-    return min(usable_cores(), 1 + sum(map(_file_bytes, cases)) // FILE_BYTES_PER_WORKER)
+def workers_for_cases(cases: Sequence[Case], bytes_per_case: int, requested: int | None) -> int:
+    """`workers_for_files` of the cases' images."""
+    return workers_for_files((file for case in cases for file in case.images), bytes_per_case, requested)
 
 
 def _file_bytes(case: Case) -> int:

@@ -14,11 +14,11 @@ import numpy as np
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter, silent, strict_json
-from segautoconfiglib.base.parallel import choose_workers, map_cases
+from segautoconfiglib.base.parallel import map_cases
 from segautoconfiglib.base.records import atomic_path, read_json, write_json
 from segautoconfiglib.dataset.dataset import Case, Dataset
 from segautoconfiglib.dataset.labels import LabelSpec
-from segautoconfiglib.fingerprint.extract import check_finite, largest_cases, worthwhile_workers
+from segautoconfiglib.fingerprint.extract import check_finite, largest_cases, workers_for_cases
 from segautoconfiglib.image.files import read_header, read_image, read_labels
 from segautoconfiglib.planning.plans import Configuration, Plans
 from segautoconfiglib.planning.spacing import resampled_shape
@@ -81,7 +81,7 @@ def preprocess_dataset(
     map_cases(
         preprocess_and_save,
         [(case.id, (case, plans, configuration, label_spec, folder)) for case in waiting],
-        workers=choose_workers(peak_bytes(waiting, plans, configuration), worthwhile_workers(waiting, workers)),
+        workers=workers_for_cases(waiting, peak_bytes(waiting, plans, configuration), workers),
         stage="preprocess",
         report=report,
         cancel=cancel,

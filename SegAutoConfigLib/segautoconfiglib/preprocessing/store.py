@@ -157,7 +157,7 @@ def write_array(array: np.ndarray, file: Path, patch_size: Sequence[int]) -> Non
         urlpath=str(file),
         chunks=chunk,
         blocks=block,
-        cparams=_compression(_better_filter(array, block, chunk)),
+        cparams=_compression(_better_filter(array, block)),
     )
 
 
@@ -170,21 +170,19 @@ def open_array(file: Path) -> Any:
         raise UserError(f"Can't read {file}: {error}.", "Remove the case's files and preprocess again.") from error
 
 
-def _compression(chosen: blosc2.Filter, codec: blosc2.Codec = blosc2.Codec.LZ4HC) -> dict[str, Any]:
-    return {"codec": codec, "clevel": STORE.compression_level, "filters": [chosen], "nthreads": 1}
+def _compression(chosen: blosc2.Filter) -> dict[str, Any]:
+    """ZSTD packs three to ten times faster than nnU-Net's LZ4HC and as small; nnU-Net reads either (ours)."""
+    return {"codec": blosc2.Codec.ZSTD, "clevel": STORE.compression_level, "filters": [chosen], "nthreads": 1}
 
 
-def _better_filter(array: np.ndarray, block: Sequence[int], chunk: Sequence[int]) -> blosc2.Filter:
-    """Shuffling of bytes helps interpolated values and hurts others: try both on one chunk from the middle.
-
-    nnU-Net tries with the slow codec that the files get; the fast one of the same family tells as much.
-    """
-    extent = [min(size, edge) for size, edge in zip(array.shape, chunk, strict=True)]
+def _better_filter(array: np.ndarray, block: Sequence[int]) -> blosc2.Filter:
+    """Shuffling of bytes helps interpolated values and hurts others: try both on one block from the middle."""
+    extent = [min(size, edge) for size, edge in zip(array.shape, block, strict=True)]
     starts = [(size - edge) // 2 for size, edge in zip(array.shape, extent, strict=True)]
     sample = np.ascontiguousarray(array[tuple(slice(s, s + e) for s, e in zip(starts, extent, strict=True))])
 
     def packed_bytes(candidate: blosc2.Filter) -> int:
-        packed = blosc2.asarray(sample, chunks=extent, blocks=block, cparams=_compression(candidate, blosc2.Codec.LZ4))
+        packed = blosc2.asarray(sample, chunks=extent, blocks=extent, cparams=_compression(candidate))
         return int(packed.schunk.cbytes)
 
     return min((blosc2.Filter.NOFILTER, blosc2.Filter.SHUFFLE), key=packed_bytes)

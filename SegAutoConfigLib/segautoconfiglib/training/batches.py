@@ -192,7 +192,11 @@ class Batches:
         if isinstance(self._augmenter, MultiThreadedAugmenter):
             self._previous_hook = threading.excepthook
             threading.excepthook = self._quiet
-            self._augmenter._start()
+            try:
+                self._augmenter._start()
+            except BaseException:
+                self.__exit__()
+                raise
             self._processes = list(self._augmenter._processes)
         return self
 

@@ -18,7 +18,7 @@ from segautoconfiglib.fingerprint.extract import (
     intensity_properties,
     measure_case,
     summarize,
-    worthwhile_workers,
+    workers_for_cases,
 )
 from segautoconfiglib.fingerprint.fingerprint import Fingerprint
 from segautoconfiglib.image.files import write_image, write_labels
@@ -142,8 +142,8 @@ def test_label_of_another_shape(tmp_path):
 
 def test_small_datasets_are_not_worth_a_second_process(tmp_path):
     case = write_case(tmp_path)
-    assert worthwhile_workers([case], None) == 1
-    assert worthwhile_workers([case], 7) == 7
+    assert workers_for_cases([case], 1, None) == 1
+    assert workers_for_cases([case], 1, 7) == 1
 
 
 def test_the_file_is_nnunets(tmp_path):

@@ -54,7 +54,7 @@ def test_files_are_those_of_nnunet(tmp_path):
     image, labels = (blosc2.open(str(tmp_path / name)) for name in ("a.b2nd", "a_seg.b2nd"))
     assert (image.dtype, labels.dtype) == (np.float32, np.int16)
     assert image.chunks == (1, 5, 6, 6)
-    assert image.cparams.codec == blosc2.Codec.LZ4HC
+    assert image.cparams.codec == blosc2.Codec.ZSTD
     properties = pickle.loads((tmp_path / "a.pkl").read_bytes())
     assert properties["class_locations"][1, 2] == []
     assert properties["shape_after_cropping_and_before_resampling"] == SHAPE
@@ -78,9 +78,9 @@ def test_the_filter_that_packs_better_is_chosen():
     random = np.random.default_rng(0)
     smooth = np.cumsum(random.standard_normal((1, 8, 64, 64)), axis=-1).astype(np.float32)
     coarse = random.integers(0, 3, (1, 8, 64, 64)).astype(np.float32)[..., :1].repeat(64, axis=-1) / 3
-    block, chunk = (1, 8, 32, 32), (1, 8, 64, 64)
-    assert module._better_filter(smooth, block, chunk) == blosc2.Filter.SHUFFLE
-    assert module._better_filter(coarse, block, chunk) == blosc2.Filter.NOFILTER
+    block = (1, 8, 32, 32)
+    assert module._better_filter(smooth, block) == blosc2.Filter.SHUFFLE
+    assert module._better_filter(coarse, block) == blosc2.Filter.NOFILTER
 
 
 @pytest.mark.parametrize("missing", ["a.pkl", "a_seg.b2nd", "a.b2nd"])
