@@ -157,10 +157,10 @@ def plan(
     from segautoconfiglib.planning.planner import plan_experiment
 
     name = context.workspace.dataset_name(dataset)
-    measured = fingerprint(context, name, check=check, workers=workers)
     folder = context.workspace.preprocessed / name
+    file = folder / f"{options.file_name}.json"  # knows the planner: refuses an unknown one first
+    measured = fingerprint(context, name, check=check, workers=workers)
     raw = _raw_dataset(context, name)
-    file = folder / f"{options.file_name}.json"
     plans = plan_experiment(
         raw.description,
         measured,

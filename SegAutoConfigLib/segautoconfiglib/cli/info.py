@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from segautoconfiglib.base.context import Context
+from segautoconfiglib.base.errors import UserError
 
 if TYPE_CHECKING:
     from segautoconfiglib.models.folder import ModelFolder
@@ -32,6 +33,10 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
     context.report("done", stage="info", plans=plans, models=models)
     _show(context, f"{name}: plans", plans)
     _show(context, f"{name}: models", models)
+    if not plans:
+        context.report("log", message=f"Nothing is planned for {name} yet. Next: plan, or train.")
+    elif not models:
+        context.report("log", message=f"No model of {name} is trained yet. Next: train.")
 
 
 def dataset_row(context: Context, name: str) -> Row:
@@ -42,7 +47,11 @@ def dataset_row(context: Context, name: str) -> Row:
     folder = context.workspace.preprocessed / name
     raw = context.workspace.raw / name / "dataset.json"
     source = raw if raw.exists() else folder / "dataset.json"
-    description = load_description(source) if source.exists() else None
+    description = None
+    try:
+        description = load_description(source) if source.exists() else None
+    except UserError as error:
+        context.report("warning", message=error.message, hint=error.hint)
     return {
         "dataset": name,
         "cases": description.numTraining if description else None,

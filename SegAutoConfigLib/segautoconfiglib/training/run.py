@@ -177,7 +177,7 @@ def _memory_errors(job: TrainJob, means: Means) -> Iterator[None]:
         patch = "x".join(map(str, job.plans.configuration(job.configuration).patch_size))
         raise UserError(
             f"The memory of {means.device} did not suffice for a batch of {job.batch_size} patches of {patch} voxels.",
-            "Close other programs on this device, or plan for less memory (--gpu-memory-target). Finished epochs are kept.",
+            "Close other programs on it, or plan for less memory (--gpu-memory-target). Finished epochs are kept.",
         ) from error
 
 

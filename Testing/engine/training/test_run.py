@@ -345,3 +345,13 @@ def test_fit_is_short():
     import inspect
 
     assert len(inspect.getsource(loop.fit).splitlines()) < 60
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+def test_too_little_memory_is_a_user_error(make_job, monkeypatch: pytest.MonkeyPatch, error: Exception):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(step.Objective, "evaluate", fail)
+    with pytest.raises(UserError, match=r"memory of cpu.*batch of 2 patches of 8x16x16"):
+        train_fold(make_job())

@@ -1,0 +1,353 @@
+"""The command line as a user and a program see it: arguments, exit codes, events, tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segautoconfiglib.cli.main import COMMANDS, CONTINUE_OPTIONS, NNUNET_COMMANDS, main
+from segautoconfiglib.cli.options import duration, fold, positive, whole_number
+
+DATASET = "Dataset007_Test"
+Cli = Callable[..., Any]
+Refused = Callable[..., str]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("20m", 1200), ("20min", 1200), ("1h30m", 5400), ("1h 30m", 5400), ("2d", 172800), ("5", 300)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert duration(text) == seconds
+    assert duration(text.upper()) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "20x", "m20", "1h30", "-5m", "0", "0m", "1,5h", "5m!", "nan", "inf", "5m,2h"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"is not a time; write for example 90s, 20m, 1h30m"):
+        duration(text)
+
+
+def test_folds_and_numbers() -> None:
+    assert [fold(text) for text in ("0", "4", "all")] == [0, 4, "all"]
+    assert [positive("1"), positive("010"), whole_number("0")] == [1, 10, 0]
+    for read, text in ((fold, "first"), (fold, "-1"), (positive, "0"), (positive, "1.5"), (whole_number, "-1")):
+        with pytest.raises(argparse.ArgumentTypeError, match="is not a"):
+            read(text)
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, *NNUNET_COMMANDS])
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: python -m segautoconfiglib {name}")
+    assert "--workspace FOLDER" in text
+    for option in CONTINUE_OPTIONS.get(name, "--events").split():
+        assert option in text
+
+
+def test_the_overview_and_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["--help"], ["-h"]):
+        assert main(words) == 0
+        text = capsys.readouterr().out
+        assert all(f"\n  {name} " in text for name in (*COMMANDS, *NNUNET_COMMANDS))
+        assert max(map(len, text.splitlines())) <= 130
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("segautoconfiglib ")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["trian"], ["no command 'trian'", "'train'", "convert-msd"]),
+        (["nnUNetv2_trian"], ["nnUNetv2_trian is not available", "nnUNetv2_train"]),
+        (["--workspace", "x", "verify", "4"], ["The command comes first"]),
+        (["train"], ["required: DATASET", "train --help"]),
+        (["train", "4", "--epoks", "5"], ["unrecognized arguments: --epoks", "train --help"]),
+        (["train", "4", "--budget", "soon"], ["--budget", "'soon' is not a time", "20m"]),
+        (["train", "4", "--fold", "first"], ["--fold", "'first' is not a fold"]),
+        (["train", "4", "--epochs", "0"], ["--epochs", "'0' is not a whole number above 0"]),
+        (["train", "4", "--resume", "--overwrite"], ["not allowed with"]),
+        (["verify", "4", "--workers", "-1"], ["--workers"]),
+        (["predict", "-i", "a", "-o", "b"], ["--dataset", "--model", "required"]),
+        (["nnUNetv2_train", "4", "3d_fullres"], ["required: FOLD"]),
+        (["nnUNetv2_predict", "-d", "4", "-i", "a", "-o", "b"], ["required: -c"]),
+        (["info", "--events", "xml"], ["--events", "'xml'", "jsonl"]),
+    ],
+)
+def test_wrong_arguments(words: list[str], says: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    text = captured.err.lower()
+    assert text.startswith("error: ")
+    assert len(text.splitlines()) == 2
+    for part in says:
+        assert part.lower() in text
+
+
+def test_wrong_arguments_are_events_where_these_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["trian", "--events", "jsonl"], ["train", "--events=jsonl"]):
+        assert main(words) == 2
+        captured = capsys.readouterr()
+        (event,) = [json.loads(line) for line in captured.out.splitlines()]
+        assert (event["kind"], event["exit_code"], event["problems"]) == ("error", 2, [])
+        assert event["message"]
+        assert event["hint"]
+        assert captured.err == ""
+
+
+def test_nnunet_flags_that_ask_for_what_is_not_there(raw: Path, refused: Refused) -> None:
+    pytest.importorskip("torch")
+    refused("nnUNetv2_train", 7, "2d", 0, "-num_gpus", 2, says=["several GPUs", "-num_gpus 1"])
+    refused("nnUNetv2_train", 7, "2d", 0, "-tr", "MyTrainer", says=["'MyTrainer'", "nnUNetTrainer", "NoMirroring"])
+    refused("nnUNetv2_extract_fingerprint", "-d", 7, "-fpe", "Mine", says=["'Mine'", "DatasetFingerprintExtractor"])
+    refused("nnUNetv2_plan_experiment", "-d", 7, "-pl", "Mine", says=["'Mine'", "ExperimentPlanner"])
+    refused("nnUNetv2_plan_experiment", "-d", 7, "-preprocessor_name", "Mine", says=["'Mine'", "DefaultPreprocessor"])
+    refused("nnUNetv2_preprocess", "-d", 7, "-c", "2d", "-np", 1, 2, says=["-np has 2 numbers for 1"])
+    refused("plan", 7, "--overwrite-target-spacing", 0, 1, 1, says=["spacing"])
+    refused("plan", 7, "--gpu-memory-target", 0, says=["memory"])
+
+
+def test_an_unknown_dataset_lists_the_known_ones(raw: Path, refused: Refused) -> None:
+    for command in ("verify", "plan", "preprocess", "info"):
+        refused(command, 8, says=["no dataset with id 8", DATASET])
+        refused(command, "Liver", says=["'Liver' is not a dataset", DATASET])
+        refused(command, "Dataset007_Liver", says=["no dataset 'Dataset007_Liver'", DATASET])
+
+
+def test_events_are_json_lines_and_nothing_else(raw: Path, cli: Cli) -> None:
+    outcome = cli("plan", 7, "--events", "jsonl")
+    assert (outcome.code, outcome.err) == (0, "")
+    kinds = [event.kind for event in outcome.events]
+    assert kinds[0] == "started"
+    assert outcome.of("progress")[0] == {
+        **outcome.of("progress")[0], "stage": "verify", "done": 1, "total": 5, "case": "c0",
+    }  # fmt: skip
+    assert [Path(event["path"]).name for event in outcome.of("artifact")] == ["dataset_fingerprint.json", "nnUNetPlans.json"]
+    assert all(Path(event["path"]).is_file() for event in outcome.of("artifact"))
+
+
+def test_an_error_event_holds_all_that_people_see(raw: Path, cli: Cli) -> None:
+    (raw / "imagesTr" / "c1_0000.nii.gz").write_text("nonsense")
+    (raw / "labelsTr" / "c2.nii.gz").unlink()
+    outcome = cli("verify", 7, "--events", "jsonl")
+    assert (outcome.code, outcome.err) == (2, "")
+    (error,) = outcome.of("error")
+    assert error["exit_code"] == 2
+    assert "2 problems" in error["message"]
+    assert [problem["case"] for problem in error["problems"]] == ["c2", "c1"]
+    assert all(problem["message"] and problem["hint"] for problem in error["problems"])
+    assert outcome.events[-1].kind == "error"
+
+
+def test_a_bug_is_reported_as_one(raw: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("segautoconfiglib.pipeline.verify", broken)
+    outcome = cli("verify", 7, "--events", "jsonl")
+    assert outcome.code == 1
+    assert "Traceback" in outcome.err
+    assert "ZeroDivisionError: a bug" in outcome.of("error")[0]["message"]
+    assert outcome.of("error")[0]["exit_code"] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (PermissionError(13, "Permission denied", "/a/b"), "No permission: /a/b."),
+        (OSError(28, "No space left on device", "/a/b"), "The disk is full while writing /a/b."),
+        (OSError(5, "Input/output error", "/a/b"), "Can't use /a/b: Input/output error."),
+        (MemoryError("Unable to allocate 9 GiB"), "The memory ran out: Unable to allocate 9 GiB."),
+        (ModuleNotFoundError("no", name="torch"), "'torch' is needed for this command"),
+    ],
+)
+def test_failures_of_the_environment_are_no_bugs(
+    raw: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("segautoconfiglib.pipeline.verify", fail)
+    outcome = cli("verify", 7)
+    assert outcome.code == 2
+    assert says in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_info_on_an_empty_workspace(cli: Cli, workspace: Path) -> None:
+    outcome = cli("info")
+    assert (outcome.code, outcome.out) == (0, "")
+    assert "No datasets" in outcome.err
+    assert not workspace.exists()
+    assert cli("info", 7).code == 2
+    assert cli("info", "--events", "jsonl").of("done")[0]["datasets"] == []
+
+
+def test_info_and_doctor_on_a_raw_and_a_planned_dataset(raw: Path, cli: Cli) -> None:
+    rows = [line.split() for line in cli("info").out.splitlines()]
+    assert [DATASET, "5", "MRI", "2", "no", "-", "0"] in rows
+    empty = cli("info", 7)
+    assert empty.code == 0
+    assert "Nothing is planned" in empty.err
+    assert cli("plan", 7).code == 0
+    assert "nnUNetPlans" in cli("info").out
+    table = cli("info", 7).out
+    assert "3d_fullres" in table
+    assert "8 x 20 x 24" in table
+    assert table.count(" no") == 2
+
+
+@pytest.mark.torch
+def test_info_on_a_full_workspace(trained: Path, cli: Cli) -> None:
+    outcome = cli("info", 7, "--events", "jsonl").of("done")[0]
+    assert [row["plans"] for row in outcome["plans"]] == ["nnUNetPlans"] * 2 + ["tiny"] * 2
+    (model,) = outcome["models"]
+    assert (model["model"], model["folds"]) == ("nnUNetTrainer__tiny__3d_fullres", "0")
+    assert 0 <= model["validation Dice"] <= 1
+    (row,) = cli("info", "--events", "jsonl").of("done")[0]["datasets"]
+    assert (row["dataset"], row["cases"], row["models"]) == (DATASET, 5, 1)
+
+
+def test_info_goes_on_where_one_dataset_is_damaged(raw: Path, cli: Cli) -> None:
+    shutil.copytree(raw, raw.with_name("Dataset008_Broken"))
+    (raw.with_name("Dataset008_Broken") / "dataset.json").write_text("{,}")
+    outcome = cli("info")
+    assert outcome.code == 0
+    assert DATASET in outcome.out
+    assert "Dataset008_Broken" in outcome.out
+    assert "not valid JSON" in outcome.err
+
+
+@pytest.mark.torch
+def test_doctor(cli: Cli, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    outcome = cli("doctor")
+    assert outcome.code == 0
+    for part in ("Python", "numpy", "torch", "cores", "free memory", "cpu", "nnUNet_results", "will be made"):
+        assert part in outcome.out
+    assert not workspace.exists()
+    findings = cli("doctor", "--events", "jsonl").of("done")[0]["findings"]
+    assert findings["SimpleITK"][0].isdigit()
+    workspace.write_text("a file")
+    blocked = cli("doctor")
+    assert blocked.code == 2
+    assert "is no folder" in blocked.err
+    assert "Traceback" not in blocked.err
+
+
+@pytest.mark.torch
+def test_which_model_predicts(trained: Path, cli: Cli, refused: Refused) -> None:
+    results, images = trained / "nnUNet_results" / DATASET, trained / "nnUNet_raw" / DATASET / "imagesTr"
+    command = ("predict", "-d", 7, "-i", images, "-o", trained / "out", "--device", "cpu")
+    there = "nnUNetTrainer__tiny__3d_fullres (folds 0)"
+    refused(*command, "-f", 3, says=["folds", "[3]", there])
+    refused(*command, "-c", "2d", says=["configuration 2d", there])
+    refused(*command, "-tr", "nnUNetTrainer_5epochs", says=["trainer nnUNetTrainer_5epochs", there])
+    refused(*command, "-chk", "checkpoint_none.pth", says=["checkpoint_none.pth", "fold_0/checkpoint_final.pth"])
+    refused("nnUNetv2_predict", *command[1:], "-c", "3d_fullres", says=["plans nnUNetPlans", there])
+    nnunet = ("nnUNetv2_predict", *command[1:], "-c", "3d_fullres", "-p", "tiny")
+    refused(*nnunet, says=["folds", "0, 1, 2, 3, 4", there])
+    refused(*nnunet, "-f", 0, "-step_size", 0, says=["step"])
+    refused(*nnunet, "-f", 0, "-num_parts", 2, "-part_id", 2, says=["Part 2 of 2", "0 to 1"])
+    refused(*nnunet, "-f", 0, "-prev_stage_predictions", images, says=["Cascades"])
+    model = results / "nnUNetTrainer__tiny__3d_fullres"
+    newer = shutil.copytree(model, results / "nnUNetTrainer__newer__3d_fullres")
+    (newer / "fold_0" / "checkpoint_final.pth").touch()
+    outcome = cli(*command, "--events", "jsonl")
+    assert outcome.code == 0
+    assert "nnUNetTrainer__newer__3d_fullres" in outcome.of("log")[0]["message"]
+    assert len(list((trained / "out").glob("c*.nii.gz"))) == 5
+    shutil.rmtree(results)
+    refused(*command, says=["no trained model of Dataset007_Test", "Train one first"])
+    refused("predict", "-m", model, "-i", images, "-o", trained / "out2", says=["no model folder"])
+    model.mkdir(parents=True)
+    refused("predict", "-m", model, "-i", images, "-o", trained / "out2", says=["plans.json and dataset.json missing"])
+    refused("nnUNetv2_train", 7, "3d_fullres", 0, "-p", "tiny", "--val", says=["plans.json and dataset.json missing"])
+
+
+@pytest.mark.torch
+def test_a_trained_fold_is_not_trained_again_by_mistake(trained: Path, refused: Refused, cli: Cli) -> None:
+    command = ("train", 7, "-p", "tiny", "--epochs", 1, "--iterations", 2, "--device", "cpu", "--workers", 0)
+    refused(*command, says=["Fold 0 is trained already", "checkpoint_final.pth", "--resume", "--overwrite"])
+    refused(*command, "-c", "4d", says=["4d", "2d", "3d_fullres"])
+    refused(*command, "-p", "nonsense", says=["nonsense.json does not exist", "tiny"])
+    refused(*command, "--seed", -1, says=["seed"])
+    again = cli(*command, "--resume")
+    assert again.code == 0
+    assert "nothing is left to do" in again.err
+    assert "organ" in again.out
+    assert "preprocess: started" not in again.err
+    over = cli(*command, "--overwrite", "--events", "jsonl")
+    assert over.code == 0
+    assert [row["epoch"] for row in over.of("metric")] == [0]
+
+
+def test_evaluate(raw: Path, cli: Cli, refused: Refused, tmp_path: Path) -> None:
+    truth, predictions = raw / "labelsTr", tmp_path / "predictions"
+    refused("evaluate", truth, predictions, says=[str(predictions), "does not exist"])
+    predictions.mkdir()
+    refused("evaluate", truth, predictions, says=[".nii.gz", str(predictions)])
+    for case in ("c0", "c1"):
+        shutil.copyfile(truth / f"{case}.nii.gz", predictions / f"{case}.nii.gz")
+    text = refused("evaluate", truth, predictions, says=["c2", "c3", "c4", "no prediction"])
+    assert "c0" not in text
+    shutil.copyfile(truth / "c0.nii.gz", predictions / "extra.nii.gz")
+    refused("evaluate", truth, predictions, "--allow-missing", says=["extra", "no truth"])
+    (predictions / "extra.nii.gz").unlink()
+    outcome = cli("evaluate", truth, predictions, "--allow-missing")
+    assert outcome.code == 0
+    assert ["organ", "1.000", "1.000", "0.000", "1.000"] in [line.split() for line in outcome.out.splitlines()]
+    summary = json.loads((predictions / "summary.json").read_text(), parse_constant=lambda text: pytest.fail(text))
+    assert summary["foreground_mean"]["Dice"] == 1
+    refused("evaluate", truth, predictions, "-djfile", tmp_path / "none.json", says=["none.json does not exist"])
+    refused("nnUNetv2_evaluate_folder", truth, predictions, "-djfile", tmp_path / "n.json", "-pfile", "x", says=["n.json"])
+
+
+def test_evaluate_simple(raw: Path, cli: Cli, refused: Refused, tmp_path: Path) -> None:
+    truth = raw / "labelsTr"
+    output = tmp_path / "new" / "summary.json"
+    outcome = cli("nnUNetv2_evaluate_simple", truth, truth, "-l", 1, 2, "-o", output)
+    assert outcome.code == 0
+    assert "label 1" in outcome.out
+    assert set(json.loads(output.read_text())["mean"]) == {"1", "2"}
+    partial = tmp_path / "partial"
+    partial.mkdir()
+    shutil.copyfile(truth / "c0.nii.gz", partial / "c0.nii.gz")
+    refused("nnUNetv2_evaluate_simple", truth, partial, "-l", 1, says=["c1", "no prediction"])
+    assert cli("nnUNetv2_evaluate_simple", truth, partial, "-l", 1, "--chill").code == 0
+
+
+def test_convert_msd(raw: Path, cli: Cli, refused: Refused, tmp_path: Path) -> None:
+    refused("convert-msd", tmp_path / "Task09_New", says=["no folder", "Task09_New"])
+    refused("convert-msd", raw, says=["'Dataset007_Test' is not a Decathlon name", "--id"])
+    refused("nnUNetv2_convert_MSD_dataset", "-i", tmp_path / "Task09_New", says=["no folder"])
+    task = tmp_path / "Task09_New"
+    shutil.copytree(raw / "labelsTr", task / "labelsTr")
+    (task / "imagesTr").mkdir()
+    for number in range(5):
+        shutil.copyfile(raw / "imagesTr" / f"c{number}_0000.nii.gz", task / "imagesTr" / f"c{number}.nii.gz")
+    refused("convert-msd", task, says=["dataset.json does not exist"])
+    content = {"modality": {"0": "MRI"}, "labels": {"0": "background", "1": "organ", "2": "core"}}
+    (task / "dataset.json").write_text(json.dumps(content))
+    refused("convert-msd", task, "--id", 7, says=["id 7 exists already", "--id"])
+    assert cli("convert-msd", task).code == 0
+    assert cli("verify", 9).code == 0
+    refused("convert-msd", task, says=["id 9 exists already"])
+
+
+def test_nothing_to_do_says_so_without_starting(raw: Path, cli: Cli) -> None:
+    assert cli("plan", 7).code == 0
+    first = cli("preprocess", 7, "-c", "3d_fullres")
+    assert "3d_fullres: preprocessing 5 cases." in first.err
+    assert "preprocess: 5/5 (100 %)" in first.err
+    again = cli("preprocess", 7, "-c", "3d_fullres")
+    assert again.code == 0
+    assert again.err == "3d_fullres: 5 of 5 cases are preprocessed already.\n"
