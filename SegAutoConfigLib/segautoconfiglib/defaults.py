@@ -115,8 +115,8 @@ class BudgetDefaults:
     epoch_seconds: float = 30.0
     min_epochs: int = 10
     validation_share: float = 0.04  # of an epoch's steps, for the curve
-    compile_from_s: float = 480.0  # compiling takes about a minute: not worth it in shorter trainings
-    compile_gain: float = 0.92  # the compiled step must take less than this share of the plain one
+    compile_from_s: float = 3600.0  # compiling takes one to two minutes and saves a tenth: not worth it before
+    compile_gain: float = 0.95  # the compiled step must take less than this share of the plain one
     reading_share: float = 0.1  # of a step, for making its batch
     case_overhead_s: float = 0.4  # reading, restoring, writing and comparing one held-out case
     forward_share: float = 0.35  # of a training step's time, for the network without learning

@@ -52,9 +52,9 @@ class PlanOptions:
     @property
     def file_name(self) -> str:
         """Name of the plans file, without ending."""
-        from segautoconfiglib.planning.presets import planner_preset
+        from segautoconfiglib.planning.presets import checked_plans_name, planner_preset
 
-        return self.plans_name or planner_preset(self.planner).plans_name
+        return checked_plans_name(self.plans_name or planner_preset(self.planner).plans_name)
 
 
 @dataclass(frozen=True)
@@ -255,6 +255,7 @@ def train(context: Context, dataset: str | int, options: TrainOptions) -> Summar
         overwrite=options.overwrite,
         initial_weights=options.initial_weights,
         deadline=deadline,
+        threads=None if choice is None else choice.threads,
         compile=device.type == "cuda" if choice is None else choice.compile,
     )
     train_fold(job, report=context.report, cancel=context.cancel)

@@ -130,7 +130,9 @@ def test_a_missing_channel_is_refused(raw_dataset: Callable[..., Path], refused:
     image(raw, "c2", 1).unlink()
     image(raw, "c3", 0).unlink()
     for command in CHECKING:
-        refused(*command, says=["c2_0000.nii.gz: 1 channel where 2 are expected", "c3_0000.nii.gz: channel 0 is missing"])
+        refused(
+            *command, says=["c2_0000.nii.gz: 1 channel where 2 are expected", "c3_0000.nii.gz: channel 0 is missing"]
+        )
     refused("nnUNetv2_plan_and_preprocess", "-d", 7, says=["c2_0000.nii.gz: 1 channel where 2 are expected"])
 
 
@@ -280,7 +282,9 @@ def test_the_disk_fills_up_while_writing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("segautoconfiglib.base.records.os.replace", full)
-    refused("plan", 7, says=["dataset_fingerprint.json", "No space left", "free space"], may_write="nnUNet_preprocessed")
+    refused(
+        "plan", 7, says=["dataset_fingerprint.json", "No space left", "free space"], may_write="nnUNet_preprocessed"
+    )
     preprocessed = raw.parents[1] / "nnUNet_preprocessed"
     assert [file for file in preprocessed.rglob("*") if file.is_file()] == []
 
@@ -407,7 +411,9 @@ def test_a_checkpoint_that_does_not_fit(trained: Path, refused: Callable[..., st
     says = [str(file), CHECKPOINTS[kind]]
     images, output = trained / "nnUNet_raw" / DATASET / "imagesTr", trained / "out"
     refused("predict", "-d", 7, "-i", images, "-o", output, "--device", "cpu", says=says)
-    refused("nnUNetv2_predict_from_modelfolder", "-m", model_of(trained), "-i", images, "-o", output, "-f", 0, says=says)
+    refused(
+        "nnUNetv2_predict_from_modelfolder", "-m", model_of(trained), "-i", images, "-o", output, "-f", 0, says=says
+    )
     refused("train", 7, "-p", "tiny", "--resume", "--epochs", 3, "--device", "cpu", says=says, may_write="fold_0")
     new = ("train", 7, "-p", "tiny", "-f", 1, "--epochs", 1, "--device", "cpu", "--pretrained-weights", file)
     refused(*new, says=says, may_write="fold_1")

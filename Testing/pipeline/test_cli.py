@@ -28,7 +28,9 @@ def test_durations(text: str, seconds: float) -> None:
     assert duration(text.upper()) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "soon", "20x", "m20", "1h30", "-5m", "0", "0m", "1,5h", "5m!", "nan", "inf", "5m,2h"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "20x", "m20", "1h30", "-5m", "0", "0m", "1,5h", "5m!", "nan", "inf", "5m,2h"]
+)
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=r"is not a time; write for example 90s, 20m, 1h30m"):
         duration(text)
@@ -111,8 +113,10 @@ def test_nnunet_flags_that_ask_for_what_is_not_there(raw: Path, refused: Refused
     refused("nnUNetv2_plan_experiment", "-d", 7, "-pl", "Mine", says=["'Mine'", "ExperimentPlanner"])
     refused("nnUNetv2_plan_experiment", "-d", 7, "-preprocessor_name", "Mine", says=["'Mine'", "DefaultPreprocessor"])
     refused("nnUNetv2_preprocess", "-d", 7, "-c", "2d", "-np", 1, 2, says=["-np has 2 numbers for 1"])
-    refused("plan", 7, "--overwrite-target-spacing", 0, 1, 1, says=["spacing"])
-    refused("plan", 7, "--gpu-memory-target", 0, says=["memory"])
+    refused("plan", 7, "--overwrite-target-spacing", 0, 1, 1, says=["spacing", "'0' is not a number above 0"])
+    refused("plan", 7, "--gpu-memory-target", "much", says=["memory", "'much'"])
+    refused("plan", 7, "--overwrite-plans-name", "a/b", says=["'a/b'", "letters, digits"])
+    refused("plan", 7, "--overwrite-plans-name", "dataset", says=["'dataset'", "none of dataset"])
 
 
 def test_an_unknown_dataset_lists_the_known_ones(raw: Path, refused: Refused) -> None:
@@ -130,7 +134,10 @@ def test_events_are_json_lines_and_nothing_else(raw: Path, cli: Cli) -> None:
     assert outcome.of("progress")[0] == {
         **outcome.of("progress")[0], "stage": "verify", "done": 1, "total": 5, "case": "c0",
     }  # fmt: skip
-    assert [Path(event["path"]).name for event in outcome.of("artifact")] == ["dataset_fingerprint.json", "nnUNetPlans.json"]
+    assert [Path(event["path"]).name for event in outcome.of("artifact")] == [
+        "dataset_fingerprint.json",
+        "nnUNetPlans.json",
+    ]
     assert all(Path(event["path"]).is_file() for event in outcome.of("artifact"))
 
 
@@ -308,7 +315,9 @@ def test_evaluate(raw: Path, cli: Cli, refused: Refused, tmp_path: Path) -> None
     summary = json.loads((predictions / "summary.json").read_text(), parse_constant=lambda text: pytest.fail(text))
     assert summary["foreground_mean"]["Dice"] == 1
     refused("evaluate", truth, predictions, "-djfile", tmp_path / "none.json", says=["none.json does not exist"])
-    refused("nnUNetv2_evaluate_folder", truth, predictions, "-djfile", tmp_path / "n.json", "-pfile", "x", says=["n.json"])
+    refused(
+        "nnUNetv2_evaluate_folder", truth, predictions, "-djfile", tmp_path / "n.json", "-pfile", "x", says=["n.json"]
+    )
 
 
 def test_evaluate_simple(raw: Path, cli: Cli, refused: Refused, tmp_path: Path) -> None:

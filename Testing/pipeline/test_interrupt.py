@@ -135,7 +135,14 @@ def test_a_second_interrupt_stops_at_once(trained: Path, cli: Callable[..., Any]
 
 @pytest.mark.parametrize(
     "module",
-    ["segautoconfiglib.base.errors", "segautoconfiglib.cli.main", "pydantic", "numpy", "scipy", "segautoconfiglib.pipeline"],
+    [
+        "segautoconfiglib.base.errors",
+        "segautoconfiglib.cli.main",
+        "pydantic",
+        "numpy",
+        "scipy",
+        "segautoconfiglib.pipeline",
+    ],
 )
 def test_while_modules_are_imported(raw: Path, workspace: Path, start: Start, module: str) -> None:
     process = start("verify", 7, python=("-X", "importtime"))

@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
 def dataset_row(context: Context, name: str) -> Row:
     """What exists of a dataset."""
     from segautoconfiglib.dataset.description import load_description
+    from segautoconfiglib.models.folder import list_models
     from segautoconfiglib.pipeline import FINGERPRINT_FILE, plans_files
 
     folder = context.workspace.preprocessed / name
@@ -59,7 +60,7 @@ def dataset_row(context: Context, name: str) -> Row:
         "labels": len(description.label_spec.foreground) if description else None,
         "fingerprint": "yes" if (folder / FINGERPRINT_FILE).exists() else "no",
         "plans": ", ".join(plans_files(folder)) or "-",
-        "models": len(model_rows(context, name)),
+        "models": len(list_models(context.workspace, name)),
     }
 
 

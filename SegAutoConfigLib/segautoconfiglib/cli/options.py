@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 
 UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
@@ -40,6 +41,17 @@ def positive(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
 
 
+def above_zero(text: str) -> float:
+    """A number above 0, with or without decimals."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
 def add_dataset(parser: argparse.ArgumentParser) -> None:
     """The positional argument DATASET."""
     parser.add_argument("dataset", metavar="DATASET", help="number or name: 4, 004 or Dataset004_Hippocampus")
@@ -68,10 +80,14 @@ def add_planning(parser: argparse.ArgumentParser) -> None:
         help="default, resenc, resenc_m, resenc_l, resenc_xl, or nnU-Net's class names",
     )  # fmt: skip
     group.add_argument(
-        "--gpu-memory-target", "-gpu_memory_target", type=float, metavar="GB", help="memory that training may use"
+        "--gpu-memory-target",
+        "-gpu_memory_target",
+        type=above_zero,
+        metavar="GB",
+        help="GPU memory that training may use (default: 8; resenc_l 24, resenc_xl 40)",
     )
     group.add_argument(
-        "--overwrite-target-spacing", "-overwrite_target_spacing", type=float, nargs=3, metavar=("Z", "Y", "X"),
+        "--overwrite-target-spacing", "-overwrite_target_spacing", type=above_zero, nargs=3, metavar=("Z", "Y", "X"),
         help="spacing of 3d_fullres in millimetres",
     )  # fmt: skip
     group.add_argument(

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from segautoconfiglib.base.errors import UserError
-from segautoconfiglib.networks.blocks import LayerKinds, Sizes
+from segautoconfiglib.networks.blocks import FASTER_LAYERS, LayerKinds, Sizes
 from segautoconfiglib.networks.unet import Stages, UNet
 from segautoconfiglib.planning.architectures import Architecture, architecture_spec
 
@@ -84,7 +84,7 @@ def _layer(name: str | None) -> type[nn.Module] | None:
     found = getattr(nn, name.rsplit(".", 1)[-1], None) if name.startswith("torch.nn.") else None
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise UserError(f"The plans ask for the layer {name!r}, which is no layer of torch.nn.", "Check arch_kwargs.")
-    return found
+    return FASTER_LAYERS.get(found, found)
 
 
 def stage_shapes(options: Mapping[str, Any]) -> Stages:

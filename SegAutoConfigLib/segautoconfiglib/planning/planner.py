@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from segautoconfiglib.fingerprint.fingerprint import Fingerprint
 from segautoconfiglib.planning.normalization import normalization_schemes, use_mask
 from segautoconfiglib.planning.patch import Budget, NetworkPlan
 from segautoconfiglib.planning.plans import RESAMPLING_FUNCTION, Plans, resampling_arguments
-from segautoconfiglib.planning.presets import DEFAULT_PLANNER, PlannerPreset, planner_preset
+from segautoconfiglib.planning.presets import DEFAULT_PLANNER, PlannerPreset, checked_plans_name, planner_preset
 from segautoconfiglib.planning.spacing import Triple, axis_order, coarser_spacing, resampled_shape, target_spacing
 
 #: The configurations that planning makes, in the order of the file.
@@ -75,7 +74,7 @@ def plan_experiment(
         UserError: an argument is out of range, the fingerprint is empty, or no patch fits the memory.
     """
     preset = planner_preset(planner)
-    name = _checked_name(plans_name or preset.plans_name)
+    name = checked_plans_name(plans_name or preset.plans_name)
     gigabytes = _checked_target(gpu_memory_target_gb, preset)
     file_spacing = _file_spacing(fingerprint, target_spacing)
     forward, backward = axis_order(file_spacing)
@@ -102,15 +101,6 @@ def plan_experiment(
         label_manager="LabelManager",
         foreground_intensity_properties_per_channel=fingerprint.foreground_intensity_properties_per_channel,
     )
-
-
-def _checked_name(plans_name: str) -> str:
-    if not re.fullmatch(r"(?!.*__)[\w.+-]+", plans_name):
-        raise UserError(
-            f"{plans_name!r} can't be the name of plans.",
-            "It becomes part of file and folder names: use letters, digits, '-', '.' and single '_'.",
-        )
-    return plans_name
 
 
 def _checked_target(gigabytes: float | None, preset: PlannerPreset) -> float:

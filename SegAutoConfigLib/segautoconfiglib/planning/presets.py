@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.defaults import PLANNING
 from segautoconfiglib.planning.architectures import PLAIN_UNET, RESIDUAL_UNET
+
+#: Other JSON files beside the plans.
+RESERVED_NAMES = ("dataset", "dataset_fingerprint", "splits_final")
 
 
 @dataclass(frozen=True)
@@ -84,3 +88,14 @@ def planner_preset(name: str) -> PlannerPreset:
     if preset is None:
         raise UserError(f"Unknown planner {name!r}.", f"Known: {', '.join([*ALIASES, *PLANNERS])}.")
     return preset
+
+
+def checked_plans_name(plans_name: str) -> str:
+    """``plans_name``, which becomes part of file and folder names. Raises: UserError: it does not fit there."""
+    if not re.fullmatch(r"(?!.*__)[\w.+-]+", plans_name) or plans_name in RESERVED_NAMES:
+        raise UserError(
+            f"{plans_name!r} can't be the name of plans.",
+            "It becomes part of file and folder names: use letters, digits, '-', '.' and single '_', and none of "
+            f"{', '.join(RESERVED_NAMES)}.",
+        )
+    return plans_name

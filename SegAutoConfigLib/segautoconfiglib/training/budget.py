@@ -20,8 +20,10 @@ import torch
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.base.parallel import usable_cores
 from segautoconfiglib.dataset.description import DatasetDescription
 from segautoconfiglib.defaults import BUDGET, INFERENCE
+from segautoconfiglib.networks.device import cpu_threads
 from segautoconfiglib.planning.plans import Configuration, Plans
 from segautoconfiglib.planning.recipe import Recipe
 from segautoconfiglib.planning.spacing import coarser_spacing
@@ -42,6 +44,7 @@ class BudgetChoice:
         recipe: With its length.
         training_s: Seconds from now until training has to end; the rest is for the held-out cases.
         compile: Compile the training step.
+        threads: Of torch, where the device is a CPU.
         mirror_validation: Average over mirrored images when the held-out cases are predicted.
         reasons: What was chosen and why, one sentence each.
     """
@@ -50,6 +53,7 @@ class BudgetChoice:
     recipe: Recipe
     training_s: float
     compile: bool
+    threads: int | None
     mirror_validation: bool
     reasons: tuple[str, ...]
 
@@ -63,9 +67,21 @@ class _Task:
     device: torch.device
     seconds: float
     held_out: int
+    threads: int | None = None
+
+    def with_best_threads(self, configuration: Configuration) -> _Task:
+        """On a CPU, the number of threads that is fastest now: threads wait for each other where cores are busy."""
+        if self.device.type != "cpu":
+            return self
+        candidates = [replace(self, threads=count) for count in sorted({usable_cores(), 1})]
+        return min(candidates, key=lambda task: task.step_seconds(configuration))
 
     def step_seconds(self, configuration: Configuration, *, compiled: bool = False) -> float:
         """Median time of a training step, making its batch included."""
+        with cpu_threads(self.threads):
+            return self._step_seconds(configuration, compiled)
+
+    def _step_seconds(self, configuration: Configuration, compiled: bool) -> float:
         state = make_state(self.recipe, self.description, configuration, self.device)
         objective = make_objective(self.recipe, self.description, configuration, self.device)
         batch_size = self.recipe.batch_size or configuration.batch_size
@@ -117,6 +133,7 @@ def fit_to_budget(
         task = _Task(description, recipe, device, seconds, held_out)
     else:
         task = _Task(description, small_recipe(recipe), device, seconds, held_out)
+        task = task.with_best_threads(_probe(plans.configuration(configuration)))
         file = plans_folder / f"{budget_plans_name(plans.plans_name, budget_s, device)}.json"
         plans = _small_plans(plans, configuration, file, task, report)
     entry = plans.configuration(configuration)
@@ -177,7 +194,7 @@ def small_configuration(standard: Configuration, plans_name: str, name: str, tas
         task: What is known of data and device.
     """
     batch = BUDGET.batch_size_3d if standard.dimension == 3 else BUDGET.batch_size_2d
-    probe = _configured(standard, standard.spacing, _probe_patch(standard), batch, BUDGET.widths[0])
+    probe = _probe(standard)
     rate = batch * math.prod(probe.patch_size) / task.step_seconds(probe)
     limit = rate * task.seconds / (BUDGET.min_steps * batch)
     spacing, shape = _working_grid(standard, limit)
@@ -193,10 +210,14 @@ def small_configuration(standard: Configuration, plans_name: str, name: str, tas
     return chosen.model_copy(update={"data_identifier": identifier, "median_image_size_in_voxels": shape})
 
 
-def _probe_patch(standard: Configuration) -> tuple[int, ...]:
-    """The standard patch, or a part of it that is measured quickly."""
-    voxels = BUDGET.probe_voxels_3d if standard.dimension == 3 else BUDGET.probe_voxels_2d
-    return _largest_patch(standard.spacing, standard.median_image_size_in_voxels, voxels)
+def _probe(standard: Configuration) -> Configuration:
+    """The narrowest network on the standard patch, or on a part of it that is measured quickly."""
+    three = standard.dimension == 3
+    voxels, batch = (
+        (BUDGET.probe_voxels_3d, BUDGET.batch_size_3d) if three else (BUDGET.probe_voxels_2d, BUDGET.batch_size_2d)
+    )
+    patch = _largest_patch(standard.spacing, standard.median_image_size_in_voxels, voxels)
+    return _configured(standard, standard.spacing, patch, batch, BUDGET.widths[0])
 
 
 def _largest_patch(spacing_mm: Sequence[float], shape: Sequence[float], voxels: float) -> tuple[int, ...]:
@@ -273,14 +294,14 @@ def _lengths(
     )
     reasons = (
         _network_reason(entry, batch_size),
-        f"A training step takes {step:.2f} s on {task.device} here{' (compiled)' if compiled else ''}: about {steps} "
+        f"A training step takes {step:.2f} s {_where(task)}{' (compiled)' if compiled else ''}: about {steps} "
         f"steps in {recipe.epochs} epochs fit into {_minutes(training)}; the learning rate falls to zero by then.",
         f"About {_minutes(validation)} are kept for predicting and evaluating {task.held_out} held-out cases"
         f"{'' if mirror else ', without mirroring'}."
         if task.held_out
         else "All cases are used for training; none is held out.",
     )
-    return BudgetChoice(plans, recipe, training, compiled, mirror, reasons)
+    return BudgetChoice(plans, recipe, training, compiled, task.threads, mirror, reasons)
 
 
 def tile_count(entry: Configuration) -> int:
@@ -301,6 +322,11 @@ def _network_reason(entry: Configuration, batch_size: int) -> str:
         f"Network: {kind} in {entry.dimension}D, {features[0]} to {features[-1]} features in {len(features)} stages; "
         f"patch {patch} voxels at {spacing} mm (the median image has {image}), batch {batch_size}."
     )
+
+
+def _where(task: _Task) -> str:
+    threads = f" with {task.threads} thread{'s' if task.threads != 1 else ''}" if task.threads else ""
+    return f"on {task.device} here{threads}"
 
 
 def _minutes(seconds: float) -> str:

@@ -35,6 +35,7 @@ class TrainJob:
         initial_weights: A checkpoint to start from; its heads are not used.
         deadline: Value of ``time.monotonic()`` by which all must be done, final checkpoint included: the learning rate
             then follows the time, and the last epoch ends early.
+        threads: Of torch on a CPU; None: all usable cores, less one where workers make batches.
         compile: Compile the network's training step (falls back to the plain network where that fails).
     """
 
@@ -51,6 +52,7 @@ class TrainJob:
     overwrite: bool = False
     initial_weights: Path | None = None
     deadline: float | None = None
+    threads: int | None = None
     compile: bool = False
 
     @property

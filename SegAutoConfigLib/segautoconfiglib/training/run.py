@@ -79,7 +79,7 @@ def train_fold(job: TrainJob, *, report: Reporter = silent, cancel: CancelToken 
     checkpoint_file = prepare_folder(job, report)
     log = LogFile(job.fold_folder, report)
     workers = default_workers(device.type, usable_cores()) if job.workers is None else job.workers
-    with _torch_settings(device, workers) as threads:
+    with _torch_settings(device, job.threads, workers) as threads:
         state = make_state(job.recipe, job.description, configuration, device)
         if not _load(state, job, checkpoint_file, log.report):
             means = Means(store, split, device, workers, threads)
@@ -104,10 +104,9 @@ def find_split(job: TrainJob, store: CaseStore) -> Split:
 
 
 @contextmanager
-def _torch_settings(device: torch.device, workers: int) -> Iterator[int]:
+def _torch_settings(device: torch.device, threads: int | None, workers: int) -> Iterator[int]:
     """Threads and cuDNN's choice of algorithms, as they were before at the end. Yields: the number of threads."""
-    threads = None
-    if device.type == "cpu" and workers > 0:  # together they need little more than one core
+    if threads is None and device.type == "cpu" and workers > 0:  # together they need little more than one core
         threads = max(1, min(torch.get_num_threads(), usable_cores() - 1))
     benchmark = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
