@@ -119,9 +119,8 @@ class BudgetDefaults:
     compile_gain: float = 0.95  # the compiled step must take less than this share of the plain one
     reading_share: float = 0.1  # of a step, for making its batch
     case_overhead_s: float = 0.4  # reading, restoring, writing and comparing one held-out case
-    forward_share: float = 0.35  # of a training step's time, for the network without learning
     mirror_validation_share: float = 0.15  # of the time, that predicting the held-out cases with mirroring may take
-    reserve_share: float = 0.01  # of the time, and at least reserve_s, for loading and writing
+    reserve_share: float = 0.015  # of the time, and at least reserve_s, for loading, writing and what was misjudged
     reserve_s: float = 5.0
 
 

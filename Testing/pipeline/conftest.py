@@ -147,17 +147,22 @@ def refused(cli: Cli, tmp_path: Path) -> Refused:
     return check
 
 
-def use_tiny_plans(workspace: Path, name: str = NAME) -> None:
-    """Turn the plans into a network of three stages with few features; writes ``tiny.json`` beside them."""
-    folder = workspace / "nnUNet_preprocessed" / name
+def write_tiny_plans(folder: Path) -> None:
+    """Write ``tiny.json`` beside ``nnUNetPlans.json``: the same plans with networks of few features and layers."""
     plans = json.loads((folder / "nnUNetPlans.json").read_text())
     plans["plans_name"] = "tiny"
     for configuration in plans["configurations"].values():
         options = configuration["architecture"]["arch_kwargs"]
         stages = options["n_stages"]
-        options["features_per_stage"] = [6, 12, 24, 24][:stages]
+        options["features_per_stage"] = [8, 16, 24, 32, 32, 32, 32][:stages]
         options["n_conv_per_stage"], options["n_conv_per_stage_decoder"] = [1] * stages, [1] * (stages - 1)
     (folder / "tiny.json").write_text(json.dumps(plans))
+
+
+@pytest.fixture(scope="session")
+def tiny_plans() -> Callable[[Path], None]:
+    """``tiny_plans(folder)`` writes ``tiny.json`` beside the plans of a preprocessed folder."""
+    return write_tiny_plans
 
 
 @pytest.fixture(scope="session")
@@ -168,7 +173,7 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_dataset(workspace / "nnUNet_raw" / NAME)
     place = ["--workspace", str(workspace), "--events", "jsonl"]
     assert main(["plan", "7", *place]) == 0
-    use_tiny_plans(workspace)
+    write_tiny_plans(workspace / "nnUNet_preprocessed" / NAME)
     words = ["train", "7", "-p", "tiny", "-c", "3d_fullres", "--epochs", "1", "--iterations", "2", "--device", "cpu"]
     assert main([*words, "--workers", "0", *place]) == 0
     return workspace
@@ -187,7 +192,7 @@ class Process:
     def __init__(self, *words: object, python: tuple[str, ...] = (), environment: dict[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
             [sys.executable, *python, "-m", "segautoconfiglib", *map(str, words)],
-            stdin=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -221,28 +226,15 @@ class Process:
             )
         assert any(text in line for line in [*self.out, *self.err]), f"{text!r} never came: {self.out} {self.err}"
 
-    @property
-    def pid(self) -> int:
-        """Of the command's own process."""
-        return self._process.pid
-
-    def say(self, text: str) -> None:
-        """Write to its standard input."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(text)
-        self._process.stdin.flush()
-
-    def interrupt(self) -> None:
+    def interrupt(self, number: int = signal.SIGINT) -> None:
         """What Ctrl-C does in a terminal: the signal goes to the whole group."""
-        os.killpg(self._process.pid, signal.SIGINT)
+        os.killpg(self._process.pid, number)
 
     def outcome(self) -> Outcome:
         """Wait for the end."""
         code = self._process.wait(timeout=PATIENCE)
         for reader in self._readers:
             reader.join(timeout=PATIENCE)
-        assert self._process.stdin is not None
-        self._process.stdin.close()
         return Outcome(code, "".join(self.out), "".join(self.err))
 
     def end(self) -> None:

@@ -23,10 +23,11 @@ from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.parallel import usable_cores
 from segautoconfiglib.dataset.description import DatasetDescription
 from segautoconfiglib.defaults import BUDGET, INFERENCE
+from segautoconfiglib.fingerprint.fingerprint import Fingerprint
 from segautoconfiglib.networks.device import cpu_threads
 from segautoconfiglib.planning.plans import Configuration, Plans
 from segautoconfiglib.planning.recipe import Recipe
-from segautoconfiglib.planning.spacing import coarser_spacing
+from segautoconfiglib.planning.spacing import coarser_spacing, resampled_shape
 from segautoconfiglib.planning.topology import initial_patch, plan_network, shrink_patch, unet_topology
 from segautoconfiglib.training.setup import compile_network, make_objective, make_state, random_batch
 from segautoconfiglib.training.step import train_step
@@ -67,6 +68,7 @@ class _Task:
     device: torch.device
     seconds: float
     held_out: int
+    fingerprint: Fingerprint
     threads: int | None = None
 
     def with_best_threads(self, configuration: Configuration) -> _Task:
@@ -80,6 +82,19 @@ class _Task:
         """Median time of a training step, making its batch included."""
         with cpu_threads(self.threads):
             return self._step_seconds(configuration, compiled)
+
+    def forward_seconds(self, configuration: Configuration) -> float:
+        """Median time of the network on one patch, without learning."""
+        network = make_state(self.recipe, self.description, configuration, self.device).network.eval()
+        network.deep_supervision = False  # type: ignore[assignment]
+        image = torch.from_numpy(random_batch(1, configuration, self.description)["data"]).to(self.device)
+        times = []
+        with torch.inference_mode():
+            for _ in range(TIMED_STEPS + 1):
+                begin = time.monotonic()
+                network(image).sum().item()  # waits for the device
+                times.append(time.monotonic() - begin)
+        return median(times[1:])
 
     def _step_seconds(self, configuration: Configuration, compiled: bool) -> float:
         state = make_state(self.recipe, self.description, configuration, self.device)
@@ -117,7 +132,8 @@ def fit_to_budget(
         plans: The standard plans.
         configuration: Name of the configuration to start from, 2d or 3d_fullres.
         description: dataset.json.
-        plans_folder: Where plans made here are written, and taken from when they exist.
+        plans_folder: The preprocessed dataset, with its fingerprint. Plans made here are written there, and taken from
+            there when they exist.
         recipe: Seed and whatever else was asked for.
         device: To train on.
         seconds: From now to the end of everything.
@@ -129,10 +145,11 @@ def fit_to_budget(
         UserError: the time is too short to train anything.
     """
     started = time.monotonic()
+    fingerprint = Fingerprint.load(plans_folder / "dataset_fingerprint.json")
     if device.type == "cuda":
-        task = _Task(description, recipe, device, seconds, held_out)
+        task = _Task(description, recipe, device, seconds, held_out, fingerprint)
     else:
-        task = _Task(description, small_recipe(recipe), device, seconds, held_out)
+        task = _Task(description, small_recipe(recipe), device, seconds, held_out, fingerprint)
         task = task.with_best_threads(_probe(plans.configuration(configuration)))
         file = plans_folder / f"{budget_plans_name(plans.plans_name, budget_s, device)}.json"
         plans = _small_plans(plans, configuration, file, task, report)
@@ -150,7 +167,11 @@ def fit_to_budget(
 
 
 def small_recipe(recipe: Recipe) -> Recipe:
-    """A recipe that learns in few steps: AdamW, no deep supervision, averaged weights, cheap augmentation."""
+    """A recipe that learns in few steps: AdamW, no deep supervision, averaged weights, cheap augmentation.
+
+    No mirroring: what a small network has to spend on looking the same from all sides it lacks elsewhere, and where a
+    structure's name depends on its side, as with the front and back of the hippocampus, it learns much more slowly.
+    """
     return replace(
         recipe,
         optimizer="adamw",
@@ -158,6 +179,7 @@ def small_recipe(recipe: Recipe) -> Recipe:
         schedule="poly_warmup",
         deep_supervision=False,
         augmentation="fast",
+        mirror=False,
         average_weights=BUDGET.average_weights,
     )
 
@@ -270,8 +292,7 @@ def _lengths(
 ) -> BudgetChoice:
     """Divide the time among training and the held-out cases."""
     batch_size = task.recipe.batch_size or entry.batch_size
-    slices = 1 if entry.dimension == 3 else max(1, round(plans.original_median_shape_after_transp[0]))
-    once = task.held_out * slices * tile_count(entry) * step / batch_size * BUDGET.forward_share
+    once = task.held_out * tiles_per_case(plans, entry, task.fingerprint) * task.forward_seconds(entry)
     writing = task.held_out * BUDGET.case_overhead_s
     mirrored = once * 2**entry.dimension
     mirror = task.recipe.mirror and mirrored <= BUDGET.mirror_validation_share * seconds
@@ -304,12 +325,21 @@ def _lengths(
     return BudgetChoice(plans, recipe, training, compiled, task.threads, mirror, reasons)
 
 
-def tile_count(entry: Configuration) -> int:
-    """Tiles of the sliding window on the median image; of 2D networks on one of its slices."""
-    count = 1
-    for size, patch in zip(entry.median_image_size_in_voxels, entry.patch_size, strict=True):
-        count *= max(0, math.ceil((size - patch) / (patch * INFERENCE.step))) + 1
-    return count
+def tiles_per_case(plans: Plans, entry: Configuration, fingerprint: Fingerprint) -> float:
+    """Mean number of tiles of the sliding window over the training cases; 2D networks see every slice."""
+    order = plans.transpose_forward
+    counts = []
+    for shape, spacing in zip(fingerprint.shapes_after_crop, fingerprint.spacings, strict=True):
+        edges, old = [shape[axis] for axis in order], [spacing[axis] for axis in order]
+        slices = 1 if entry.dimension == 3 else edges[0]
+        kept = slice(3 - entry.dimension, 3)
+        sizes = resampled_shape(edges[kept], old[kept], entry.spacing)
+        counts.append(slices * math.prod(map(_tiles, sizes, entry.patch_size)))
+    return sum(counts) / len(counts)
+
+
+def _tiles(size: int, patch: int) -> int:
+    return max(0, math.ceil((size - patch) / (patch * INFERENCE.step))) + 1
 
 
 def _network_reason(entry: Configuration, batch_size: int) -> str:

@@ -1,0 +1,123 @@
+"""The main job on a CPU: raw dataset, training, prediction, evaluation, through the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segautoconfiglib.cli.main import main
+from segautoconfiglib.dataset.synthetic import make_demo_dataset
+from segautoconfiglib.image.files import read_header
+
+pytestmark = pytest.mark.torch
+
+DATASET = "Dataset998_Small"
+CASES, HELD_OUT = 8, 3
+#: Mean Dice over both structures that a working engine passes by far after this short training.
+FLOOR = 0.5
+SHORT = ("--epochs", 4, "--iterations", 25)
+
+
+@pytest.fixture(scope="module")
+def raw_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of raw datasets with one small synthetic dataset."""
+    pytest.importorskip("torch")
+    root = tmp_path_factory.mktemp("raw") / "nnUNet_raw"
+    make_demo_dataset(root / DATASET, cases=CASES, held_out=HELD_OUT, seed=1)
+    return root
+
+
+def strict(file: Path) -> Any:
+    """A JSON file; fails for NaN and infinity, which are no JSON."""
+    return json.loads(file.read_text(), parse_constant=lambda text: pytest.fail(f"{file} holds {text}"))
+
+
+def mean_dice(summary: Path) -> float:
+    content = strict(summary)
+    assert set(content) >= {"foreground_mean", "mean", "metric_per_case"}
+    return float(content["foreground_mean"]["Dice"])
+
+
+def test_train_predict_evaluate_resume(
+    raw_root: Path, cli: Callable[..., Any], workspace: Path, tmp_path: Path, tiny_plans: Callable[[Path], None]
+) -> None:
+    raw = shutil.copytree(raw_root / DATASET, workspace / "nnUNet_raw" / DATASET)
+    preprocessed = workspace / "nnUNet_preprocessed" / DATASET
+    assert cli("plan", 998).code == 0
+    tiny_plans(preprocessed)
+    train = ("train", DATASET, "-p", "tiny", "-c", "3d_fullres", "--device", "cpu", "--workers", 0)
+    trained = cli(*train, *SHORT)
+    assert trained.code == 0, trained.err
+    assert "capsule" in trained.out
+    model = workspace / "nnUNet_results" / DATASET / "nnUNetTrainer__tiny__3d_fullres"
+    fold = model / "fold_0"
+    for file in (model / "plans.json", model / "dataset.json", model / "dataset_fingerprint.json", fold / "debug.json"):
+        assert strict(file)
+    for name in ("checkpoint_final.pth", "checkpoint_best.pth", "progress.png"):
+        assert (fold / name).stat().st_size > 1000
+    assert not (fold / "checkpoint_latest.pth").exists()
+    assert len(list(fold.glob("training_log_*.txt"))) == 1
+    held_out = strict(preprocessed / "splits_final.json")[0]["val"]
+    assert {file.name for file in (fold / "validation").glob("*.nii.gz")} == {f"{case}.nii.gz" for case in held_out}
+    assert mean_dice(fold / "validation" / "summary.json") > FLOOR
+
+    predicted = tmp_path / "predicted"
+    assert cli("predict", "-d", 998, "-i", raw / "imagesTs", "-o", predicted, "--device", "cpu").code == 0
+    truths = sorted((raw / "labelsTs").iterdir())
+    assert sorted(file.name for file in predicted.glob("*.nii.gz")) == [file.name for file in truths]
+    for truth in truths:
+        header, expected = read_header(predicted / truth.name), read_header(truth)
+        assert header.shape == expected.shape
+        assert header.geometry.differences(expected.geometry) == []
+    evaluated = cli("evaluate", raw / "labelsTs", predicted)
+    assert evaluated.code == 0
+    assert "core" in evaluated.out
+    assert mean_dice(predicted / "summary.json") > FLOOR
+
+    resumed = cli(*train, "--epochs", 5, "--iterations", 25, "--resume", "--events", "jsonl")
+    assert resumed.code == 0, resumed.err
+    assert [row["epoch"] for row in resumed.of("metric")] == [4]
+    assert resumed.of("done")[-1]["mean_dice"] > FLOOR
+
+
+def test_2d_by_nnunets_names_and_folders(
+    raw_root: Path,
+    tmp_path: Path,
+    tiny_plans: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    results, preprocessed = tmp_path / "results", tmp_path / "preprocessed"
+    for variable, folder in (("raw", raw_root), ("preprocessed", preprocessed), ("results", results)):
+        monkeypatch.setenv(f"nnUNet_{variable}", str(folder))
+
+    def run(*words: object) -> str:
+        assert main(list(map(str, words))) == 0
+        return capsys.readouterr().out
+
+    run("nnUNetv2_plan_and_preprocess", "-d", 998, "-c", "2d", "-np", 1, "--verify_dataset_integrity")
+    assert len(list((preprocessed / DATASET / "nnUNetPlans_2d").glob("*.pkl"))) == CASES
+    tiny_plans(preprocessed / DATASET)
+    run("nnUNetv2_train", 998, "2d", 0, "-p", "tiny", "-device", "cpu", "--workers", 0, *SHORT)
+    fold = results / DATASET / "nnUNetTrainer__tiny__2d" / "fold_0"
+    trained = mean_dice(fold / "validation" / "summary.json")
+    assert trained > FLOOR
+    (fold / "validation" / "summary.json").unlink()
+    run("nnUNetv2_train", 998, "2d", 0, "-p", "tiny", "-device", "cpu", "--val")
+    assert mean_dice(fold / "validation" / "summary.json") == pytest.approx(trained, abs=1e-3)
+
+    raw, output = raw_root / DATASET, tmp_path / "predicted"
+    where = ("-i", raw / "imagesTs", "-o", output, "-device", "cpu")
+    run("nnUNetv2_predict", "-d", 998, "-c", "2d", "-p", "tiny", "-f", 0, *where, "--save_probabilities")
+    assert len(list(output.glob("*.npz"))) == HELD_OUT
+    files = ("-djfile", output / "dataset.json", "-pfile", output / "plans.json")
+    table = run("nnUNetv2_evaluate_folder", raw / "labelsTs", output, *files)
+    assert "capsule" in table
+    assert mean_dice(output / "summary.json") > FLOOR
+    run("nnUNetv2_evaluate_simple", raw / "labelsTs", output, "-l", 1, 2, "-o", tmp_path / "simple.json")
+    assert mean_dice(tmp_path / "simple.json") == mean_dice(output / "summary.json")
