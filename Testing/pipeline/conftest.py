@@ -147,11 +147,17 @@ def refused(cli: Cli, tmp_path: Path) -> Refused:
     return check
 
 
-def write_tiny_plans(folder: Path) -> None:
-    """Write ``tiny.json`` beside ``nnUNetPlans.json``: the same plans with networks of few features and layers."""
+def write_tiny_plans(folder: Path, largest: int = 32) -> None:
+    """Write ``tiny.json`` beside ``nnUNetPlans.json``: networks of few features and layers, small patches.
+
+    Args:
+        folder: A preprocessed dataset.
+        largest: Of a patch's edges.
+    """
     plans = json.loads((folder / "nnUNetPlans.json").read_text())
     plans["plans_name"] = "tiny"
     for configuration in plans["configurations"].values():
+        configuration["patch_size"] = [min(edge, largest) for edge in configuration["patch_size"]]
         options = configuration["architecture"]["arch_kwargs"]
         stages = options["n_stages"]
         options["features_per_stage"] = [8, 16, 24, 32, 32, 32, 32][:stages]
@@ -160,7 +166,7 @@ def write_tiny_plans(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_plans() -> Callable[[Path], None]:
+def tiny_plans() -> Callable[..., None]:
     """``tiny_plans(folder)`` writes ``tiny.json`` beside the plans of a preprocessed folder."""
     return write_tiny_plans
 

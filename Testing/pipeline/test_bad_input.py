@@ -377,7 +377,7 @@ def damage_checkpoint(file: Path, kind: str, victim: Path) -> None:
     elif kind == "text":
         file.write_text("not a checkpoint")
     elif kind == "malicious pickle":
-        file.write_bytes(pickle.dumps({"network_weights": {}, "x": Malicious(victim)}))
+        file.write_bytes(pickle.dumps({"network_weights": {}, "x": Malicious(victim)}, protocol=2))
     elif kind == "malicious":
         content = torch.load(file, weights_only=False)
         torch.save({**content, "x": Malicious(victim)}, file)

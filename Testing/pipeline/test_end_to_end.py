@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,9 @@ from segautoconfiglib.image.files import read_header
 pytestmark = pytest.mark.torch
 
 DATASET = "Dataset998_Small"
-CASES, HELD_OUT = 8, 3
-#: Mean Dice over both structures that a working engine passes by far after this short training.
-FLOOR = 0.5
-SHORT = ("--epochs", 4, "--iterations", 25)
+CASES, HELD_OUT = 6, 2
+#: Mean Dice over both structures that a working engine passes by far after so short a training (reached: 0.6 and 0.9).
+FLOOR, FLOOR_2D = 0.4, 0.6
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_train_predict_evaluate_resume(
     assert cli("plan", 998).code == 0
     tiny_plans(preprocessed)
     train = ("train", DATASET, "-p", "tiny", "-c", "3d_fullres", "--device", "cpu", "--workers", 0)
-    trained = cli(*train, *SHORT)
+    trained = cli(*train, "--epochs", 4, "--iterations", 40)
     assert trained.code == 0, trained.err
     assert "capsule" in trained.out
     model = workspace / "nnUNet_results" / DATASET / "nnUNetTrainer__tiny__3d_fullres"
@@ -67,7 +67,10 @@ def test_train_predict_evaluate_resume(
     assert mean_dice(fold / "validation" / "summary.json") > FLOOR
 
     predicted = tmp_path / "predicted"
-    assert cli("predict", "-d", 998, "-i", raw / "imagesTs", "-o", predicted, "--device", "cpu").code == 0
+    assert (
+        cli("predict", "-d", 998, "-i", raw / "imagesTs", "-o", predicted, "--device", "cpu", "--no-mirroring").code
+        == 0
+    )
     truths = sorted((raw / "labelsTs").iterdir())
     assert sorted(file.name for file in predicted.glob("*.nii.gz")) == [file.name for file in truths]
     for truth in truths:
@@ -79,45 +82,63 @@ def test_train_predict_evaluate_resume(
     assert "core" in evaluated.out
     assert mean_dice(predicted / "summary.json") > FLOOR
 
-    resumed = cli(*train, "--epochs", 5, "--iterations", 25, "--resume", "--events", "jsonl")
+    resumed = cli(*train, "--epochs", 5, "--iterations", 20, "--resume", "--events", "jsonl")
     assert resumed.code == 0, resumed.err
     assert [row["epoch"] for row in resumed.of("metric")] == [4]
     assert resumed.of("done")[-1]["mean_dice"] > FLOOR
 
 
 def test_2d_by_nnunets_names_and_folders(
-    raw_root: Path,
+    raw: Path,
     tmp_path: Path,
     tiny_plans: Callable[[Path], None],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    pytest.importorskip("torch")
     results, preprocessed = tmp_path / "results", tmp_path / "preprocessed"
-    for variable, folder in (("raw", raw_root), ("preprocessed", preprocessed), ("results", results)):
+    for variable, folder in (("raw", raw.parent), ("preprocessed", preprocessed), ("results", results)):
         monkeypatch.setenv(f"nnUNet_{variable}", str(folder))
 
     def run(*words: object) -> str:
         assert main(list(map(str, words))) == 0
         return capsys.readouterr().out
 
-    run("nnUNetv2_plan_and_preprocess", "-d", 998, "-c", "2d", "-np", 1, "--verify_dataset_integrity")
-    assert len(list((preprocessed / DATASET / "nnUNetPlans_2d").glob("*.pkl"))) == CASES
-    tiny_plans(preprocessed / DATASET)
-    run("nnUNetv2_train", 998, "2d", 0, "-p", "tiny", "-device", "cpu", "--workers", 0, *SHORT)
-    fold = results / DATASET / "nnUNetTrainer__tiny__2d" / "fold_0"
+    name = raw.name
+    run("nnUNetv2_plan_and_preprocess", "-d", 7, "-c", "2d", "-np", 1, "--verify_dataset_integrity")
+    assert len(list((preprocessed / name / "nnUNetPlans_2d").glob("*.pkl"))) == 5
+    tiny_plans(preprocessed / name)
+    length = ("--epochs", 5, "--iterations", 30, "--workers", 0)
+    run("nnUNetv2_train", 7, "2d", 0, "-p", "tiny", "-device", "cpu", *length)
+    fold = results / name / "nnUNetTrainer__tiny__2d" / "fold_0"
     trained = mean_dice(fold / "validation" / "summary.json")
-    assert trained > FLOOR
+    assert trained > FLOOR_2D
     (fold / "validation" / "summary.json").unlink()
-    run("nnUNetv2_train", 998, "2d", 0, "-p", "tiny", "-device", "cpu", "--val")
+    run("nnUNetv2_train", 7, "2d", 0, "-p", "tiny", "-device", "cpu", "--val")
     assert mean_dice(fold / "validation" / "summary.json") == pytest.approx(trained, abs=1e-3)
 
-    raw, output = raw_root / DATASET, tmp_path / "predicted"
-    where = ("-i", raw / "imagesTs", "-o", output, "-device", "cpu")
-    run("nnUNetv2_predict", "-d", 998, "-c", "2d", "-p", "tiny", "-f", 0, *where, "--save_probabilities")
-    assert len(list(output.glob("*.npz"))) == HELD_OUT
+    output = tmp_path / "predicted"
+    where = ("-i", raw / "imagesTr", "-o", output, "-device", "cpu")
+    run("nnUNetv2_predict", "-d", 7, "-c", "2d", "-p", "tiny", "-f", 0, *where, "--save_probabilities")
+    assert len(list(output.glob("*.npz"))) == 5
     files = ("-djfile", output / "dataset.json", "-pfile", output / "plans.json")
-    table = run("nnUNetv2_evaluate_folder", raw / "labelsTs", output, *files)
-    assert "capsule" in table
-    assert mean_dice(output / "summary.json") > FLOOR
-    run("nnUNetv2_evaluate_simple", raw / "labelsTs", output, "-l", 1, 2, "-o", tmp_path / "simple.json")
+    table = run("nnUNetv2_evaluate_folder", raw / "labelsTr", output, *files)
+    assert "organ" in table
+    assert mean_dice(output / "summary.json") > FLOOR_2D
+    run("nnUNetv2_evaluate_simple", raw / "labelsTr", output, "-l", 1, 2, "-o", tmp_path / "simple.json")
     assert mean_dice(tmp_path / "simple.json") == mean_dice(output / "summary.json")
+
+
+def test_a_budget_is_kept(raw: Path, cli: Callable[..., Any], workspace: Path) -> None:
+    pytest.importorskip("torch")
+    begin = time.monotonic()
+    outcome = cli("train", 7, "--fold", "all", "--budget", "20s", "--device", "cpu", "--events", "jsonl")
+    seconds = time.monotonic() - begin
+    assert outcome.code == 0, outcome.out
+    assert seconds < 30
+    reasons = " ".join(event["message"] for event in outcome.of("log"))
+    for part in ("Network: PlainConvUNet in 3D", "steps in", "fit into", "none is held out"):
+        assert part in reasons
+    (model,) = (workspace / "nnUNet_results" / raw.name).iterdir()
+    assert (model / "fold_all" / "checkpoint_final.pth").is_file()
+    assert outcome.of("metric")[-1]["mean_dice"] > FLOOR

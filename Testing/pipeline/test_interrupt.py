@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -124,15 +125,21 @@ def test_during_prediction(trained: Path, cli: Callable[..., Any], start: Start)
     assert {name: (output / name).stat().st_mtime_ns for name in done} == done
 
 
-@pytest.mark.torch
-def test_a_second_interrupt_stops_at_once(trained: Path, cli: Callable[..., Any], start: Start) -> None:
-    command = ("train", 7, "-p", "tiny", "-c", "3d_fullres", "-f", 3, "--epochs", 3, "--device", "cpu")
-    process = start(*command, "--iterations", 100)
-    process.wait_for('"stage": "train"')
-    process.interrupt()
-    process.wait_for("Stopping after the current step")
-    process.interrupt()
-    assert_stopped(process.outcome(), trained)
+def test_a_second_interrupt_stops_at_once(raw: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*_: Any, **__: Any) -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("went on")
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("segautoconfiglib.pipeline.verify", busy)
+    outcome = cli("verify", 7)
+    assert outcome.code == 130
+    assert outcome.err.splitlines() == [
+        "Stopping after the current step (press Ctrl-C again to stop at once) ...",
+        "Stopped. What was finished is kept; to continue, run the command again.",
+    ]
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 @pytest.mark.parametrize(

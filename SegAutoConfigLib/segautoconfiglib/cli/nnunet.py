@@ -174,7 +174,9 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--c", dest="resume", action="store_true", help="continue where this fold stopped")
     parser.add_argument("--overwrite", action="store_true", help="discard what this fold has and start anew")
     parser.add_argument("--val", action="store_true", help="only predict and evaluate the held-out cases")
-    parser.add_argument("--val_best", action="store_true", help="... with checkpoint_best.pth, into validation_best")
+    parser.add_argument(
+        "--val_best", action="store_true", help="validate with checkpoint_best.pth too, into validation_best"
+    )
     add_length(parser)
     add_device(parser)
     add_workers(parser)
@@ -203,11 +205,12 @@ def train(arguments: argparse.Namespace, context: Context) -> None:
         initial_weights=arguments.pretrained_weights,
         save_probabilities=arguments.npz,
     )
+    if arguments.val and arguments.resume:
+        raise UserError("--val and --c exclude each other.", "--val only validates; --c trains on and then validates.")
+    summary = None if arguments.val else pipeline.train(context, arguments.dataset, options)
     if arguments.val or arguments.val_best:
         checkpoint = "checkpoint_best.pth" if arguments.val_best else "checkpoint_final.pth"
         summary = pipeline.validate(context, arguments.dataset, options, checkpoint=checkpoint)
-    else:
-        summary = pipeline.train(context, arguments.dataset, options)
     if context.out and summary is not None:
         print_evaluation(summary, context.out)
 

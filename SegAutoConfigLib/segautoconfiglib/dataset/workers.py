@@ -21,4 +21,4 @@ def workers_for_files(files: Iterable[Path], bytes_per_case: int, requested: int
         requested: The user's wish, or None.
     """
     worthwhile = 1 + sum(file.stat().st_size for file in files) // FILE_BYTES_PER_WORKER
-    return choose_workers(bytes_per_case, min(requested or usable_cores(), worthwhile))
+    return choose_workers(bytes_per_case, min(usable_cores() if requested is None else requested, worthwhile))

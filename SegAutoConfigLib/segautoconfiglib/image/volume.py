@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: First spacing (mm) that 2D images get, times their largest pixel edge; nnU-Net's rule, so that 2D data sorts as "thick slices".
+#: First spacing (mm) that 2D images get, times their largest pixel edge (nnU-Net's rule: they count as thick slices).
 PSEUDO_SLICE_SPACING = 999.0
 
 

@@ -99,39 +99,38 @@ def predict_image(
 ) -> Prediction:
     """Segment one image in memory.
 
-        Args:
-            image: A Volume (channel, z, y, x), a SimpleITK image, or one SimpleITK image per channel.
-            model: From :func:`load_model`.
-            mirror: Average over mirrored images, along the axes the network was trained for.
-            step: Distance of tiles, share of the patch.
-            probabilities: Return those too.
-            report: Gets "progress" events.
-            cancel: Asked between tiles.
+    Args:
+        image: A Volume (channel, z, y, x), a SimpleITK image, or one SimpleITK image per channel.
+        model: From :func:`load_model`.
+        mirror: Average over mirrored images, along the axes the network was trained for.
+        step: Distance of tiles, share of the patch.
+        probabilities: Return those too.
+        report: Gets "progress" events.
+        cancel: Asked between tiles.
 
-        Returns:
-            The labels on the image's grid, as a SimpleITK image, or as a Volume where a Volume was given.
+    Returns:
+        The labels on the image's grid, as a SimpleITK image, or as a Volume where a Volume was given.
 
-        Raises:
-            UserError: the image has not the channels that the model was trained with.
-            Cancelled: on request.
+    Raises:
+        UserError: the image has not the channels that the model was trained with.
+        Cancelled: on request.
 
-        Example:
-            Segment a file with all folds of a model::
+    Example:
+        Segment a file with all folds of a model::
 
-                import SimpleITK as sitk
-    import torch
-                from segautoconfiglib.inference.run import load_model, predict_image
+            import SimpleITK as sitk
+            from segautoconfiglib.inference.run import load_model, predict_image
 
-                model = load_model("Dataset004_Hippocampus/nnUNetTrainer__nnUNetPlans__3d_fullres", device="cpu")
-                prediction = predict_image(sitk.ReadImage("case_0000.nii.gz"), model)
-                sitk.WriteImage(prediction.labels, "case.nii.gz")
+            model = load_model("Dataset004_Hippocampus/nnUNetTrainer__nnUNetPlans__3d_fullres", device="cpu")
+            prediction = predict_image(sitk.ReadImage("case_0000.nii.gz"), model)
+            sitk.WriteImage(prediction.labels, "case.nii.gz")
 
-            An array of your own, axes (channel, z, y, x)::
+        An array of your own, axes (channel, z, y, x)::
 
-                from segautoconfiglib.image.volume import Geometry, Volume
+            from segautoconfiglib.image.volume import Geometry, Volume
 
-                volume = Volume(array, Geometry(spacing_mm=(3.0, 0.8, 0.8)))
-                labels = predict_image(volume, model).labels.array[0]
+            volume = Volume(array, Geometry(spacing_mm=(3.0, 0.8, 0.8)))
+            labels = predict_image(volume, model).labels.array[0]
     """
     volume = _as_volume(image)
     case = preprocess_case(volume, None, model.plans, model.configuration, None)

@@ -72,7 +72,7 @@ def _refused(path: Path, error: pickle.UnpicklingError) -> UserError:
             f"The checkpoint {path} is refused: it holds objects that would run code when read.",
             "It is either no nnU-Net checkpoint or was tampered with; get it from a source that you trust.",
         )
-    return UserError(f"The checkpoint {path} is damaged.", "Copy or download it again.")
+    return UserError(f"{path} is damaged, or no checkpoint.", "Copy or download it again.")
 
 
 def write_checkpoint(path: Path | str, content: Mapping[str, Any]) -> None:

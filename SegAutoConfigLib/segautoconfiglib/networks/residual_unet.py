@@ -13,11 +13,12 @@ class ResidualEncoder(Encoder):
 
     def __init__(self, kinds: LayerKinds, stages: Stages, input_channels: int) -> None:
         width = stages.features[0]
-        super().__init__(ResidualStack(kinds, *row) for row in stages.rows(width))
-        self.stem = ConvStack(kinds, 1, input_channels, width, stages.kernels[0], (1,) * kinds.dimension)
+        stem = ConvStack(kinds, 1, input_channels, width, stages.kernels[0], (1,) * kinds.dimension)
+        super().__init__((ResidualStack(kinds, *row) for row in stages.rows(width)), stem)
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         """The output of every stage, finest first, for an image (batch, channel, *size)."""
+        assert self.stem is not None
         return super().forward(self.stem(image))
 
 

@@ -39,8 +39,9 @@ class Stages:
 class Encoder(nn.Module):
     """Stages from fine to coarse, each a module that is made from a row of the shape."""
 
-    def __init__(self, stages: Iterable[nn.Module]) -> None:
+    def __init__(self, stages: Iterable[nn.Module], stem: nn.Module | None = None) -> None:
         super().__init__()
+        self.stem = stem  # before the stages, as in nnU-Net: see Decoder
         self.stages = nn.Sequential(*stages)
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
@@ -58,8 +59,9 @@ class Decoder(nn.Module):
     def __init__(self, kinds: LayerKinds, stages: Stages, output_channels: int) -> None:
         super().__init__()
         ones = (1,) * kinds.dimension
-        self.transpconvs = nn.ModuleList()
+        # nnU-Net's order: an optimizer's state in a checkpoint is numbered by it
         self.stages = nn.ModuleList()
+        self.transpconvs = nn.ModuleList()
         self.seg_layers = nn.ModuleList()
         for blocks, level in zip(stages.decoder_blocks, reversed(range(len(stages.features) - 1)), strict=True):
             fine, coarse, stride = stages.features[level], stages.features[level + 1], stages.strides[level + 1]

@@ -144,6 +144,10 @@ def fit_to_budget(
     Raises:
         UserError: the time is too short to train anything.
     """
+    if seconds <= 0:
+        raise UserError(
+            f"The budget of {_minutes(budget_s)} is used up before training could start.", "Give more time (--budget)."
+        )
     started = time.monotonic()
     fingerprint = Fingerprint.load(plans_folder / "dataset_fingerprint.json")
     if device.type == "cuda":
@@ -161,6 +165,8 @@ def fit_to_budget(
         compiled = fast < step * BUDGET.compile_gain
         step = min(step, fast)
     choice = _lengths(task, plans, entry, step, compiled, seconds - (time.monotonic() - started))
+    if device.type != "cuda":
+        plans.save(file)
     for reason in choice.reasons:
         report("log", message=reason)
     return choice
@@ -186,24 +192,30 @@ def small_recipe(recipe: Recipe) -> Recipe:
 
 def budget_plans_name(plans_name: str, seconds: float, device: torch.device) -> str:
     """Name of the plans for a time and a kind of device: ``nnUNetPlans_20m_cpu``."""
-    minutes = max(1, round(seconds / 60))
+    minutes = round(seconds / 60)
     text = f"{minutes}m" if minutes < 120 or minutes % 60 else f"{minutes // 60}h"
+    if seconds < 180:
+        text = f"{seconds:.0f}s"
     return f"{plans_name}_{text}_{device.type}"
 
 
 def _small_plans(plans: Plans, configuration: str, file: Path, task: _Task, report: Reporter) -> Plans:
-    """The small plans of an earlier fold, or new ones."""
+    """The small plans of an earlier fold, or new ones (not written yet)."""
     name = file.stem
-    if file.is_file():
-        made = Plans.load(file)
-        if configuration in made.configuration_names:
-            report("log", message=f"Using the plans {name}, made for an earlier training with this budget.")
-            return made
+    made = Plans.load(file) if file.is_file() else None
+    if made is not None and configuration in made.configuration_names and _same_data(made, plans):
+        report("log", message=f"Using the plans {name}, made for an earlier training with this budget.")
+        return made
     planned = small_configuration(plans.configuration(configuration), name, configuration, task)
-    made = plans.model_copy(update={"plans_name": name, "configurations": {configuration: planned.to_json()}})
-    made.save(file)
-    report("artifact", path=str(file), description="plans for this budget")
-    return made
+    others = made.configurations if made is not None and _same_data(made, plans) else {}
+    together = {**others, configuration: planned.to_json()}
+    return plans.model_copy(update={"plans_name": name, "configurations": together})
+
+
+def _same_data(made: Plans, plans: Plans) -> bool:
+    """Whether small plans were made from these standard plans, or from ones that prepare images in the same way."""
+    keys = ("transpose_forward", "original_median_spacing_after_transp", "foreground_intensity_properties_per_channel")
+    return all(getattr(made, key) == getattr(plans, key) for key in keys)
 
 
 def small_configuration(standard: Configuration, plans_name: str, name: str, task: _Task) -> Configuration:
@@ -247,9 +259,12 @@ def _largest_patch(spacing_mm: Sequence[float], shape: Sequence[float], voxels: 
     topology = unet_topology(spacing_mm, initial_patch(spacing_mm, shape))
     while math.prod(topology.patch_size) > voxels and max(topology.patch_size) > 1:
         try:
-            topology = shrink_patch(topology, spacing_mm, shape)
+            smaller = shrink_patch(topology, spacing_mm, shape)
         except UserError:  # it can't become smaller
             break
+        if len(smaller.strides) < 2:  # no U-Net any more
+            break
+        topology = smaller
     return topology.patch_size
 
 
@@ -268,7 +283,7 @@ def _working_grid(standard: Configuration, patch_voxels: float) -> tuple[tuple[f
             break
         spacing = tuple(coarser)
         whole = zip(standard.median_image_size_in_voxels, full, spacing, strict=True)
-        shape = tuple(float(round(size * old / new)) for size, old, new in whole)
+        shape = tuple(float(max(1, round(size * old / new))) for size, old, new in whole)
     return spacing, shape
 
 
@@ -302,9 +317,10 @@ def _lengths(
     steps = int(training / (step * (1 + BUDGET.validation_share)))
     if steps < BUDGET.min_epochs:
         raise UserError(
-            f"{_minutes(seconds)} are too short on this device: a training step takes {step:.1f} s and the held-out "
-            f"cases {_minutes(validation)}.",
-            "Give more time (--budget), or train on all cases (--fold all), which needs no validation.",
+            f"{_minutes(max(0.0, seconds))} are too short on this device: a training step takes {step:.2g} s and the "
+            f"{task.held_out} held-out cases {_minutes(validation)}.",
+            "Give more time (--budget)"
+            + (", or train on all cases (--fold all), which needs no validation." if task.held_out else "."),
         )
     per_epoch = max(1, min(round(BUDGET.epoch_seconds / step), steps // BUDGET.min_epochs))
     recipe = replace(
