@@ -19,7 +19,8 @@ from segautoconfiglib.base.records import atomic_path, read_json, write_json
 from segautoconfiglib.dataset.dataset import Case, Dataset
 from segautoconfiglib.dataset.labels import LabelSpec
 from segautoconfiglib.fingerprint.extract import check_finite, largest_cases, workers_for_cases
-from segautoconfiglib.image.files import read_header, read_image, read_labels
+from segautoconfiglib.image.files import read_header, read_image, read_labels, write_labels
+from segautoconfiglib.image.formats import TIFF_ENDINGS, TWO_FILE_ENDINGS, file_ending
 from segautoconfiglib.planning.plans import Configuration, Plans
 from segautoconfiglib.planning.spacing import resampled_shape
 from segautoconfiglib.preprocessing.case import location_keys, preprocess_case
@@ -121,24 +122,30 @@ def _check_values(labels: np.ndarray, file: Path, label_spec: LabelSpec) -> None
 
 
 def copy_ground_truth(dataset: Dataset, folder: Path) -> None:
-    """Copy the labels of all cases, byte by byte, for evaluation; those that are there already are left alone.
+    """Copy the labels of all cases for evaluation; those that are there already are left alone.
+
+    Files that stand for themselves are copied byte by byte; others (a header with a voxel file, a tif with its spacing
+    beside it, a label map with another ending than the dataset's) are read and written.
 
     Raises:
         UserError: a file can't be read or written.
     """
+    ending = dataset.description.file_ending
     for case in dataset.cases:
         if case.label is None:
             continue
-        target = folder / f"{case.id}{dataset.description.file_ending}"
+        target = folder / f"{case.id}{ending}"
         try:
             source = case.label.stat()
-            if target.exists():
-                there = target.stat()
-                if (there.st_size, there.st_mtime_ns) == (source.st_size, source.st_mtime_ns):
-                    continue
-            with atomic_path(target) as temporary:
-                shutil.copyfile(case.label, temporary)
-                os.utime(temporary, ns=(source.st_atime_ns, source.st_mtime_ns))
+            if target.exists() and target.stat().st_mtime_ns == source.st_mtime_ns:
+                continue
+            if file_ending(case.label) != ending or ending in (*TWO_FILE_ENDINGS, *TIFF_ENDINGS):
+                labels = read_labels(case.label)
+                write_labels(labels.array[0], target, labels.geometry)
+            else:
+                with atomic_path(target) as temporary:
+                    shutil.copyfile(case.label, temporary)
+            os.utime(target, ns=(source.st_atime_ns, source.st_mtime_ns))
         except OSError as error:
             raise UserError(
                 f"Can't copy {case.label} to {target}: {error.strerror or error}.",

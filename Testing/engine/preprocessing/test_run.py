@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections import namedtuple
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Cancelled, UserError
 from segautoconfiglib.base.events import ListReporter
-from segautoconfiglib.image.files import write_image, write_labels
+from segautoconfiglib.image.files import read_labels, write_image, write_labels
 from segautoconfiglib.image.volume import Geometry
 from segautoconfiglib.preprocessing import run
 from segautoconfiglib.preprocessing.run import copy_ground_truth, peak_bytes, preprocess_dataset, stored_bytes
@@ -181,3 +182,18 @@ def test_ground_truth_is_copied_byte_by_byte_once(raw_dataset, tmp_path):
     copy_ground_truth(raw_dataset, target)
     assert (target / "b.nrrd").read_bytes() == raw_dataset.cases[1].label.read_bytes()
     assert {file.name for file in target.iterdir() if file.stat().st_ino == inodes[file.name]} == {"a.nrrd", "c.nrrd"}
+
+
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr", ".tif"])
+def test_ground_truth_of_several_files_keeps_voxels_and_spacing(raw_dataset, tmp_path, ending):
+    cases = []
+    for case in raw_dataset.cases:
+        label = tmp_path / "labels" / f"{case.id}{ending}"
+        write_labels(read_labels(case.label).array[0], label, GRID)
+        cases.append(replace(case, label=label))
+    description = raw_dataset.description.model_copy(update={"file_ending": ending})
+    copy_ground_truth(replace(raw_dataset, cases=tuple(cases), description=description), tmp_path / "truth")
+    for case in raw_dataset.cases:
+        found = read_labels(tmp_path / "truth" / f"{case.id}{ending}")
+        assert np.array_equal(found.array, read_labels(case.label).array)
+        assert found.geometry.spacing_mm == GRID.spacing_mm
