@@ -26,8 +26,8 @@ CHECKING = (
     ("verify", "7"),
     ("fingerprint", "7"),
     ("plan", "7"),
-    ("train", "7", "--device", "cpu"),
     ("nnUNetv2_plan_and_preprocess", "-d", "7", "--verify_dataset_integrity"),
+    ("train", "7", "--device", "cpu"),
 )
 FILE_OF_JSON = str(Path(DATASET) / "dataset.json")
 

@@ -12,7 +12,7 @@ import torch
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter
-from segautoconfiglib.base.records import write_json
+from segautoconfiglib.base.records import atomic_path, write_json
 from segautoconfiglib.planning.plans import Configuration, Plans
 from segautoconfiglib.training.hooks import BEST, FINAL, LATEST
 from segautoconfiglib.training.job import Means, TrainJob
@@ -22,7 +22,7 @@ NNUNET_TRAINER = "nnUNetTrainer"
 
 
 def prepare_folder(job: TrainJob, report: Reporter) -> Path | None:
-    """Make the fold's folder, or decide about what is in it.
+    """Make the fold's folder, or decide about what is in it (nothing is removed yet).
 
     Returns:
         The checkpoint to resume from; None to start anew.
@@ -42,10 +42,6 @@ def prepare_folder(job: TrainJob, report: Reporter) -> Path | None:
         return found[0]
     if job.resume:
         report("warning", message=f"{folder} holds no checkpoint to resume from.", hint="Training starts anew.")
-    if job.overwrite and found:
-        for file in (*found, folder / "progress.png"):
-            file.unlink(missing_ok=True)
-        shutil.rmtree(folder / "validation", ignore_errors=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -53,6 +49,14 @@ def prepare_folder(job: TrainJob, report: Reporter) -> Path | None:
             f"Can't make {folder}: {error.strerror}.", "Check the permissions and the free space."
         ) from error
     return None
+
+
+def discard_training(folder: Path) -> None:
+    """Remove what an earlier training of a fold left; called when nothing can keep the new one from starting."""
+    for name in (FINAL, LATEST, BEST, "progress.png"):
+        (folder / name).unlink(missing_ok=True)
+    for name in ("validation", "validation_best"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def checkpoint_identity(job: TrainJob, device: torch.device) -> dict[str, Any]:
@@ -87,7 +91,8 @@ def write_model_files(job: TrainJob) -> None:
     job.description.save(job.model_folder / "dataset.json")
     fingerprint = job.dataset_folder / "dataset_fingerprint.json"
     if fingerprint.is_file():
-        shutil.copyfile(fingerprint, job.model_folder / fingerprint.name)
+        with atomic_path(job.model_folder / fingerprint.name) as temporary:
+            shutil.copyfile(fingerprint, temporary)
 
 
 def _other_plan(plans: Plans, job: TrainJob) -> bool:

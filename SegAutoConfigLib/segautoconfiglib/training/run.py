@@ -21,6 +21,7 @@ from segautoconfiglib.training.augment import training_transforms, validation_tr
 from segautoconfiglib.training.batches import Batches, BatchSource, default_workers
 from segautoconfiglib.training.folder import (
     checkpoint_identity,
+    discard_training,
     prepare_folder,
     write_debug_file,
     write_model_files,
@@ -84,6 +85,8 @@ def train_fold(job: TrainJob, *, report: Reporter = silent, cancel: CancelToken 
         if not _load(state, job, checkpoint_file, log.report):
             means = Means(store, split, device, workers, threads)
             write_model_files(job)
+            if checkpoint_file is None:
+                discard_training(job.fold_folder)
             write_debug_file(job, means)
             _announce(job, means, log.report)
             _train(state, job, means, log, cancel)
