@@ -258,6 +258,7 @@ def train(context: Context, dataset: str | int, options: TrainOptions) -> Summar
         threads=None if choice is None else choice.threads,
         compile=device.type == "cuda" if choice is None else choice.compile,
     )
+    context.cancel.raise_if_cancelled()
     train_fold(job, report=context.report, cancel=context.cancel)
     mirror = choice is None or choice.mirror_validation
     return _validate_fold(context, name, job.model_folder, options, "checkpoint_final.pth", mirror=mirror)

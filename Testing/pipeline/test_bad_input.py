@@ -462,7 +462,6 @@ def test_images_that_cant_be_predicted(trained: Path, cli: Callable[..., Any], r
 
 
 @pytest.mark.torch
-@pytest.mark.xfail(reason="NaN in a NIfTI image is read as 0 when predicting", strict=True)
 def test_an_image_with_nan_is_not_predicted(trained: Path, refused: Callable[..., str]) -> None:
     put_nan(trained / "nnUNet_raw" / DATASET)
     images = trained / "nnUNet_raw" / DATASET / "imagesTr"

@@ -273,7 +273,7 @@ def number_text(value: Any) -> str:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "-" if value is None or math.isnan(value) else str(value)
     if isinstance(value, float):
-        return f"{value:.4f}" if 1e-3 <= abs(value) < 100 else f"{value:.4g}"
+        return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 100 else f"{value:.4g}"
     return str(value)
 
 

@@ -33,7 +33,7 @@ def print_plans(plans: Plans, out: TextIO) -> None:
 def print_evaluation(summary: Summary, out: TextIO) -> None:
     """One row per class and, for several, their mean."""
     columns, rows = summary.table
-    print_table(f"{summary.cases} cases", columns, rows, out)
+    print_table(f"{summary.cases} case{'' if summary.cases == 1 else 's'}", columns, rows, out)
 
 
 def _join(numbers: tuple[float, ...] | list[float], separator: str = " x ") -> str:

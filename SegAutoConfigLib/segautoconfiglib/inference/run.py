@@ -20,6 +20,7 @@ from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.records import write_json
 from segautoconfiglib.dataset.dataset import Case
 from segautoconfiglib.defaults import INFERENCE
+from segautoconfiglib.fingerprint.extract import check_finite
 from segautoconfiglib.image.files import read_image, sitk_from_labels, volume_from_sitk, write_labels
 from segautoconfiglib.image.volume import Volume
 from segautoconfiglib.inference.model import Model, load_model
@@ -330,7 +331,9 @@ def _prepared(model: Model, cases: Sequence[Case], *, ahead: bool) -> Iterator[P
     configuration = model.configuration
 
     def prepare(case: Case) -> PreprocessedCase:
-        return preprocess_case(read_image(case.images), None, model.plans, configuration, None)
+        image = read_image(case.images)
+        check_finite(image.array, case.id, case.images)
+        return preprocess_case(image, None, model.plans, configuration, None)
 
     if not ahead:
         yield from map(prepare, cases)

@@ -48,7 +48,9 @@ def test_results_keep_the_order_and_every_case_is_reported(tasks: ModuleType, wo
 
 
 def test_nothing_to_do_is_no_fault(tasks: ModuleType) -> None:
-    assert run(tasks.square, []) == []
+    report = ListReporter()
+    assert run(tasks.square, [], report=report) == []
+    assert report.events == []
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")

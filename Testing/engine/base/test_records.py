@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from segautoconfiglib.base.errors import ProblemsError, UserError
-from segautoconfiglib.base.records import Record, atomic_path, read_json, write_json
+from segautoconfiglib.base.records import Record, atomic_path, check_writable, read_json, write_json
 
 
 class Recipe(Record):
@@ -118,3 +118,19 @@ def test_a_file_of_another_kind_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "in.json").write_text("[1, 2]")
     with pytest.raises(ProblemsError, match="top level"):
         Recipe.load(tmp_path / "in.json")
+
+
+def test_whether_a_folder_can_be_written_is_found_out_without_making_it(tmp_path: Path) -> None:
+    check_writable(tmp_path)
+    check_writable(tmp_path / "new" / "folder")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match="is no folder"):
+            check_writable(folder)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a file system that refuses root too")
+def test_a_folder_that_refuses_files() -> None:
+    with pytest.raises(UserError, match=r"Can't write to /proc/new: .* in /proc"):
+        check_writable(Path("/proc/new"))

@@ -127,6 +127,22 @@ def test_progress_without_a_start_and_stages_without_a_total(screen: Terminal) -
         assert "train done: mean dice 0.5000" in visible(stream.getvalue())
 
 
+def test_stages_without_work_and_ends_that_come_twice(screen: Terminal) -> None:
+    for stream in (screen, io.StringIO()):
+        report = HumanReporter(stream)
+        report("started", stage="preprocess", total=0)
+        report("started", stage="train", total=2)
+        report("progress", stage="train", done=2, total=2, epoch=0, step=2)
+        report("progress", stage="train", done=2, total=2, epoch=1, step=0)
+        report("done", stage="train", epochs_done=1, finished=True)
+        report.close()
+        text = visible(stream.getvalue())
+        assert "preprocess" not in text
+        assert len(re.findall(r"2/2.*0:00", text)) == 1
+        assert "train done: epochs done 1" in text
+        assert "finished" not in text
+
+
 def test_an_epoch_is_one_compact_line() -> None:
     text = metric_text(
         {
