@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.cli import predict as predict_command
 from segautoconfiglib.cli.options import add_device, add_planning, add_workers, fold, positive
-from segautoconfiglib.cli.train import add_length
+from segautoconfiglib.cli.train import add_length, train_options
 
 
 @dataclass(frozen=True)
@@ -189,22 +189,7 @@ def train(arguments: argparse.Namespace, context: Context) -> None:
 
     if arguments.num_gpus > 1:
         raise UserError("Training on several GPUs is not available yet.", "Use -num_gpus 1.")
-    options = pipeline.TrainOptions(
-        configuration=arguments.configuration,
-        fold=arguments.fold,
-        plans_name=arguments.plans,
-        trainer=arguments.trainer,
-        epochs=arguments.epochs,
-        iterations=arguments.iterations,
-        budget_s=arguments.budget,
-        seed=arguments.seed,
-        device=arguments.device,
-        workers=arguments.workers,
-        resume=arguments.resume,
-        overwrite=arguments.overwrite,
-        initial_weights=arguments.pretrained_weights,
-        save_probabilities=arguments.npz,
-    )
+    options = replace(train_options(arguments), save_probabilities=arguments.npz)
     if arguments.val and arguments.resume:
         raise UserError("--val and --c exclude each other.", "--val only validates; --c trains on and then validates.")
     summary = None if arguments.val else pipeline.train(context, arguments.dataset, options)

@@ -1,7 +1,11 @@
 """``train DATASET``: train a network, doing first whatever is still missing."""
 
+from __future__ import annotations
+
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.cli.options import (
@@ -13,6 +17,9 @@ from segautoconfiglib.cli.options import (
     fold,
     positive,
 )
+
+if TYPE_CHECKING:
+    from segautoconfiglib.pipeline import TrainOptions
 
 EPILOG = """examples:
   train 4 --budget 20m                         the best model that 20 minutes on this computer allow
@@ -73,11 +80,20 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
     from segautoconfiglib.cli.plan import plan_options
     from segautoconfiglib.cli.tables import print_evaluation
 
-    options = pipeline.TrainOptions(
+    options = replace(train_options(arguments), planning=plan_options(arguments))
+    summary = pipeline.train(context, arguments.dataset, options)
+    if context.out and summary is not None:
+        print_evaluation(summary, context.out)
+
+
+def train_options(arguments: argparse.Namespace) -> TrainOptions:
+    """What both this command and nnUNetv2_train take."""
+    from segautoconfiglib.pipeline import TrainOptions
+
+    return TrainOptions(
         configuration=arguments.configuration,
         fold=arguments.fold,
         plans_name=arguments.plans,
-        planning=plan_options(arguments),
         trainer=arguments.trainer,
         epochs=arguments.epochs,
         iterations=arguments.iterations,
@@ -89,6 +105,3 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
         overwrite=arguments.overwrite,
         initial_weights=arguments.pretrained_weights,
     )
-    summary = pipeline.train(context, arguments.dataset, options)
-    if context.out and summary is not None:
-        print_evaluation(summary, context.out)
