@@ -92,7 +92,8 @@ class TrainingDefaults:
     pseudo_dice_momentum: float = 0.9
     folds: int = 5
     split_seed: int = 12345
-    max_bad_steps: int = 10  # consecutive steps with NaN or infinity in the loss before training stops (ours)
+    max_bad_steps: int = 10  # consecutive steps with NaN or infinity in loss or gradient before training stops (ours)
+    min_loss_scale: float = 1.0  # of float16; a gradient that overflows below it does so without scaling (ours)
     adamw_weight_decay: float = 0.01  # torch's default
     warmup_share: float = 0.02  # of the run, for the schedules with a warm-up (ours)
 
@@ -112,13 +113,20 @@ class BudgetDefaults:
     max_coarsening: float = 4.0  # factor on the spacing
     learning_rate: float = 3e-3  # AdamW
     average_weights: float = 0.99  # decay per step
+    symmetry_cases: int = 100  # that are looked at to find out along which axes to mirror
+    symmetry_agreement: float = 0.9  # share of the cases in which one class lies on the same side of another
+    symmetry_distance: float = 0.5  # of two classes' centres, in standard deviations of their voxels' positions
     epoch_seconds: float = 30.0
     min_epochs: int = 10
     validation_share: float = 0.04  # of an epoch's steps, for the curve
-    compile_from_s: float = 3600.0  # compiling takes one to two minutes and saves a tenth: not worth it before
+    compile_from_s: float = 3600.0  # on a CPU compiling takes one to two minutes and saves a tenth: not worth it before
+    compile_from_cuda_s: float = 900.0  # the same on a GPU, where it saves more
     compile_gain: float = 0.95  # the compiled step must take less than this share of the plain one
     reading_share: float = 0.1  # of a step, for making its batch
-    case_overhead_s: float = 0.4  # reading, restoring, writing and comparing one held-out case
+    prepare_case_s: float = 0.04  # preprocessing a training case on one core, and besides
+    prepare_megavoxel_s: float = 0.12  # ... for every million of its voxels
+    case_overhead_s: float = 0.1  # reading, restoring, writing and comparing one held-out case, and besides
+    case_megavoxel_s: float = 0.25  # ... for every million of its voxels
     mirror_validation_share: float = 0.15  # of the time, that predicting the held-out cases with mirroring may take
     reserve_share: float = 0.015  # of the time, and at least reserve_s, for loading, writing and what was misjudged
     reserve_s: float = 5.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import threading
@@ -12,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
-#: Memory is looked at this often, and less often in long runs (seconds).
-SAMPLE_S, LONG_SAMPLE_S, LONG_RUN_S = 0.1, 0.5, 20.0
+#: Memory is looked at this often (seconds) until so many seconds after the start: short runs are watched closely.
+SAMPLES = ((0.01, 2.0), (0.1, 20.0), (0.5, math.inf))
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def _watch(pid: int, peak: list[int], stop: threading.Event) -> None:
     start = time.perf_counter()
     while not stop.is_set():
         peak[0] = max(peak[0], _tree_bytes(pid))
-        stop.wait(SAMPLE_S if time.perf_counter() - start < LONG_RUN_S else LONG_SAMPLE_S)
+        running = time.perf_counter() - start
+        stop.wait(next(pause for pause, until in SAMPLES if running < until))
 
 
 def _tree_bytes(pid: int) -> int:

@@ -354,6 +354,22 @@ def test_a_device_that_is_not_there(trained: Path, refused: Callable[..., str], 
     refused("predict", "-d", 7, "-i", images, "-o", trained / "out", "--device", device, says=says)
 
 
+@pytest.mark.torch
+def test_raw_splits_that_come_after_training_with_others(trained: Path, refused: Callable[..., str]) -> None:
+    fold = {"train": ["c0", "c1", "c2", "c3"], "val": ["c4"]}
+    (trained / "nnUNet_raw" / DATASET / "splits_final.json").write_text(json.dumps([fold]))
+    says = ["splits_final.json differs from", "1 folds against 5", "Delete one of the two"]
+    refused("train", 7, "-p", "tiny", "-c", "3d_fullres", "--fold", 1, "--device", "cpu", says=says)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("length", [("--epochs", 3), ("--iterations", 10), ("--trainer", "nnUNetTrainer_5epochs")])
+def test_a_budget_beside_a_number_of_steps(raw: Path, refused: Callable[..., str], length: tuple[Any, ...]) -> None:
+    pytest.importorskip("torch")
+    says = ["--budget", "Give one of them"]
+    refused("train", 7, "--device", "cpu", "--budget", "5m", *length, says=says)
+
+
 def model_of(workspace: Path) -> Path:
     return workspace / "nnUNet_results" / DATASET / "nnUNetTrainer__tiny__3d_fullres"
 
@@ -414,10 +430,11 @@ def test_a_checkpoint_that_does_not_fit(trained: Path, refused: Callable[..., st
     refused(
         "nnUNetv2_predict_from_modelfolder", "-m", model_of(trained), "-i", images, "-o", output, "-f", 0, says=says
     )
-    refused("train", 7, "-p", "tiny", "--resume", "--epochs", 3, "--device", "cpu", says=says, may_write="fold_0")
+    again = ("train", 7, "-p", "tiny", "--resume", "--epochs", 3, "--device", "cpu")
+    refused(*again, says=says, may_write="nnUNet_preprocessed")
     new = ("train", 7, "-p", "tiny", "-f", 1, "--epochs", 1, "--device", "cpu", "--pretrained-weights", file)
-    refused(*new, says=says, may_write="fold_1")
-    assert not list(model_of(trained).glob("fold_1/checkpoint*"))
+    refused(*new, says=says, may_write="nnUNet_preprocessed")
+    assert not (model_of(trained) / "fold_1").exists()
     assert not victim.exists()
 
 

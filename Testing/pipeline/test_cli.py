@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,7 @@ def test_wrong_arguments_are_events_where_these_are_asked_for(capsys: pytest.Cap
 def test_nnunet_flags_that_ask_for_what_is_not_there(raw: Path, refused: Refused) -> None:
     pytest.importorskip("torch")
     refused("nnUNetv2_train", 7, "2d", 0, "-num_gpus", 2, says=["several GPUs", "-num_gpus 1"])
+    refused("nnUNetv2_train", 7, "2d", 0, "--disable_checkpointing", "--val_best", says=["nothing that --val"])
     refused("nnUNetv2_train", 7, "2d", 0, "-tr", "MyTrainer", says=["'MyTrainer'", "nnUNetTrainer", "NoMirroring"])
     refused("nnUNetv2_extract_fingerprint", "-d", 7, "-fpe", "Mine", says=["'Mine'", "DatasetFingerprintExtractor"])
     refused("nnUNetv2_plan_experiment", "-d", 7, "-pl", "Mine", says=["'Mine'", "ExperimentPlanner"])
@@ -243,11 +246,43 @@ def test_doctor(cli: Cli, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert not workspace.exists()
     findings = cli("doctor", "--events", "jsonl").of("done")[0]["findings"]
     assert findings["SimpleITK"][0].isdigit()
+    assert set(findings) >= {"tifffile", "pillow", "blosc2", "threadpoolctl", "batchgenerators", "matplotlib"}
+    assert not set(findings) & {"pytest", "ruff"}
     workspace.write_text("a file")
     blocked = cli("doctor")
     assert blocked.code == 2
     assert "is no folder" in blocked.err
     assert "Traceback" not in blocked.err
+
+
+def test_doctor_without_torch(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from segautoconfiglib.cli import doctor
+
+    version = doctor.version
+
+    def without_torch(package: str) -> str:
+        if package == "torch":
+            raise PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr(doctor, "version", without_torch)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "segautoconfiglib.networks.device", raising=False)
+    outcome = cli("doctor")
+    assert outcome.code == 0
+    rows = [line.split() for line in outcome.out.splitlines()]
+    assert ["torch", "missing"] in rows
+    assert "Without torch there is no training, prediction and demo; everything else works." in outcome.err
+    assert 'pip install "segautoconfiglib[train]"' in outcome.err
+
+
+def test_doctor_with_a_package_missing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["numpy>=1", 'no-such-one>=2; extra == "x"', "nothing[y]>2"]
+    monkeypatch.setattr("segautoconfiglib.cli.doctor.requires", lambda _: lines)
+    outcome = cli("doctor")
+    assert outcome.code == 2
+    assert "nothing is not installed. pip install nothing" in outcome.err
+    assert "no-such-one" not in outcome.out + outcome.err
 
 
 @pytest.mark.torch
@@ -261,7 +296,7 @@ def test_which_model_predicts(trained: Path, cli: Cli, refused: Refused) -> None
     refused(*command, "-chk", "checkpoint_none.pth", says=["checkpoint_none.pth", "fold_0/checkpoint_final.pth"])
     refused("nnUNetv2_predict", *command[1:], "-c", "3d_fullres", says=["plans nnUNetPlans", there])
     nnunet = ("nnUNetv2_predict", *command[1:], "-c", "3d_fullres", "-p", "tiny")
-    refused(*nnunet, says=["folds", "0, 1, 2, 3, 4", there])
+    refused(*nnunet, "-f", 0, 1, says=["folds [0, 1]", there])
     refused(*nnunet, "-f", 0, "-step_size", 0, says=["step"])
     refused(*nnunet, "-f", 0, "-num_parts", 2, "-part_id", 2, says=["Part 2 of 2", "0 to 1"])
     refused(*nnunet, "-f", 0, "-prev_stage_predictions", images, says=["Cascades"])
@@ -281,9 +316,37 @@ def test_which_model_predicts(trained: Path, cli: Cli, refused: Refused) -> None
 
 
 @pytest.mark.torch
+def test_nnunets_five_folds_are_those_that_were_trained(
+    trained: Path, cli: Cli, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = trained / "nnUNet_results" / DATASET / "nnUNetTrainer__tiny__3d_fullres"
+    images = trained / "nnUNet_raw" / DATASET / "imagesTr"
+    command = ("-i", images, "-o", trained / "out", "-device", "cpu", "--disable_tta")
+    by_folder = ("nnUNetv2_predict_from_modelfolder", "-m", model, *command)
+    monkeypatch.setattr("segautoconfiglib.inference.prepare.fits_beside", lambda *_: pytest.fail("read ahead"))
+    warned = cli("nnUNetv2_predict", "-d", 7, "-c", "3d_fullres", "-p", "tiny", *command, "-npp", 0, "-nps", 0)
+    assert warned.code == 0
+    assert f"Predicting with fold(s) 0 of {model.name}: 1, 2, 3, 4 have no checkpoint_final.pth." in warned.err
+    assert "-f 0" in warned.err
+    assert len(list((trained / "out").glob("c*.nii.gz"))) == 5
+    told = cli(*by_folder, "-f", 0, "-npp", 0, "--continue_prediction")
+    assert told.code == 0
+    assert "have no checkpoint" not in told.err
+    refused(*by_folder, "-f", 0, 1, says=["fold_1", "does not exist", "fold_0/checkpoint_final.pth"])
+    refused(*by_folder, "-npp", -1, says=["-npp", "'-1'"])
+    (model / "fold_0").rename(model / "fold_all")
+    everything = cli(*by_folder, "-npp", 0, "--continue_prediction")
+    assert f"Predicting with fold(s) all of {model.name}: 0, 1, 2, 3, 4 have no" in everything.err
+    (model / "fold_all" / "checkpoint_final.pth").rename(model / "fold_all" / "checkpoint_latest.pth")
+    refused(*by_folder, says=["No fold of", "has checkpoint_final.pth", "fold_all/checkpoint_latest.pth", "-chk"])
+    again = cli(*by_folder, "-chk", "checkpoint_latest.pth", "-npp", 0, "--continue_prediction")
+    assert again.code == 0
+
+
+@pytest.mark.torch
 def test_a_trained_fold_is_not_trained_again_by_mistake(trained: Path, refused: Refused, cli: Cli) -> None:
     command = ("train", 7, "-p", "tiny", "--epochs", 1, "--iterations", 2, "--device", "cpu", "--workers", 0)
-    refused(*command, says=["Fold 0 is trained already", "checkpoint_final.pth", "--resume", "--overwrite"])
+    refused(*command, says=["fold_0 of", "is trained already", "checkpoint_final.pth", "--resume", "--overwrite"])
     refused(*command, "-c", "4d", says=["4d", "2d", "3d_fullres"])
     refused(*command, "-p", "nonsense", says=["nonsense.json does not exist", "tiny"])
     refused(*command, "--seed", -1, says=["seed"])
@@ -295,6 +358,20 @@ def test_a_trained_fold_is_not_trained_again_by_mistake(trained: Path, refused: 
     over = cli(*command, "--overwrite", "--events", "jsonl")
     assert over.code == 0
     assert [row["epoch"] for row in over.of("metric")] == [0]
+
+
+@pytest.mark.torch
+def test_training_without_checkpoints_keeps_curves_only(trained: Path, cli: Cli) -> None:
+    model = trained / "nnUNet_results" / "Dataset007_Test" / "nnUNetTrainer__tiny__3d_fullres"
+    before = (model / "fold_0" / "checkpoint_final.pth").read_bytes()
+    for number in (0, 1):  # the first one was trained before, and stays
+        words = ("nnUNetv2_train", 7, "3d_fullres", number, "-p", "tiny", "-device", "cpu", "--disable_checkpointing")
+        outcome = cli(*words, "--epochs", 1, "--iterations", 2, "--workers", 0, "--events", "jsonl")
+        assert outcome.code == 0, outcome.err
+        assert "no held-out cases are predicted" in outcome.out
+        assert not [data for data in outcome.of("done") if data["stage"] == "validate"]
+    assert (model / "fold_0" / "checkpoint_final.pth").read_bytes() == before
+    assert sorted(path.suffix for path in (model / "fold_1").iterdir()) == [".json", ".png", ".txt"]
 
 
 def test_evaluate(raw: Path, cli: Cli, refused: Refused, tmp_path: Path) -> None:
@@ -334,22 +411,54 @@ def test_evaluate_simple(raw: Path, cli: Cli, refused: Refused, tmp_path: Path) 
     assert cli("nnUNetv2_evaluate_simple", truth, partial, "-l", 1, "--chill").code == 0
 
 
-def test_convert_msd(raw: Path, cli: Cli, refused: Refused, tmp_path: Path) -> None:
-    refused("convert-msd", tmp_path / "Task09_New", says=["no folder", "Task09_New"])
-    refused("convert-msd", raw, says=["'Dataset007_Test' is not a Decathlon name", "--id"])
-    refused("nnUNetv2_convert_MSD_dataset", "-i", tmp_path / "Task09_New", says=["no folder"])
-    task = tmp_path / "Task09_New"
+def decathlon(raw: Path, task: Path) -> Path:
+    """The cases of dataset 7 in the Decathlon's form."""
     shutil.copytree(raw / "labelsTr", task / "labelsTr")
     (task / "imagesTr").mkdir()
     for number in range(5):
         shutil.copyfile(raw / "imagesTr" / f"c{number}_0000.nii.gz", task / "imagesTr" / f"c{number}.nii.gz")
-    refused("convert-msd", task, says=["dataset.json does not exist"])
     content = {"modality": {"0": "MRI"}, "labels": {"0": "background", "1": "organ", "2": "core"}}
     (task / "dataset.json").write_text(json.dumps(content))
+    return task
+
+
+def test_convert_msd(raw: Path, cli: Cli, refused: Refused, tmp_path: Path) -> None:
+    refused("convert-msd", tmp_path / "Task09_New", says=["no folder", "Task09_New"])
+    refused("convert-msd", raw, says=["'Dataset007_Test' is not a Decathlon name", "--id"])
+    refused("nnUNetv2_convert_MSD_dataset", "-i", tmp_path / "Task09_New", says=["no folder"])
+    task = decathlon(raw, tmp_path / "Task09_New")
+    description = (task / "dataset.json").rename(tmp_path / "kept.json")
+    refused("convert-msd", task, says=["dataset.json does not exist"])
+    description.rename(task / "dataset.json")
     refused("convert-msd", task, "--id", 7, says=["id 7 exists already", "--id"])
     assert cli("convert-msd", task).code == 0
     assert cli("verify", 9).code == 0
     refused("convert-msd", task, says=["id 9 exists already"])
+
+
+@pytest.mark.torch
+def test_demo(raw: Path, refused: Refused, cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    task, output = decathlon(raw, tmp_path / "Task09_New"), tmp_path / "output"
+    demo = ("demo", "--data", task, "--output", output, "--device", "cpu")
+    (output / "predictions").mkdir(parents=True)
+    refused(*demo, says=["predictions exists", "--output"])
+    leftover = output / ".partial-0123-curves.png"
+    (output / "predictions").rename(leftover.with_name("mine"))
+    leftover.touch()
+    outcome = cli(*demo, "--budget", "20s")
+    assert outcome.code == 0, outcome.err
+    assert ["1", "case"] in [line.split() for line in outcome.out.splitlines()]
+    new = raw.with_name("Dataset009_New")
+    for folder, count in (("imagesTr", 4), ("labelsTr", 4), ("imagesTs", 1), ("labelsTs", 1)):
+        assert len(list((new / folder).iterdir())) == count
+    assert (output / "curves.png").stat().st_size > 1000
+    assert len(list((output / "pictures").glob("c*.png"))) == 1
+    assert not leftover.exists()
+    assert json.loads((output / "demo.json").read_text()) == {"data": str(task), "seed": 0}
+    refused(*demo, "--seed", 1, says=["Dataset009_New exists", "data and seed", "--output"])
+    refused("demo", "--output", output, says=["predictions exists", "data and seed", "--output"])
+    refused(*demo[:3], "--output", tmp_path / "other", says=["Dataset009_New exists", "--output"])
 
 
 def test_nothing_to_do_says_so_without_starting(raw: Path, cli: Cli) -> None:

@@ -132,13 +132,36 @@ def test_2d_by_nnunets_names_and_folders(
 def test_a_budget_is_kept(raw: Path, cli: Callable[..., Any], workspace: Path) -> None:
     pytest.importorskip("torch")
     begin = time.monotonic()
-    outcome = cli("train", 7, "--fold", "all", "--budget", "20s", "--device", "cpu", "--events", "jsonl")
+    outcome = cli("train", 7, "--fold", "all", "--budget", "30s", "--device", "cpu", "--events", "jsonl")
     seconds = time.monotonic() - begin
     assert outcome.code == 0, outcome.out
-    assert seconds < 30
+    assert seconds < 40
     reasons = " ".join(event["message"] for event in outcome.of("log"))
     for part in ("Network: PlainConvUNet in 3D", "steps in", "fit into", "none is held out"):
         assert part in reasons
     (model,) = (workspace / "nnUNet_results" / raw.name).iterdir()
     assert (model / "fold_all" / "checkpoint_final.pth").is_file()
     assert outcome.of("metric")[-1]["mean_dice"] > FLOOR
+    assert_resumed_with_the_budget_alone(model / "fold_all", cli)
+
+
+def assert_resumed_with_the_budget_alone(fold: Path, cli: Callable[..., Any]) -> None:
+    """Finished: nothing is done. Stopped: another plan's run does not find it; the same budget goes on with it."""
+    words = ("train", 7, "--fold", "all", "--device", "cpu")
+    final = fold / "checkpoint_final.pth"
+    assert cli(*words, "--budget", "30s").code == 2
+    again = cli(*words, "--budget", "30s", "--resume", "--events", "jsonl")
+    assert again.code == 0
+    assert "trained already" in again.of("log")[0]["message"]
+    final.rename(fold / "checkpoint_latest.pth")
+    other = cli(*words, "--resume")
+    assert other.code == 2
+    assert str(fold) in other.err
+    assert "--budget" in other.err
+    assert not list(fold.parents[1].glob("nnUNetTrainer__nnUNetPlans__*"))
+    resumed = cli(*words, "--budget", "30s", "--resume", "--events", "jsonl")
+    assert resumed.code == 0
+    assert not resumed.of("warning")
+    assert "Resuming in epoch" in " ".join(event["message"] for event in resumed.of("log"))
+    assert resumed.of("metric")[0]["epoch"] > 0
+    assert final.is_file()

@@ -99,14 +99,23 @@ def test_during_training(trained: Path, cli: Callable[..., Any], start: Start) -
 
 
 @pytest.mark.torch
-def test_during_training_with_worker_processes(trained: Path, start: Start) -> None:
-    command = ("nnUNetv2_train", 7, "3d_fullres", 2, "-p", "tiny", "--epochs", 500, "--iterations", 4)
-    process = start(*command, "-device", "cpu", "--workers", 2)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_during_training_with_worker_processes(
+    trained: Path, cli: Callable[..., Any], start: Start, number: signal.Signals
+) -> None:
+    """The signal reaches the workers too: Ctrl-C in a terminal, a job scheduler that ends a job."""
+    command = ("nnUNetv2_train", 7, "3d_fullres", 2, "-p", "tiny", "--iterations", 4, "-device", "cpu")
+    process = start(*command, "--epochs", 500, "--workers", 2)
     process.wait_for('"metric"')
-    process.interrupt()
-    assert_stopped(process.outcome(), trained)
+    process.interrupt(number)
+    outcome = process.outcome()
+    assert_stopped(outcome, trained)
     fold = trained / "nnUNet_results" / DATASET / "nnUNetTrainer__tiny__3d_fullres" / "fold_2"
     assert (fold / "checkpoint_latest.pth").is_file()
+    last = outcome.of("metric")[-1]["epoch"]
+    resumed = cli(*command, "--epochs", last + 2, "--workers", 0, "--c", "--events", "jsonl")
+    assert_finishes(resumed)
+    assert [row["epoch"] for row in resumed.of("metric")] == [last + 1]
 
 
 @pytest.mark.torch

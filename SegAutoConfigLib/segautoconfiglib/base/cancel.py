@@ -5,28 +5,48 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
 from segautoconfiglib.base.errors import Cancelled
 
+#: Between two looks for a stop file (seconds).
+LOOK_EVERY_S = 0.5
+
 
 class CancelToken:
     """Asked by long loops between two steps; set from a signal, another thread or a file."""
 
-    def __init__(self, stop_file: Path | None = None) -> None:
+    def __init__(self) -> None:
         self._event = threading.Event()
-        self._stop_file = stop_file
+        self._stop_file: Path | None = None
+        self._next_look = 0.0
 
     @property
     def cancelled(self) -> bool:
         """True once a stop was requested."""
-        if self._stop_file is not None and self._stop_file.exists():
-            self._event.set()
+        if self._stop_file is not None and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK_EVERY_S
+            if self._stop_file.exists():
+                self._event.set()
+                with suppress(OSError):
+                    self._stop_file.unlink()
         return self._event.is_set()
+
+    @contextmanager
+    def watching(self, stop_file: Path) -> Iterator[None]:
+        """Inside the block, making ``stop_file`` is a request too. One from before is removed, as is one when seen."""
+        with suppress(OSError):
+            stop_file.unlink()
+        self._stop_file = stop_file
+        try:
+            yield
+        finally:
+            self._stop_file = None
 
     def cancel(self) -> None:
         """Request a stop."""

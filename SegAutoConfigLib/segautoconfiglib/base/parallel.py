@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +15,12 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar, cast
 
-import psutil
-
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Cancelled, UserError
 from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.base.machine import free_memory, usable_cores
+
+__all__ = ["cause_of_death", "choose_workers", "end_with_parent", "map_cases", "usable_cores"]
 
 Result = TypeVar("Result")
 
@@ -47,16 +49,9 @@ def choose_workers(bytes_per_case: int, requested: int | None = None) -> int:
     Returns:
         At least 1; at most the number of usable cores where nothing was requested.
     """
-    by_memory = int(psutil.virtual_memory().available * 0.8) // (bytes_per_case + WORKER_BASE_BYTES)
+    by_memory = int(free_memory() * 0.8) // (bytes_per_case + WORKER_BASE_BYTES)
     wanted = requested if requested is not None else usable_cores()
     return max(1, min(wanted, by_memory))
-
-
-def usable_cores() -> int:
-    """Cores that this process may use (respects taskset and container limits where the system tells them)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def map_cases(
@@ -131,7 +126,7 @@ def _memory_error(stage: str, case: str, error: object) -> UserError:
 def cause_of_death(exit_code: int | None) -> str:
     """What a process's exit code tells about its end, for people."""
     if exit_code == -getattr(signal, "SIGKILL", 9):
-        free = psutil.virtual_memory().available / 2**30
+        free = free_memory() / 2**30
         return f"It was killed, most likely because the memory ran out ({free:.1f} GB are free now)."
     if exit_code is not None and exit_code < 0:
         return f"It crashed with signal {signal.Signals(-exit_code).name}; the file may be damaged."
@@ -233,10 +228,24 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def end_with_parent() -> None:
+    """From now on this worker process ends at once when the one that started it is gone, however that came about."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def follow() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, name="end-with-parent", daemon=True).start()
+
+
 def _work(pipe: Connection, threads: int) -> None:
     """The worker process: first the function, then arguments in and an answer (see :func:`_answer`) out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which decides
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # so that clean-up code runs
+    end_with_parent()
     for variable in THREAD_VARIABLES:
         os.environ.setdefault(variable, str(threads))
     try:

@@ -4,25 +4,42 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from segautoconfiglib.base.context import Context
-from segautoconfiglib.cli.options import add_device, duration
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.cli.options import add_device, duration, whole_number
 
 EPILOG = """examples:
   demo                                   about five minutes, everything in ./demo-output
-  demo --data Task04_Hippocampus         the same with real data"""
+  demo --data Task04_Hippocampus         the same with real data, some cases of it held out for the test
+
+Run again, it trains anew with the same data. Other data, or another seed, need another --output.
+nnU-Net's environment variables have no effect on it."""
+
+#: In the output folder: the data and the seed that everything beside it was made with.
+DEMO_FILE = "demo.json"
+PREDICTIONS, PICTURES = "predictions", "pictures"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--data, --output, --budget, --device, --seed."""
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="a Decathlon folder TaskXX_Name instead")
     parser.add_argument(
-        "--output", type=Path, default=Path("demo-output"), metavar="FOLDER", help="default: demo-output"
+        "--data", type=Path, metavar="FOLDER", help="a Decathlon folder TaskXX_Name (default: synthetic volumes)"
     )
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER",
+        help="for everything that is made; datasets and models go to --workspace if that is given "
+        "(default: --workspace, else demo-output)",
+    )  # fmt: skip
     parser.add_argument("--budget", type=duration, default=240.0, metavar="TIME", help="for the training (default: 4m)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, another dataset")
+    parser.add_argument(
+        "--seed", type=whole_number, default=0, metavar="N",
+        help="of the synthetic volumes, of the choice of held-out cases and of the training (default: 0)",
+    )  # fmt: skip
     add_device(parser)
 
 
@@ -34,28 +51,27 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
     from segautoconfiglib.dataset.description import load_description
     from segautoconfiglib.evaluation.pictures import draw_overlays
 
-    output = arguments.output.absolute()
-    context = replace(context, workspace=Workspace.at(output))
-    raw = _held_out_dataset(context, arguments.data, arguments.seed)
+    output = (arguments.output or arguments.workspace or Path("demo-output")).absolute()
+    context = replace(context, workspace=Workspace.at(arguments.workspace or output))
+    raw = _held_out_dataset(context, output, arguments.data, arguments.seed)
     options = pipeline.TrainOptions(
         fold="all", budget_s=arguments.budget, device=arguments.device, seed=arguments.seed, overwrite=True
     )
     pipeline.train(context, raw.name, options)
     model = pipeline.find_model(context, raw.name, folds=["all"])
     images, truth = raw / "imagesTs", raw / "labelsTs"
-    predictions = pipeline.predict(context, model, images, output / "predictions", device=arguments.device)
+    predictions = pipeline.predict(context, model, images, output / PREDICTIONS, device=arguments.device)
     summary = pipeline.evaluate(context, truth, predictions)
     description = load_description(model / "dataset.json")
-    pictures = draw_overlays(images, truth, predictions, description, output / "pictures")
-    curves = output / "curves.png"
-    shutil.copyfile(model / "fold_all" / "progress.png", curves)
+    pictures = draw_overlays(images, truth, predictions, description, output / PICTURES)
+    curves = _copy(model / "fold_all" / "progress.png", output / "curves.png")
     context.report("artifact", path=str(curves), description="curves of the training")
-    context.report("artifact", path=str(output / "pictures"), description=f"{len(pictures)} overlay pictures")
+    context.report("artifact", path=str(output / PICTURES), description=f"{len(pictures)} overlay pictures")
     if context.out:
         print_evaluation(summary, context.out)
 
 
-def _held_out_dataset(context: Context, data: Path | None, seed: int) -> Path:
+def _held_out_dataset(context: Context, output: Path, data: Path | None, seed: int) -> Path:
     """A raw dataset, synthetic or converted, with some cases kept for testing. Made once per output folder."""
     from segautoconfiglib import pipeline
     from segautoconfiglib.dataset.convert import msd_dataset_name
@@ -63,6 +79,8 @@ def _held_out_dataset(context: Context, data: Path | None, seed: int) -> Path:
 
     name = "Dataset999_Demo" if data is None else msd_dataset_name(data)
     folder = context.workspace.raw / name
+    _claim(output, folder, {"data": None if data is None else str(data.absolute()), "seed": seed})
+    _remove_unfinished((output, *folder.glob("*"), output / PREDICTIONS, output / PICTURES))
     if (folder / "dataset.json").exists():
         context.report("log", message=f"Using the dataset in {folder}.")
     elif data is None:
@@ -72,3 +90,38 @@ def _held_out_dataset(context: Context, data: Path | None, seed: int) -> Path:
     if data is not None:
         hold_out_cases(folder, seed=seed)
     return folder
+
+
+def _claim(output: Path, dataset: Path, content: dict[str, Any]) -> None:
+    """Write down what the output is made from.
+
+    Raises:
+        UserError: there is something already, and it was made from something else.
+    """
+    from segautoconfiglib.base.records import read_json, write_json
+
+    file = output / DEMO_FILE
+    if file.is_file() and read_json(file) == content:
+        return
+    for folder in (dataset, output / PREDICTIONS, output / PICTURES):
+        if folder.exists():
+            raise UserError(
+                f"{folder} exists and was not made by a demo with this data and seed.",
+                "Choose another folder with --output, or delete this one.",
+            )
+    write_json(file, content)
+
+
+def _remove_unfinished(folders: Iterable[Path]) -> None:
+    """Files that a run was killed while writing."""
+    for folder in folders:
+        for file in folder.glob(".partial-*"):
+            file.unlink(missing_ok=True)
+
+
+def _copy(source: Path, target: Path) -> Path:
+    from segautoconfiglib.base.records import atomic_path
+
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+    return target

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-missing", "--chill", action="store_true", help="compare only the cases that were predicted"
     )
     add_workers(parser)
+    parser.set_defaults(labels=None, ignore_label=None)  # nnUNetv2_evaluate_simple asks for them
 
 
 def run(arguments: argparse.Namespace, context: Context) -> None:
@@ -32,6 +33,8 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
         arguments.truth,
         arguments.predictions,
         description_file=arguments.dataset_json,
+        labels=arguments.labels,
+        ignore_label=arguments.ignore_label,
         output=arguments.output,
         allow_missing=arguments.allow_missing,
         workers=arguments.workers,

@@ -7,15 +7,17 @@ processes run where the memory would not suffice.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.cli import evaluate as evaluate_command
 from segautoconfiglib.cli import predict as predict_command
-from segautoconfiglib.cli.options import add_device, add_planning, add_workers, fold, positive
+from segautoconfiglib.cli.options import add_device, add_planning, add_workers, fold, positive, whole_number
 from segautoconfiglib.cli.train import add_length, train_options
+from segautoconfiglib.defaults import TRAINING
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,9 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--val_best", action="store_true", help="validate with checkpoint_best.pth too, into validation_best"
     )
+    parser.add_argument(
+        "--disable_checkpointing", action="store_true", help="keep nothing: no checkpoints, so no validation either"
+    )
     add_length(parser)
     add_device(parser)
     add_workers(parser)
@@ -189,7 +194,13 @@ def train(arguments: argparse.Namespace, context: Context) -> None:
 
     if arguments.num_gpus > 1:
         raise UserError("Training on several GPUs is not available yet.", "Use -num_gpus 1.")
-    options = replace(train_options(arguments), save_probabilities=arguments.npz)
+    if arguments.disable_checkpointing and (arguments.val or arguments.val_best):
+        raise UserError(
+            "--disable_checkpointing leaves nothing that --val or --val_best could validate.", "Leave one of them out."
+        )
+    options = replace(
+        train_options(arguments), save_probabilities=arguments.npz, checkpoints=not arguments.disable_checkpointing
+    )
     if arguments.val and arguments.resume:
         raise UserError("--val and --c exclude each other.", "--val only validates; --c trains on and then validates.")
     summary = None if arguments.val else pipeline.train(context, arguments.dataset, options)
@@ -203,9 +214,12 @@ def train(arguments: argparse.Namespace, context: Context) -> None:
 def _prediction_flags(parser: argparse.ArgumentParser) -> None:
     predict_command.add_files(parser)
     predict_command.add_options(parser)
-    parser.add_argument("-f", dest="folds", nargs="+", type=fold, default=[0, 1, 2, 3, 4], help="default: 0 1 2 3 4")
-    parser.add_argument("-npp", type=int, metavar="N", help="accepted; preprocessing runs beside the network")
-    parser.add_argument("-nps", type=int, metavar="N", help="accepted; export needs little time and memory here")
+    parser.add_argument(
+        "-f", dest="folds", nargs="+", type=fold, metavar="FOLD", help="default: those of 0 1 2 3 4 that were trained"
+    )
+    parser.add_argument(
+        "-nps", type=whole_number, metavar="N", help="accepted; export needs little time and memory here"
+    )
     parser.add_argument("-prev_stage_predictions", type=Path, metavar="FOLDER", help="for 3d_cascade_fullres")
     parser.add_argument("--verbose", action="store_true", help="accepted; everything is reported anyway")
     parser.add_argument("--disable_progress_bar", action="store_true", help="accepted; use --events jsonl for programs")
@@ -232,10 +246,35 @@ def predict(arguments: argparse.Namespace, context: Context) -> None:
     """nnUNetv2_predict and nnUNetv2_predict_from_modelfolder."""
     if arguments.prev_stage_predictions is not None:
         raise UserError("Cascades are not available yet.", "Leave out -prev_stage_predictions.")
+    arguments.model = predict_command.model_folder(arguments, context)
+    if arguments.folds is None:
+        arguments.folds = _usual_folds(arguments.model, arguments.checkpoint, context)
     predict_command.run(arguments, context)
 
 
+def _usual_folds(model: Path, checkpoint: str, context: Context) -> list[int | str]:
+    """The folds that nnU-Net predicts with unless told otherwise, as far as they were trained; says which are not."""
+    from segautoconfiglib.models.folder import ModelFolder
+
+    found = ModelFolder.open(model).chosen_folds(None, checkpoint)
+    usual = range(TRAINING.folds)
+    missing = [number for number in usual if number not in found]
+    chosen = [number for number in found if number in usual] or found
+    if missing:
+        context.report(
+            "warning",
+            message=f"Predicting with fold(s) {_text(chosen)} of {model.name}: {_text(missing)} have no {checkpoint}.",
+            hint=f"Train them too, or write -f {_text(chosen, ' ')} if this is meant.",
+        )
+    return chosen
+
+
+def _text(folds: Sequence[int | str], separator: str = ", ") -> str:
+    return separator.join(map(str, folds))
+
+
 def _evaluation_flags(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(dataset_json=None, labels=None, ignore_label=None)
     parser.add_argument("truth", type=Path, metavar="GT_FOLDER", help="folder with true segmentations")
     parser.add_argument("predictions", type=Path, metavar="PRED_FOLDER", help="folder with predictions")
     parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="default: PRED_FOLDER/summary.json")
@@ -254,28 +293,9 @@ def evaluate_simple_arguments(parser: argparse.ArgumentParser) -> None:
     """nnUNetv2_evaluate_simple's flags."""
     _evaluation_flags(parser)
     parser.add_argument("-l", dest="labels", type=int, nargs="+", required=True, metavar="N", help="label values")
-    parser.add_argument("-il", dest="ignore", type=int, metavar="N", help="voxels with this true value do not count")
-    parser.set_defaults(dataset_json=None)
-
-
-def evaluate(arguments: argparse.Namespace, context: Context) -> None:
-    """nnUNetv2_evaluate_folder and nnUNetv2_evaluate_simple."""
-    from segautoconfiglib import pipeline
-    from segautoconfiglib.cli.tables import print_evaluation
-
-    summary = pipeline.evaluate(
-        context,
-        arguments.truth,
-        arguments.predictions,
-        description_file=arguments.dataset_json,
-        labels=getattr(arguments, "labels", None),
-        ignore_label=getattr(arguments, "ignore", None),
-        output=arguments.output,
-        allow_missing=arguments.allow_missing,
-        workers=arguments.workers,
+    parser.add_argument(
+        "-il", dest="ignore_label", type=int, metavar="N", help="voxels with this true value do not count"
     )
-    if context.out:
-        print_evaluation(summary, context.out)
 
 
 COMMANDS = {
@@ -287,6 +307,6 @@ COMMANDS = {
     "nnUNetv2_train": Command(train_arguments, train),
     "nnUNetv2_predict": Command(predict_arguments, predict),
     "nnUNetv2_predict_from_modelfolder": Command(predict_from_folder_arguments, predict),
-    "nnUNetv2_evaluate_folder": Command(evaluate_folder_arguments, evaluate),
-    "nnUNetv2_evaluate_simple": Command(evaluate_simple_arguments, evaluate),
+    "nnUNetv2_evaluate_folder": Command(evaluate_folder_arguments, evaluate_command.run),
+    "nnUNetv2_evaluate_simple": Command(evaluate_simple_arguments, evaluate_command.run),
 }

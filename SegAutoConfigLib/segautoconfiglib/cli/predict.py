@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from segautoconfiglib.base.context import Context
-from segautoconfiglib.cli.options import add_device, add_workers, fold, positive, whole_number
+from segautoconfiglib.cli.options import add_device, fold, positive, whole_number
 
 EPILOG = """examples:
   predict -d 4 -i imagesTs -o out              the model of dataset 4, all its folds
@@ -69,7 +69,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="... of which this is number K (from 0)",
     )
     add_device(parser)
-    add_workers(parser)
+    parser.add_argument(
+        "-npp", "--workers", type=whole_number, metavar="N",
+        help="0: read each image only when its turn comes (default: the next one meanwhile, if the memory suffices)",
+    )  # fmt: skip
+
+
+def model_folder(arguments: argparse.Namespace, context: Context) -> Path:
+    """The model folder that was named, else the one of the dataset that fits the other arguments."""
+    from segautoconfiglib import pipeline
+
+    folder: Path = arguments.model or pipeline.find_model(
+        context,
+        arguments.dataset,
+        configuration=arguments.configuration,
+        trainer=arguments.trainer,
+        plans=arguments.plans,
+        folds=arguments.folds,
+        checkpoint=arguments.checkpoint,
+    )
+    return folder
 
 
 def run(arguments: argparse.Namespace, context: Context) -> None:
@@ -77,14 +96,7 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
     from segautoconfiglib import pipeline
     from segautoconfiglib.inference.run import PredictOptions
 
-    folder = arguments.model or pipeline.find_model(
-        context,
-        arguments.dataset,
-        configuration=arguments.configuration,
-        trainer=arguments.trainer,
-        plans=arguments.plans,
-        folds=arguments.folds,
-    )
+    folder = model_folder(arguments, context)
     options = PredictOptions(
         save_probabilities=arguments.save_probabilities,
         continue_=arguments.continue_prediction,

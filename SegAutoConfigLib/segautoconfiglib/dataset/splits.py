@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
-from segautoconfiglib.base.records import read_json, write_json
+from segautoconfiglib.base.records import atomic_path, read_json, write_json
 from segautoconfiglib.defaults import TRAINING
 
 FORM = 'A splits file is a list of {"train": [case ids], "val": [case ids]}, one entry per fold.'
@@ -68,6 +69,41 @@ def save_splits(path: Path, splits: Sequence[Split]) -> None:
     write_json(path, [{"train": list(split.train), "val": list(split.val), **note} for split in splits])
 
 
+def take_over_splits(raw: Path, preprocessed: Path) -> None:
+    """The user's own splits apply: copy them to where training reads them.
+
+    Args:
+        raw: The splits file in the raw folder; nothing happens where there is none.
+        preprocessed: The one that training uses; may be missing.
+
+    Raises:
+        UserError: ``raw`` is no splits file, or differs from an existing ``preprocessed``.
+    """
+    if not raw.exists():
+        return
+    mine = load_splits(raw)
+    if not preprocessed.exists():
+        with atomic_path(preprocessed) as temporary:
+            shutil.copyfile(raw, temporary)
+        return
+    difference = _difference(mine, load_splits(preprocessed))
+    if difference:
+        raise UserError(
+            f"{raw} differs from {preprocessed}: {difference}.",
+            "Models may have been trained with the latter. Delete one of the two files.",
+        )
+
+
+def _difference(mine: Sequence[Split], used: Sequence[Split]) -> str:
+    """What the first difference between two lists of folds is; the order of the cases does not count."""
+    if len(mine) != len(used):
+        return f"{len(mine)} folds against {len(used)}"
+    for number, (one, other) in enumerate(zip(mine, used, strict=True)):
+        if set(one.train) != set(other.train) or set(one.val) != set(other.val):
+            return f"fold {number} has other cases"
+    return ""
+
+
 def split_for_fold(splits_file: Path, case_ids: Sequence[str], fold: int | Literal["all"]) -> Split:
     """The cases of one fold.
 
@@ -94,6 +130,12 @@ def split_for_fold(splits_file: Path, case_ids: Sequence[str], fold: int | Liter
 def overlap(split: Split) -> tuple[str, ...]:
     """Cases that both train and validate; validation results are too good where there are any."""
     return tuple(sorted(set(split.train) & set(split.val)))
+
+
+def unused_cases(splits: Iterable[Split], case_ids: Iterable[str]) -> tuple[str, ...]:
+    """Cases that no split names, sorted."""
+    named = {case for split in splits for case in (*split.train, *split.val)}
+    return tuple(sorted(set(case_ids) - named))
 
 
 def _is_split(entry: Any) -> bool:

@@ -87,8 +87,8 @@ def make_demo_dataset(
 def hold_out_cases(raw_folder: Path, *, share: float = 0.15, most: int = 20, seed: int = 0) -> list[str]:
     """Move some training cases of a raw dataset to ``imagesTs`` and ``labelsTs``.
 
-    Done once; repeated calls change nothing. Images that lie in ``imagesTs`` without a truth go to
-    ``imagesUnlabelled``.
+    Done once: a repeated call changes nothing, or finishes what an interrupted one began. Images that lie in
+    ``imagesTs`` without a truth go to ``imagesUnlabelled``.
 
     Args:
         raw_folder: With ``dataset.json``, ``imagesTr`` and ``labelsTr``.
@@ -104,22 +104,23 @@ def hold_out_cases(raw_folder: Path, *, share: float = 0.15, most: int = 20, see
     """
     description = read_json(raw_folder / "dataset.json")
     ending = description["file_ending"]
-    held_out = _stems(raw_folder / "labelsTs", ending)
-    if held_out:
+    held_out, kept = (_stems(raw_folder / folder, ending) for folder in ("labelsTs", "labelsTr"))
+    if held_out and len(kept) == description["numTraining"]:
         return held_out
-    cases = _stems(raw_folder / "labelsTr", ending)
+    cases = sorted(held_out + kept)
     if len(cases) < 3:
         raise UserError(f"{raw_folder} has only {len(cases)} labelled cases.", "The demo needs at least three.")
     count = min(most, max(1, round(share * len(cases))))
     chosen = sorted(np.random.default_rng(seed).choice(cases, count, replace=False).tolist())
-    if (raw_folder / "imagesTs").exists():
+    if (raw_folder / "imagesTs").exists() and not (raw_folder / "labelsTs").exists():
         (raw_folder / "imagesTs").rename(raw_folder / UNLABELLED_FOLDER)
-    for folder in ("imagesTs", "labelsTs"):
-        (raw_folder / folder).mkdir()
+    for folder in ("labelsTs", "imagesTs"):
+        (raw_folder / folder).mkdir(exist_ok=True)
     for case in chosen:
         for image in sorted((raw_folder / "imagesTr").glob(f"{case}_[0-9][0-9][0-9][0-9]{ending}")):
             image.rename(raw_folder / "imagesTs" / image.name)
-        (raw_folder / "labelsTr" / f"{case}{ending}").rename(raw_folder / "labelsTs" / f"{case}{ending}")
+        if case in kept:
+            (raw_folder / "labelsTr" / f"{case}{ending}").rename(raw_folder / "labelsTs" / f"{case}{ending}")
     write_json(raw_folder / "dataset.json", description | {"numTraining": len(cases) - count})
     return chosen
 

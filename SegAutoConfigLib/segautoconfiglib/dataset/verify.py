@@ -17,8 +17,8 @@ from segautoconfiglib.dataset.dataset import DATASET_FILE, LABELS, Case, Dataset
 from segautoconfiglib.dataset.structure import check_structure
 from segautoconfiglib.dataset.workers import workers_for_files
 from segautoconfiglib.image.files import read_header, read_image, read_labels
-from segautoconfiglib.image.formats import NIFTI_ENDINGS, TIFF_ENDINGS, file_ending
-from segautoconfiglib.image.integrity import count_non_finite, count_non_finite_of_nifti
+from segautoconfiglib.image.formats import TIFF_ENDINGS, file_ending
+from segautoconfiglib.image.integrity import count_non_finite
 from segautoconfiglib.image.orientation import orientation_code
 from segautoconfiglib.image.tiff import side_car
 from segautoconfiglib.image.volume import Geometry
@@ -171,7 +171,6 @@ def _check_label(case: Case, expected: tuple[int, ...], image: _Grid | None, fin
     if image is not None:
         grid = _Grid(case.label, labels.shape, labels.geometry)
         findings.problems += _grid_problems(image, grid, case.id, RESAMPLE_HINT)
-    findings.problems += _number_problems(labels.array, case.label, case.id)
     counts = value_counts(labels.array)
     findings.problems += _value_problems(counts, expected, case)
     findings.label_values = tuple(counts)
@@ -179,11 +178,9 @@ def _check_label(case: Case, expected: tuple[int, ...], image: _Grid | None, fin
 
 def _number_problems(array: np.ndarray, file: Path, case: str) -> list[Problem]:
     nan, infinite = count_non_finite(array)
-    if file_ending(file) in NIFTI_ENDINGS:  # ITK has read such voxels as 0
-        nan, infinite = count_non_finite_of_nifti(file)
     if not nan and not infinite:
         return []
-    hint = "Replace them, for example by the smallest value of the image (0 in label maps)."
+    hint = "Replace them, for example by the smallest value of the image."
     return [Problem(f"{nan} voxels are NaN (no number) and {infinite} are infinite.", hint, str(file), case)]
 
 

@@ -19,8 +19,7 @@ from segautoconfiglib.defaults import FINGERPRINT
 from segautoconfiglib.fingerprint.fingerprint import Fingerprint
 from segautoconfiglib.image.crop import bounding_box, crop, nonzero_mask
 from segautoconfiglib.image.files import read_header, read_image, read_labels
-from segautoconfiglib.image.formats import NIFTI_ENDINGS, file_ending
-from segautoconfiglib.image.integrity import count_non_finite, count_non_finite_of_nifti
+from segautoconfiglib.image.integrity import count_non_finite
 
 #: Memory of one worker per voxel (bytes): the stored and the float32 array of a channel, ...
 BYTES_PER_CHANNEL_VOXEL = 8
@@ -145,8 +144,6 @@ def check_finite(image: np.ndarray, case: str, files: Sequence[Path]) -> None:
     """
     for number, file in enumerate(files):
         wrong = sum(count_non_finite(image[number] if len(files) == len(image) else image))
-        if not wrong and file_ending(file) in NIFTI_ENDINGS:  # ITK has read such voxels as 0
-            wrong = sum(count_non_finite_of_nifti(file))
         if wrong:
             raise UserError(
                 f"Case {case}: {file} holds {wrong} voxels that are NaN or infinite.",

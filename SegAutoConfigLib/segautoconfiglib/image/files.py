@@ -20,11 +20,13 @@ from segautoconfiglib.image.formats import (
     MEDICAL_ENDINGS,
     PICTURE_ENDINGS,
     READABLE_ENDINGS,
+    TIFF_ENDINGS,
     TWO_FILE_ENDINGS,
     file_ending,
     known_ending,
     stem,
 )
+from segautoconfiglib.image.integrity import voxel_file
 from segautoconfiglib.image.medical import as_float32, label_dtype, sitk_from_labels, volume_from_sitk
 from segautoconfiglib.image.volume import Geometry, Volume
 
@@ -32,6 +34,7 @@ __all__ = [
     "READABLE_ENDINGS",
     "Header",
     "file_ending",
+    "files_of",
     "read_header",
     "read_image",
     "read_labels",
@@ -44,6 +47,8 @@ __all__ = [
 ]
 
 SHOWN_VALUES = 5
+#: What label maps become, the smallest first.
+LABEL_TYPES = (np.uint8, np.int16, np.int32)
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,17 @@ def read_header(file: Path) -> Header:
     array, geometry = _reader(file).header(_existing(file))
     channels, z, y, x = array.shape
     return Header((z, y, x), channels, geometry, array.dtype)
+
+
+def files_of(file: Path) -> list[Path]:
+    """The file, and the one beside it that belongs to it: the voxels of .mhd and .nhdr, the spacing of a tif."""
+    ending = file_ending(file)
+    beside = None
+    if ending in TWO_FILE_ENDINGS:
+        beside = voxel_file(file)
+    elif ending in TIFF_ENDINGS:
+        beside = tiff.side_car(file)
+    return [file] if beside is None else [file, beside]
 
 
 def write_labels(labels: np.ndarray, file: Path, geometry: Geometry) -> None:
@@ -208,8 +224,10 @@ def _check_same_grid(first_file: Path, first: Volume, file: Path, volume: Volume
 
 
 def _whole_numbers(array: np.ndarray, file: Path) -> np.ndarray:
+    low, high = array.min(), array.max()
+    dtype = next((kind for kind in LABEL_TYPES if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max), None)
+    whole = np.rint(array) if dtype is None else array.astype(dtype)
     if array.dtype.kind == "f":
-        whole = np.rint(array)
         wrong = array[array != whole]  # NaN differs from itself
         if wrong.size:
             values = ", ".join(f"{value:.6g}" for value in np.unique(wrong)[:SHOWN_VALUES])
@@ -217,9 +235,6 @@ def _whole_numbers(array: np.ndarray, file: Path) -> np.ndarray:
                 f"{file} holds {wrong.size} label values that are no whole numbers: {values} ...",
                 "Labels must not be interpolated: resample label maps with nearest neighbour, or round them.",
             )
-        array = whole
-    low, high = array.min(), array.max()
-    for dtype in (np.uint8, np.int16, np.int32):
-        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
-            return array.astype(dtype)
-    raise UserError(f"{file} holds label values from {low} to {high}.", "Number the labels 0, 1, 2, ...")
+    if dtype is None:
+        raise UserError(f"{file} holds label values from {low} to {high}.", "Number the labels 0, 1, 2, ...")
+    return whole

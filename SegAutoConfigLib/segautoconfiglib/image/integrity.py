@@ -1,19 +1,17 @@
 """Faults of medical image files that ITK passes over: missing bytes, voxels that are no numbers.
 
 ITK reads a truncated NIfTI or GIPL file without an error (the missing voxels are arbitrary), and its MetaImage
-reader writes to standard error by itself. So the length is checked before ITK gets to read. Its NIfTI reader also
-turns NaN and infinity into 0, which only the file itself tells.
+reader writes to standard error by itself. So the length is checked before ITK gets to read.
 """
 
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import struct
 import zlib
-from io import BufferedReader
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -23,21 +21,9 @@ from segautoconfiglib.image.formats import META_ENDINGS, NIFTI_ENDINGS, known_en
 
 GZIP_MAGIC = b"\x1f\x8b"
 GIPL_HEADER_BYTES = 256
-
-
-class _NiftiLayout(NamedTuple):
-    """Where a NIfTI header keeps the datatype (int16) and the offset of the voxels, and the form of the latter."""
-
-    type_at: int
-    offset_at: int
-    offset_form: str
-
-
-#: By header length: NIfTI-1 and NIfTI-2.
-NIFTI_LAYOUTS = {348: _NiftiLayout(70, 108, "f"), 540: _NiftiLayout(12, 168, "q")}
-NIFTI_FLOATS = {16: "f4", 64: "f8"}  # datatype codes
-BLOCK_BYTES = 16 * 2**20
 META_HEADER_LIMIT = 64 * 1024
+#: The line of a .mhd or .nhdr header that names the file with the voxels.
+VOXEL_FILE = re.compile(rb"^(?:ElementDataFile[ \t]*=|data ?file:)[ \t]*(.*?)[ \t\r]*$", re.IGNORECASE | re.MULTILINE)
 META_KEYS = ("NDims", "DimSize", "ElementType", "ElementDataFile")
 
 
@@ -156,42 +142,26 @@ def _meta_header(file: Path) -> tuple[dict[str, str], int]:
     return entries, length
 
 
+def voxel_file(header: Path) -> Path | None:
+    """The file with the voxels that a .mhd or .nhdr header names; None where it names none, a list, or a missing one.
+
+    Raises:
+        UserError: the header can't be read.
+    """
+    try:
+        with header.open("rb") as stream:
+            match = VOXEL_FILE.search(stream.read(META_HEADER_LIMIT))
+    except OSError as error:
+        raise UserError(
+            f"Can't read {header}: {error.strerror or error}.", "Check the path and permissions."
+        ) from error
+    named = header.parent / os.fsdecode(match[1]) if match and match[1] else None
+    return named if named is not None and named.is_file() else None
+
+
 def count_non_finite(array: np.ndarray) -> tuple[int, int]:
     """How many values are NaN, and how many infinite."""
     with np.errstate(invalid="ignore", over="ignore"):  # infinity minus infinity
         if array.dtype.kind != "f" or np.isfinite(array.sum(dtype=np.float64)):
             return 0, 0
     return int(np.isnan(array).sum()), int(np.isinf(array).sum())
-
-
-def count_non_finite_of_nifti(file: Path) -> tuple[int, int]:
-    """As :func:`count_non_finite`, of the voxels as they are stored; reads block by block."""
-    with _unpacked(file) as stream:
-        dtype, offset = _nifti_float(stream.read(348))
-        if dtype is None:
-            return 0, 0
-        stream.seek(offset)
-        nan = infinite = 0
-        while block := stream.read(BLOCK_BYTES):
-            usable = len(block) // dtype.itemsize * dtype.itemsize
-            counts = count_non_finite(np.frombuffer(block[:usable], dtype))
-            nan, infinite = nan + counts[0], infinite + counts[1]
-    return nan, infinite
-
-
-def _unpacked(file: Path) -> gzip.GzipFile | BufferedReader:
-    with file.open("rb") as stream:
-        packed = stream.read(2) == GZIP_MAGIC
-    return gzip.open(file) if packed else file.open("rb")
-
-
-def _nifti_float(header: bytes) -> tuple[np.dtype | None, int]:
-    """Type (None where it is not a float) and offset of the voxels, from the header of NIfTI-1 or NIfTI-2."""
-    for order in "<>":
-        version = NIFTI_LAYOUTS.get(struct.unpack(f"{order}i", header[:4])[0]) if len(header) == 348 else None
-        if version:
-            (code,) = struct.unpack_from(f"{order}h", header, version.type_at)
-            (offset,) = struct.unpack_from(f"{order}{version.offset_form}", header, version.offset_at)
-            name = NIFTI_FLOATS.get(code)
-            return (np.dtype(f"{order}{name}") if name else None), int(offset)
-    return None, 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from segautoconfiglib.base.errors import UserError
-from segautoconfiglib.image.formats import META_ENDINGS, file_ending, known_ending
+from segautoconfiglib.image.formats import META_ENDINGS, NIFTI_ENDINGS, file_ending, known_ending
 from segautoconfiglib.image.integrity import check_meta_header, check_whole
+from segautoconfiglib.image.nifti import float_voxels
 from segautoconfiglib.image.volume import PSEUDO_SLICE_SPACING, Geometry, Volume
 
 #: ITK's readers that know their files by an ending in lower case; for other spellings they must be named.
@@ -23,6 +25,9 @@ IO_CLASSES = {".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".gipl": "GiplImageI
 def read(file: Path, labels: bool = False) -> Volume:
     """Read a file in its own number type; 4D files and vector voxels become channels. Raises: UserError."""
     reader = _open(file)
+    voxels = _nifti_floats(file, reader)
+    if voxels is not None:
+        return Volume(voxels.reshape(-1, *_shape(reader)), _geometry(reader, file))
     try:
         with _quiet():
             image = reader.Execute()
@@ -34,12 +39,12 @@ def read(file: Path, labels: bool = False) -> Volume:
 def header(file: Path) -> tuple[np.ndarray, Geometry]:
     """An array of the right shape (channel, z, y, x) and type that takes no memory, and the geometry."""
     reader = _open(file)
-    size, components = tuple(reader.GetSize()), reader.GetNumberOfComponents()
-    dtype = sitk.GetArrayViewFromImage(sitk.Image([1, 1], _scalar_type(reader.GetPixelID()))).dtype
-    geometry = _geometry(size, reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection(), file)
+    size = reader.GetSize()
     frames = size[3] if len(size) == 4 else 1
-    z, y, x = (size[2] if len(size) > 2 else 1), size[1], size[0]
-    return np.broadcast_to(np.zeros((), dtype), (frames * components, z, y, x)), geometry
+    dtype = sitk.GetArrayViewFromImage(sitk.Image([1, 1], _scalar_type(reader.GetPixelID()))).dtype
+    geometry = _geometry(reader, file)
+    shape = (frames * reader.GetNumberOfComponents(), *_shape(reader))
+    return np.broadcast_to(np.zeros((), dtype), shape), geometry
 
 
 def volume_from_sitk(image: sitk.Image) -> Volume:
@@ -165,7 +170,7 @@ def _last_line(error: Exception) -> str:
 
 
 def _volume(image: sitk.Image, source: Path | str) -> Volume:
-    geometry = _geometry(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection(), source)
+    geometry = _geometry(image, source)
     if "complex" in image.GetPixelIDTypeAsString():
         raise UserError(f"{source} holds complex numbers.", "Save its magnitude (and phase) as separate images.")
     array = sitk.GetArrayFromImage(image)
@@ -179,14 +184,22 @@ def _volume(image: sitk.Image, source: Path | str) -> Volume:
     return Volume(array[(None,) * (4 - array.ndim)], geometry)
 
 
-def _geometry(
-    size: tuple[int, ...],
-    spacing: tuple[float, ...],
-    origin: tuple[float, ...],
-    direction: tuple[float, ...],
-    source: Path | str,
-) -> Geometry:
+def _nifti_floats(file: Path, reader: sitk.ImageFileReader) -> np.ndarray | None:
+    """The voxels of a NIfTI file of float numbers, one after the other; None for files that ITK reads as they are."""
+    if known_ending(file) not in NIFTI_ENDINGS or reader.GetNumberOfComponents() != 1:
+        return None
+    return float_voxels(file, math.prod(reader.GetSize()))
+
+
+def _shape(grid: sitk.Image | sitk.ImageFileReader) -> tuple[int, int, int]:
+    """(z, y, x) voxels of the first two or three axes."""
+    x, y, z = (*grid.GetSize(), 1)[:3]
+    return z, y, x
+
+
+def _geometry(grid: sitk.Image | sitk.ImageFileReader, source: Path | str) -> Geometry:
     """The geometry of the first two or three axes; a fourth axis (channels) has none."""
+    size, spacing, origin, direction = grid.GetSize(), grid.GetSpacing(), grid.GetOrigin(), grid.GetDirection()
     if not 2 <= len(size) <= 4:
         raise UserError(f"{source} has {len(size)} dimensions.", "Images have 2, 3 or (with channels) 4 dimensions.")
     steps = [abs(float(value)) for value in spacing]

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.ndimage import zoom
@@ -147,13 +148,23 @@ def resample_image(
         return image.astype(np.float32, copy=False)
     axis = separate_axis(spacing_mm, new_spacing_mm, separate)
     result = np.empty((image.shape[0], *new_shape), np.float32)
-    with threadpool_limits(1, "blas"):  # the products are too small to share: threads would mostly wait for each other
+    with small_products():
         for channel, out in zip(image, result, strict=True):
             if axis is None:
                 _resize_volume(channel, out, order)
             else:
                 _resize_separately(np.moveaxis(channel, axis, 0), np.moveaxis(out, axis, 0), order, order_z)
     return result
+
+
+def small_products() -> AbstractContextManager[Any]:
+    """Matrix products on one thread: those of interpolation are too small to share, more would wait for each other.
+
+    The number belongs to the whole process, and only one of its living threads can set it (threadpoolctl 3.8): who
+    resamples in a thread of its own enters this before starting it.
+    """
+    limits: AbstractContextManager[Any] = threadpool_limits(1, "blas")
+    return limits
 
 
 def _resize_volume(volume: np.ndarray, out: np.ndarray, order: SplineOrder) -> None:

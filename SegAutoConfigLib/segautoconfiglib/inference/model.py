@@ -59,6 +59,17 @@ class Model:
         """Meaning of the labels."""
         return self.description.label_spec
 
+    def window(self, *, mirror: bool = True, step: float = INFERENCE.step) -> SlidingWindow:
+        """The networks as a sliding window; see there."""
+        return SlidingWindow(
+            self.networks,
+            self.configuration.patch_size,
+            self.label_spec.output_channels,
+            self.device,
+            self.mirror_axes if mirror else (),
+            step,
+        )
+
     def slabs(
         self,
         data: Any,
@@ -69,15 +80,7 @@ class Model:
         cancel: CancelToken | None = None,
     ) -> Iterator[torch.Tensor]:
         """Logits of a preprocessed image (channel, z, y, x); see :meth:`SlidingWindow.slabs`."""
-        window = SlidingWindow(
-            self.networks,
-            self.configuration.patch_size,
-            self.label_spec.output_channels,
-            self.device,
-            self.mirror_axes if mirror else (),
-            step,
-        )
-        return window.slabs(data, progress=progress, cancel=cancel)
+        return self.window(mirror=mirror, step=step).slabs(data, progress=progress, cancel=cancel)
 
     def segment(
         self,

@@ -47,7 +47,8 @@ class SlidingWindow:
     ) -> Iterator[torch.Tensor]:
         """Logits of the image, from the first slice to the last.
 
-        Sums are float32 and hold only as many slices as one tile has; finished slices are handed out.
+        Sums are float32 and hold only as many slices as one tile has; finished slices are handed out. Where a GPU's
+        memory does not suffice, they go on in main memory, and tiles are predicted one at a time.
 
         Args:
             image: (channel, z, y, x) float32: an array, or anything that gives arrays when sliced.
@@ -62,21 +63,31 @@ class SlidingWindow:
             Cancelled: on request.
         """
         check_step(self.step)
+        shape = self.sums_shape(image.shape[1:])
         image = _Padded(image, self._axes(image.shape[1:]))
         axis_z, axis_y, axis_x = image.axes
-        shape = (self.output_channels, axis_z.tile, axis_y.padded_size, axis_x.padded_size)
         sums = torch.zeros(shape, device=self._sum_device(shape))
         done, total = 0, len(axis_z.starts) * len(axis_y.starts) * len(axis_x.starts)
         for index, start in enumerate(axis_z.starts):
             for tiles in self._batches(axis_z, list(product(range(len(axis_y.starts)), range(len(axis_x.starts))))):
                 if cancel is not None:
                     cancel.raise_if_cancelled()
-                self._add_tiles(sums, image, index, tiles)
+                sums = self._add_tiles(sums, image, index, tiles)
                 done += len(tiles)
                 if progress is not None:
                     progress(done, total)
             stop = axis_z.starts[index + 1] if index + 1 < len(axis_z.starts) else axis_z.padded_size
             yield from _finished(sums, start, stop, image.axes)
+
+    @property
+    def voxels_at_once(self) -> int:
+        """Of the tiles that go through a network together."""
+        return max(self._batch_voxels(), int(np.prod(self.patch_size)))
+
+    def sums_shape(self, shape: Sequence[int]) -> tuple[int, int, int, int]:
+        """Shape (class, z, y, x) of the sums for an image (z, y, x): as deep as one tile."""
+        axis_z, axis_y, axis_x = self._axes(shape)
+        return self.output_channels, axis_z.tile, axis_y.padded_size, axis_x.padded_size
 
     def _axes(self, shape: Sequence[int]) -> tuple[AxisTiles, AxisTiles, AxisTiles]:
         y, x = (AxisTiles.over(shape[a], self.patch_size[a - 3], self.step) for a in (1, 2))
@@ -104,16 +115,39 @@ class SlidingWindow:
             return self.device if 4 * int(np.prod(shape)) < free // 2 else torch.device("cpu")
         return self.device
 
-    def _add_tiles(self, sums: torch.Tensor, image: _Padded, index_z: int, tiles: list[tuple[int, int]]) -> None:
+    def _add_tiles(
+        self, sums: torch.Tensor, image: _Padded, index_z: int, tiles: list[tuple[int, int]]
+    ) -> torch.Tensor:
+        """Add the logits of some tiles to the sums. Returns: the sums; on the CPU if the GPU's memory is used up."""
+        weighted: torch.Tensor | None = None
+        try:
+            weighted = self._weighted(image, index_z, tiles).to(sums.device)
+        except torch.OutOfMemoryError:  # goes on below: in here the error still holds the network's arrays
+            if sums.device.type == "cpu" and len(tiles) == 1:
+                raise
+        if weighted is None:
+            sums = sums.cpu()
+            torch.cuda.empty_cache()
+            for place in tiles:
+                sums = self._add_tiles(sums, image, index_z, [place])
+            return sums
+        _, axis_y, axis_x = image.axes
+        for (y, x), tile in zip(tiles, weighted, strict=True):
+            first_y, first_x = axis_y.starts[y], axis_x.starts[x]
+            part = sums[:, :, first_y : first_y + axis_y.tile, first_x : first_x + axis_x.tile]
+            part += tile
+        return sums
+
+    @torch.inference_mode()
+    def _weighted(self, image: _Padded, index_z: int, tiles: list[tuple[int, int]]) -> torch.Tensor:
+        """Logits of tiles times their weights, (tile, class, z, y, x), on the networks' device."""
         axis_z, axis_y, axis_x = image.axes
         boxes = [(axis_z.starts[index_z], axis_y.starts[y], axis_x.starts[x]) for y, x in tiles]
-        batch = torch.from_numpy(np.stack([image.tile(box) for box in boxes])).to(self.device)
-        logits = self._logits(batch).to(sums.device)
-        for (y, x), (_, first_y, first_x), tile in zip(tiles, boxes, logits, strict=True):
+        logits = self._logits(torch.from_numpy(np.stack([image.tile(box) for box in boxes])).to(self.device))
+        for (y, x), tile in zip(tiles, logits, strict=True):
             plane = np.multiply.outer(axis_y.weights[y], axis_x.weights[x])
-            weights = torch.from_numpy(np.multiply.outer(axis_z.weights[index_z], plane)).to(sums.device)
-            part = sums[:, :, first_y : first_y + axis_y.tile, first_x : first_x + axis_x.tile]
-            part += tile * weights
+            tile.mul_(torch.from_numpy(np.multiply.outer(axis_z.weights[index_z], plane)).to(self.device))
+        return logits
 
     @torch.inference_mode()
     def _logits(self, tiles: torch.Tensor) -> torch.Tensor:

@@ -28,10 +28,7 @@ def probabilities_array(model: Model, record: SpatialRecord, folder: Path, wante
     if not wanted:
         yield None
         return
-    full = [0, 0, 0]
-    for axis, size in zip(record.transpose, record.full_shape, strict=True):
-        full[axis] = size
-    shape = (model.label_spec.output_channels, *full)
+    shape = (model.label_spec.output_channels, *record.file_shape)
     size_bytes = 4 * int(np.prod(shape))
     if size_bytes <= INFERENCE.probabilities_in_memory:
         yield np.empty(shape, np.float32)

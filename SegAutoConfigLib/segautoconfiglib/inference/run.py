@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
@@ -20,14 +18,14 @@ from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.records import write_json
 from segautoconfiglib.dataset.dataset import Case
 from segautoconfiglib.defaults import INFERENCE
-from segautoconfiglib.fingerprint.extract import check_finite
-from segautoconfiglib.image.files import read_image, sitk_from_labels, volume_from_sitk, write_labels
+from segautoconfiglib.image.files import sitk_from_labels, volume_from_sitk, write_labels
 from segautoconfiglib.image.volume import Volume
 from segautoconfiglib.inference.model import Model, load_model
 from segautoconfiglib.inference.predictor import Progress
+from segautoconfiglib.inference.prepare import Prepared, memory_errors, prepared_cases, stored_cases
 from segautoconfiglib.inference.probabilities import probabilities_array, write_probabilities
 from segautoconfiglib.inference.window import check_step
-from segautoconfiglib.preprocessing.case import PreprocessedCase, preprocess_case
+from segautoconfiglib.preprocessing.case import preprocess_case
 from segautoconfiglib.preprocessing.geometry import SpatialRecord
 from segautoconfiglib.preprocessing.store import CaseStore
 
@@ -54,7 +52,8 @@ class PredictOptions:
         part, parts: Only the cases ``part``, ``part + parts``, ... of the sorted list.
         mirror: Average over mirrored images, along the axes the network was trained for.
         step: Distance of tiles, share of the patch.
-        workers: 0 prepares each case only when its turn comes; otherwise the next one is prepared meanwhile.
+        workers: 0 prepares each case only when its turn comes; otherwise the next one is prepared meanwhile, where the
+            memory suffices for both.
     """
 
     save_probabilities: bool = False
@@ -113,7 +112,7 @@ def predict_image(
         The labels on the image's grid, as a SimpleITK image, or as a Volume where a Volume was given.
 
     Raises:
-        UserError: the image has not the channels that the model was trained with.
+        UserError: the image has not the channels that the model was trained with, or the memory does not suffice.
         Cancelled: on request.
 
     Example:
@@ -134,19 +133,19 @@ def predict_image(
             labels = predict_image(volume, model).labels.array[0]
     """
     volume = _as_volume(image)
-    case = preprocess_case(volume, None, model.plans, model.configuration, None)
-    values = None
-    if probabilities:
-        values = np.empty((model.label_spec.output_channels, *volume.shape), np.float32)
-    found = model.segment(
-        case.data,
-        case.record,
-        mirror=mirror,
-        step=step,
-        probabilities=values,
-        progress=_tile_progress(report, "image", 0, 1),
-        cancel=cancel,
-    )
+    classes = model.label_spec.output_channels
+    with memory_errors(model.device, volume.shape, classes):
+        case = preprocess_case(volume, None, model.plans, model.configuration, None)
+        values = np.empty((classes, *volume.shape), np.float32) if probabilities else None
+        found = model.segment(
+            case.data,
+            case.record,
+            mirror=mirror,
+            step=step,
+            probabilities=values,
+            progress=_tile_progress(report, "image", 0, 1),
+            cancel=cancel,
+        )
     report("progress", stage=STAGE, done=1, total=1, case="image")
     if isinstance(image, Volume):
         return Prediction(Volume(found[None], volume.geometry), values)
@@ -201,8 +200,7 @@ def predict_cases(
     if len(waiting) < len(mine):
         report("log", message=f"{len(mine) - len(waiting)} of {len(mine)} cases are there already.")
     job.write_description(cases)
-    prepared = _prepared(model, waiting, ahead=options.workers != 0)
-    job.run([case.id for case in waiting], ((case.data, case.record) for case in prepared))
+    job.run([case.id for case in waiting], prepared_cases(waiting, model, ahead=options.workers != 0))
     return [job.label_file(case.id) for case in mine]
 
 
@@ -241,9 +239,8 @@ def predict_preprocessed(
     options = PredictOptions(save_probabilities=save_probabilities, mirror=mirror, step=step)
     options.check()
     store = CaseStore(store.folder, model.plans.transpose_forward)
-    opened = (store.open(case) for case in case_ids)
     job = _Job(model, Path(output), options, report, cancel or CancelToken())
-    job.run(case_ids, ((case.data[...], case.record) for case in opened))
+    job.run(case_ids, stored_cases(store, case_ids))
     return [job.label_file(case) for case in case_ids]
 
 
@@ -285,18 +282,22 @@ class _Job:
         }
         write_json(self.output / "predict_from_raw_data_args.json", arguments)
 
-    def run(self, names: Sequence[str], cases: Iterator[tuple[np.ndarray, SpatialRecord]]) -> None:
+    def run(self, names: Sequence[str], cases: Iterator[Prepared]) -> None:
         self.report("started", stage=STAGE, total=len(names))
         for done, name in enumerate(names):
             self.cancel.raise_if_cancelled()
             with _naming(name):
                 data, record = next(cases)
                 self._predict(name, data, record, _tile_progress(self.report, name, done, len(names)))
+                del data  # before the next one comes
             self.report("progress", stage=STAGE, done=done + 1, total=len(names), case=name)
         self.report("done", stage=STAGE, cases=len(names), output=str(self.output))
 
     def _predict(self, name: str, data: np.ndarray, record: SpatialRecord, progress: Progress) -> None:
-        with probabilities_array(self.model, record, self.output, self.options.save_probabilities) as values:
+        with (
+            memory_errors(self.model.device, record.file_shape, self.model.label_spec.output_channels),
+            probabilities_array(self.model, record, self.output, self.options.save_probabilities) as values,
+        ):
             labels = self.model.segment(
                 data,
                 record,
@@ -308,7 +309,7 @@ class _Job:
             )
             if values is not None:
                 write_probabilities(values, record, self.output / name)
-        write_labels(labels, self.label_file(name), record.geometry)
+            write_labels(labels, self.label_file(name), record.geometry)
 
 
 @contextmanager
@@ -318,33 +319,8 @@ def _naming(case: str) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"Case {case}: {error.message}", error.hint) from error
-    except torch.OutOfMemoryError as error:
-        raise UserError(f"Case {case}: the GPU's memory does not suffice.", "Use --device cpu.") from error
-    except MemoryError as error:
-        raise UserError(f"Case {case}: not enough memory.", "Close other programs, or use a smaller image.") from error
     except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise RuntimeError(f"Prediction of case {case} failed: {error}") from error
-
-
-def _prepared(model: Model, cases: Sequence[Case], *, ahead: bool) -> Iterator[PreprocessedCase]:
-    """Read and preprocess cases; with ``ahead`` the next one while the network works on this one."""
-    configuration = model.configuration
-
-    def prepare(case: Case) -> PreprocessedCase:
-        image = read_image(case.images)
-        check_finite(image.array, case.id, case.images)
-        return preprocess_case(image, None, model.plans, configuration, None)
-
-    if not ahead:
-        yield from map(prepare, cases)
-        return
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare") as pool:
-        following = pool.submit(prepare, cases[0]) if cases else None
-        for number in range(len(cases)):
-            assert following is not None
-            current = following.result()
-            following = pool.submit(prepare, cases[number + 1]) if number + 1 < len(cases) else None
-            yield current
 
 
 def _tile_progress(report: Reporter, case: str, done: int, total: int) -> Progress:

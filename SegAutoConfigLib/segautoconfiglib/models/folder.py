@@ -71,7 +71,7 @@ class ModelFolder:
         """The checkpoint file of a fold. Raises: UserError: it is not there; says what is."""
         file = self.path / f"fold_{fold}" / checkpoint
         if not file.is_file():
-            raise UserError(f"{file} does not exist.", f"This model has {self._checkpoints_text()}.")
+            raise UserError(f"{file} does not exist.", self._checkpoints_hint())
         return file
 
     def chosen_folds(self, folds: Sequence[Fold] | None, checkpoint: str = FINAL) -> list[Fold]:
@@ -91,7 +91,7 @@ class ModelFolder:
         else:
             chosen = [int(fold) if str(fold).isdigit() else fold for fold in folds]
         if not chosen:
-            raise UserError(f"No fold of {self.path} has {checkpoint}.", f"This model has {self._checkpoints_text()}.")
+            raise UserError(f"No fold of {self.path} has {checkpoint}.", self._checkpoints_hint())
         for fold in chosen:
             self.checkpoint(fold, checkpoint)
         return chosen
@@ -106,15 +106,23 @@ class ModelFolder:
                 found.append(float(dice))
         return sum(found) / len(found) if found else None
 
-    def _checkpoints_text(self) -> str:
+    def _checkpoints_hint(self) -> str:
         files = sorted(self.path.glob("fold_*/checkpoint_*.pth"))
-        return ", ".join(f"{file.parent.name}/{file.name}" for file in files) or "no checkpoints at all"
+        if not files:
+            return "This model has no checkpoints at all: train it first."
+        there = ", ".join(f"{file.parent.name}/{file.name}" for file in files)
+        return f"This model has {there}. Choose among them (-f, -chk), or finish the training (train --resume)."
 
 
 def list_models(workspace: Workspace, dataset: str) -> list[ModelFolder]:
     """All model folders of a dataset (full name), by name."""
     folders = (workspace.results / dataset).glob(f"*{SEPARATOR}*{SEPARATOR}*")
     return [ModelFolder(folder) for folder in sorted(folders) if (folder / PLANS_FILE).is_file()]
+
+
+def unfinished_trainings(dataset_results: Path, fold: Fold) -> list[Path]:
+    """The folders of a fold, among all models of a dataset, whose training was stopped."""
+    return sorted(file.parent for file in dataset_results.glob(f"*{SEPARATOR}*{SEPARATOR}*/fold_{fold}/{LATEST}"))
 
 
 def find_model(
@@ -124,6 +132,7 @@ def find_model(
     trainer: str | None = None,
     plans: str | None = None,
     folds: Sequence[Fold] | None = None,
+    checkpoint: str = FINAL,
 ) -> ModelFolder:
     """The model of a dataset that fits the wishes; of several the one trained last.
 
@@ -133,7 +142,8 @@ def find_model(
         configuration: Such as "3d_fullres".
         trainer: Such as "nnUNetTrainer".
         plans: Such as "nnUNetPlans".
-        folds: The model must have them.
+        folds: The model must have them; None: any.
+        checkpoint: File name that these folds must have.
 
     Raises:
         UserError: none fits; lists what there is.
@@ -143,7 +153,10 @@ def find_model(
     wishes = (trainer, plans, configuration)
     fitting = [model for model in models if _fits(model, wishes, folds or ())]
     if fitting:
-        return ModelFolder.open(max(fitting, key=_last_trained).path)
+        ready = [model for model in fitting if _fits(model, wishes, folds or (), checkpoint)]
+        found = ModelFolder.open(max(ready or fitting, key=_last_trained).path)
+        found.chosen_folds(folds, checkpoint)  # says what is there instead of the checkpoint
+        return found
     named = zip(("trainer", "plans", "configuration", "folds"), (*wishes, folds), strict=True)
     asked = ", ".join(f"{key} {wish}" for key, wish in named if wish is not None)
     there = "; ".join(
@@ -155,9 +168,11 @@ def find_model(
     )
 
 
-def _fits(model: ModelFolder, wishes: Sequence[str | None], folds: Sequence[Fold]) -> bool:
-    """True if the model has checkpoints, all of ``folds``, and the wished trainer, plans and configuration."""
-    there = {str(fold) for fold in model.folds(None)}
+def _fits(
+    model: ModelFolder, wishes: Sequence[str | None], folds: Sequence[Fold], checkpoint: str | None = None
+) -> bool:
+    """Whether it has the checkpoint (None: any) of all ``folds``, and the wished trainer, plans and configuration."""
+    there = {str(fold) for fold in model.folds(checkpoint)}
     same = all(wish in (None, part) for wish, part in zip(wishes, model.name_parts, strict=True))
     return same and bool(there) and {str(fold) for fold in folds} <= there
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -97,3 +97,35 @@ def cpu_threads(count: int | None) -> Iterator[int]:
         yield torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def tuned_convolutions() -> Iterator[None]:
+    """Let cuDNN try out its algorithms for every new shape inside the block: pays where shapes stay the same."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+@contextmanager
+def memory_errors(device: torch.device, batch_size: int, patch_size: Sequence[int]) -> Iterator[None]:
+    """Raises: UserError: the memory did not suffice for training; that is the user's to change, on every device."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
+        patch = "x".join(map(str, patch_size))
+        raise UserError(
+            f"The memory of {device} did not suffice for a batch of {batch_size} patches of {patch} voxels.",
+            "Close other programs on it, or plan for less memory (--gpu-memory-target). Finished epochs are kept.",
+        ) from error
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is used up, on a GPU or for the CPU."""
+    texts = ("can't allocate memory", "not enough memory", "out of memory")  # CPU, CPU on Windows, MPS and CUDA
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(text in str(error) for text in texts)

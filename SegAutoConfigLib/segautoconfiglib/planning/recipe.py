@@ -9,6 +9,9 @@ from typing import Any, Literal
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.defaults import TRAINING
 
+#: The fields of a recipe that say how long training takes.
+LENGTH_FIELDS = ("epochs", "iterations_per_epoch", "validation_iterations")
+
 Augmentation = Literal["default", "fast", "none"]
 
 
@@ -38,8 +41,9 @@ class Recipe:
     """Batches of validation patches at the end of each epoch."""
     augmentation: Augmentation = "default"
     """nnU-Net's augmentation; "fast" its cheap part; "none"."""
-    mirror: bool = True
-    """Mirror along every axis, in training and in prediction. Turn it off where left and right have own labels."""
+    mirror: bool | tuple[int, ...] = True
+    """Mirror along every axis, or along these (as the network counts them), in training and in prediction. Turn it off
+    where left and right have own labels."""
     deep_supervision: bool = True
     """Also train the outputs at lower resolutions."""
     foreground_share: float = TRAINING.foreground_share

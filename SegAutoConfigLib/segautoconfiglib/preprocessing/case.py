@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from segautoconfiglib.image.resample import resample_image, resample_labels
 from segautoconfiglib.image.volume import Volume
 from segautoconfiglib.planning.plans import RESAMPLING_FUNCTION, Configuration, Plans
 from segautoconfiglib.planning.spacing import resampled_shape
-from segautoconfiglib.preprocessing.geometry import SpatialRecord
+from segautoconfiglib.preprocessing.geometry import SpatialRecord, Triple
 from segautoconfiglib.preprocessing.normalize import normalize
 
 Number = TypeVar("Number", int, float)
@@ -82,21 +82,35 @@ def preprocess_case(
 
 
 def _spatial_record(image: Volume, box: Box, plans: Plans, configuration: Configuration) -> SpatialRecord:
-    """Where the case goes. In a 2D configuration the spacing of the slices stays as it is."""
+    """Where the case goes."""
     forward = plans.transpose_forward
     full_shape = _triple(image.shape[axis] for axis in forward)
     spacing = _triple(image.geometry.spacing_mm[axis] for axis in forward)
     cropped = _triple(stop - start for start, stop in box)
-    target = _triple((*spacing[: 3 - len(configuration.spacing)], *configuration.spacing))
-    if configuration.resampling_fn_data == NO_RESAMPLING:
-        target = spacing
-    shape = _triple(resampled_shape(cropped, spacing, target))
+    shape, target = network_grid(cropped, spacing, configuration)
     if min(shape) < 1:
         raise UserError(
             f"An image of {cropped} voxels of {_text(spacing)} mm (z, y, x) vanishes at {_text(target)} mm.",
             "Check the spacing in the file's header, or remove the case.",
         )
     return SpatialRecord(image.geometry, forward, full_shape, box, shape, target)
+
+
+def network_grid(
+    shape: Sequence[int], spacing_mm: Sequence[float], configuration: Configuration
+) -> tuple[Triple, tuple[float, float, float]]:
+    """Shape and spacing after resampling. In a 2D configuration the spacing of the slices stays as it is.
+
+    Args:
+        shape: Voxels after cropping; axes are the plans' transposed ones.
+        spacing_mm: Before resampling, same axes.
+        configuration: Says which spacing is wanted.
+    """
+    spacing = _triple(spacing_mm)
+    target = _triple((*spacing[: 3 - len(configuration.spacing)], *configuration.spacing))
+    if configuration.resampling_fn_data == NO_RESAMPLING:
+        target = spacing
+    return _triple(resampled_shape(shape, spacing, target)), target
 
 
 def _triple(values: Iterable[Number]) -> tuple[Number, Number, Number]:

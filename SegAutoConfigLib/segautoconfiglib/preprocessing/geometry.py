@@ -45,6 +45,12 @@ class SpatialRecord:
         return z, y, x
 
     @property
+    def file_shape(self) -> Triple:
+        """Voxels of the file, (z, y, x)."""
+        z, y, x = (self.full_shape[self.transpose.index(axis)] for axis in range(3))
+        return z, y, x
+
+    @property
     def cropped_shape(self) -> Triple:
         """Voxels after cropping and before resampling, transposed axes."""
         z, y, x = (stop - start for start, stop in self.box)

@@ -13,20 +13,19 @@ import numpy as np
 
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
-from segautoconfiglib.base.events import Reporter, silent, strict_json
+from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.base.lock import alone
 from segautoconfiglib.base.parallel import map_cases
 from segautoconfiglib.base.records import atomic_path, read_json, write_json
 from segautoconfiglib.dataset.dataset import Case, Dataset
 from segautoconfiglib.dataset.labels import LabelSpec
 from segautoconfiglib.fingerprint.extract import check_finite, largest_cases, workers_for_cases
-from segautoconfiglib.image.files import read_header, read_image, read_labels, write_labels
+from segautoconfiglib.image.files import files_of, read_header, read_image, read_labels, write_labels
 from segautoconfiglib.image.formats import TIFF_ENDINGS, TWO_FILE_ENDINGS, file_ending
 from segautoconfiglib.planning.plans import Configuration, Plans
-from segautoconfiglib.planning.spacing import resampled_shape
-from segautoconfiglib.preprocessing.case import location_keys, preprocess_case
-from segautoconfiglib.preprocessing.store import OWN_FOLDER, CaseStore
-
-SETTINGS_FILE = "settings.json"
+from segautoconfiglib.preprocessing.case import network_grid, preprocess_case
+from segautoconfiglib.preprocessing.current import current_cases, data_settings, sources_of
+from segautoconfiglib.preprocessing.store import CaseStore
 
 #: Written bytes per voxel of an image channel (float32, compressed; measured 1.7 to 3) and of labels.
 STORED_BYTES_PER_CHANNEL_VOXEL = 3.0
@@ -49,8 +48,9 @@ def preprocess_dataset(
 ) -> CaseStore:
     """Preprocess all training cases for one configuration.
 
-    Whole cases made with the same settings from the same files are kept; all others are made again, and cases that the
-    dataset no longer has are removed.
+    Whole cases made with the same settings from the same files are kept, nnU-Net's own cases too where they fit; all
+    others are made again, and cases that the dataset no longer has are removed. Another process that does the same
+    work is waited for.
 
     Args:
         dataset: With a label for every case.
@@ -72,21 +72,22 @@ def preprocess_dataset(
     configuration = plans.configuration(configuration_name)
     label_spec = dataset.description.label_spec
     store = CaseStore(folder, plans.transpose_forward)
-    settings = data_settings(plans, configuration, label_spec)
-    kept = _current_cases(store, dataset.cases, settings)
-    waiting = [case for case in dataset.cases if case.id not in kept]
-    _check_disk(stored_bytes(plans, configuration) * len(waiting), folder)
-    _prepare_folder(store, settings, kept)
-    there = f"{len(kept)} of {len(dataset.cases)} cases are preprocessed already." if kept else ""
-    report("log", message=f"{configuration_name}: {there or f'preprocessing {len(waiting)} cases.'}")
-    map_cases(
-        preprocess_and_save,
-        [(case.id, (case, plans, configuration, label_spec, folder)) for case in waiting],
-        workers=workers_for_cases(waiting, peak_bytes(waiting, plans, configuration), workers),
-        stage="preprocess",
-        report=report,
-        cancel=cancel,
-    )
+    lock = folder.with_name(f".{folder.name}.lock")
+    with alone(lock, f"Preprocessing {configuration_name}", report=report, cancel=cancel):
+        kept = current_cases(store, dataset.cases, plans, configuration, label_spec, report)
+        waiting = [case for case in dataset.cases if case.id not in kept]
+        _check_disk(stored_bytes(plans, configuration) * len(waiting) + label_bytes(waiting), folder)
+        _prepare_folder(store, data_settings(plans, configuration, label_spec), kept)
+        there = f"{len(kept)} of {len(dataset.cases)} cases are preprocessed already." if kept else ""
+        report("log", message=f"{configuration_name}: {there or f'preprocessing {len(waiting)} cases.'}")
+        map_cases(
+            preprocess_and_save,
+            [(case.id, (case, plans, configuration, label_spec, folder)) for case in waiting],
+            workers=workers_for_cases(waiting, peak_bytes(waiting, plans, configuration), workers),
+            stage="preprocess",
+            report=report,
+            cancel=cancel,
+        )
     return store
 
 
@@ -97,13 +98,16 @@ def preprocess_and_save(
     try:
         if case.label is None:
             raise UserError("There is no label.", "Every training case needs a label file.")
+        sources = sources_of(case)
         image = read_image(case.images)
         check_finite(image.array, case.id, case.images)
         labels = read_labels(case.label)
         _check_values(labels.array, case.label, label_spec)
         made = preprocess_case(image, labels, plans, configuration, label_spec)
         del image, labels
-        CaseStore(folder).save(case.id, made, configuration.patch_size)
+        store = CaseStore(folder)
+        store.save(case.id, made, configuration.patch_size)
+        store.note_sources(case.id, sources)
     except UserError as error:
         if error.message.startswith(f"Case {case.id}:"):
             raise
@@ -136,8 +140,8 @@ def copy_ground_truth(dataset: Dataset, folder: Path) -> None:
             continue
         target = folder / f"{case.id}{ending}"
         try:
-            source = case.label.stat()
-            if target.exists() and target.stat().st_mtime_ns == source.st_mtime_ns:
+            changed_ns = max(file.stat().st_mtime_ns for file in files_of(case.label))
+            if target.exists() and target.stat().st_mtime_ns == changed_ns:
                 continue
             if file_ending(case.label) != ending or ending in (*TWO_FILE_ENDINGS, *TIFF_ENDINGS):
                 labels = read_labels(case.label)
@@ -145,35 +149,12 @@ def copy_ground_truth(dataset: Dataset, folder: Path) -> None:
             else:
                 with atomic_path(target) as temporary:
                     shutil.copyfile(case.label, temporary)
-            os.utime(target, ns=(source.st_atime_ns, source.st_mtime_ns))
+            os.utime(target, ns=(changed_ns, changed_ns))
         except OSError as error:
             raise UserError(
                 f"Can't copy {case.label} to {target}: {error.strerror or error}.",
                 "Check permissions and the free space.",
             ) from error
-
-
-def data_settings(plans: Plans, configuration: Configuration, label_spec: LabelSpec) -> dict[str, Any]:
-    """Everything in plans and labels that preprocessed data depend on, as JSON values.
-
-    The patch size is not among them: it decides about the layout of the files only.
-    """
-    schemes = configuration.normalization_schemes
-    intensities = plans.foreground_intensity_properties_per_channel
-    return strict_json(
-        {
-            "transpose_forward": plans.transpose_forward,
-            "spacing": configuration.spacing,
-            "normalization_schemes": schemes,
-            "use_mask_for_norm": configuration.use_mask_for_norm,
-            "intensities": {str(i): intensities.get(str(i)) for i, name in enumerate(schemes) if name.startswith("CT")},
-            "resampling_fn_data": configuration.resampling_fn_data,
-            "resampling_fn_data_kwargs": configuration.resampling_fn_data_kwargs,
-            "resampling_fn_seg": configuration.resampling_fn_seg,
-            "resampling_fn_seg_kwargs": configuration.resampling_fn_seg_kwargs,
-            "locations": location_keys(label_spec),
-        }
-    )
 
 
 def peak_bytes(cases: Sequence[Case], plans: Plans, configuration: Configuration) -> int:
@@ -203,24 +184,14 @@ def stored_bytes(plans: Plans, configuration: Configuration) -> float:
     return _voxels_after(shape, spacing, configuration) * per_voxel
 
 
+def label_bytes(cases: Sequence[Case]) -> int:
+    """Size of the cases' label files: they are copied for evaluation."""
+    return sum(file.stat().st_size for case in cases if case.label for file in files_of(case.label))
+
+
 def _voxels_after(shape: Sequence[int], spacing_mm: Sequence[float], configuration: Configuration) -> int:
     """Voxels after resampling; axes are the plans' transposed ones."""
-    target = [*spacing_mm[: 3 - len(configuration.spacing)], *configuration.spacing]
-    return math.prod(resampled_shape(shape, spacing_mm, target))
-
-
-def _current_cases(store: CaseStore, cases: Sequence[Case], settings: dict[str, Any]) -> set[str]:
-    """The stored cases that are as they would be made now."""
-    file = store.folder / OWN_FOLDER / SETTINGS_FILE
-    if not file.is_file() or read_json(file) != settings:
-        return set()
-    stored = set(store.case_ids())
-    return {case.id for case in cases if case.id in stored and _is_newer(store.folder / f"{case.id}.pkl", case)}
-
-
-def _is_newer(made: Path, case: Case) -> bool:
-    sources = [*case.images, case.label] if case.label else case.images
-    return made.stat().st_mtime >= max(file.stat().st_mtime for file in sources if file)
+    return math.prod(network_grid(shape, spacing_mm, configuration)[0])
 
 
 def _check_disk(needed: float, folder: Path) -> None:
@@ -245,6 +216,5 @@ def _prepare_folder(store: CaseStore, settings: dict[str, Any], kept: set[str]) 
             f"Can't remove outdated cases from {store.folder}: {error.strerror or error}.",
             "Check the folder's permissions.",
         ) from error
-    file = store.folder / OWN_FOLDER / SETTINGS_FILE
-    if not file.is_file() or read_json(file) != settings:
-        write_json(file, settings)
+    if not store.settings_file.is_file() or read_json(store.settings_file) != settings:
+        write_json(store.settings_file, settings)

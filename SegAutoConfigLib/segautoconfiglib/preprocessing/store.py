@@ -20,6 +20,7 @@ import blosc2
 import numpy as np
 
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.records import read_json, write_json
 from segautoconfiglib.dataset.labels import Label
 from segautoconfiglib.defaults import STORE
 from segautoconfiglib.preprocessing.case import PreprocessedCase
@@ -27,7 +28,8 @@ from segautoconfiglib.preprocessing.geometry import SpatialRecord, Triple
 from segautoconfiglib.preprocessing.layout import block_and_chunk
 from segautoconfiglib.preprocessing.safe_pickle import load_pickle
 
-#: A folder of our own among the cases: nnunetv2 accepts no other files there. Holds unfinished cases and settings.
+#: A folder of our own among the cases: nnunetv2 accepts no other files there. Holds unfinished cases, and what
+#: cases were made with and from.
 OWN_FOLDER = ".segautoconfig"
 LABELS_SUFFIX = "_seg"
 
@@ -72,6 +74,11 @@ class CaseStore:
     def __init__(self, folder: Path, transpose: Triple | None = None) -> None:
         self.folder = Path(folder)
         self.transpose = transpose
+
+    @property
+    def settings_file(self) -> Path:
+        """Says what all cases were made with; nnU-Net writes none."""
+        return self.folder / OWN_FOLDER / "settings.json"
 
     def case_ids(self) -> list[str]:
         """The names of all whole cases, sorted."""
@@ -131,8 +138,21 @@ class CaseStore:
 
     def remove(self, case_id: str) -> None:
         """Remove a case's files, properties first; none needs to exist."""
+        self._sources_file(case_id).unlink(missing_ok=True)
         for name in reversed(_file_names(case_id)):
             (self.folder / name).unlink(missing_ok=True)
+
+    def sources(self, case_id: str) -> Any:
+        """What was noted about the files that a case was made from; None without a note."""
+        file = self._sources_file(case_id)
+        return read_json(file) if file.is_file() else None
+
+    def note_sources(self, case_id: str, sources: Any) -> None:
+        """Note (JSON values) what a case was made from, after it was saved; it is forgotten with the case."""
+        write_json(self._sources_file(case_id), sources)
+
+    def _sources_file(self, case_id: str) -> Path:
+        return self.folder / OWN_FOLDER / "sources" / f"{case_id}.json"
 
     def remove_unfinished(self) -> None:
         """Remove what interrupted runs left behind: parts of cases, and files without properties."""

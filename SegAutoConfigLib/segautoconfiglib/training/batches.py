@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from multiprocessing import parent_process
-from multiprocessing.connection import wait
 from multiprocessing.sharedctypes import RawArray
+from queue import Empty
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,7 @@ from typing_extensions import Self
 
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
-from segautoconfiglib.base.parallel import cause_of_death
+from segautoconfiglib.base.parallel import cause_of_death, end_with_parent
 from segautoconfiglib.preprocessing.store import CaseStore, StoredCase
 from segautoconfiglib.training.patch import PatchGeometry
 from segautoconfiglib.training.sampling import draw_start, draw_voxel, is_forced_foreground, start_bounds
@@ -33,6 +31,8 @@ _BATCHES_AHEAD = 2
 _OPEN_BYTES = 512 * 2**20
 #: A case is read into memory as a whole if at least so many of its size would fit.
 _WHOLE_CASES = 64
+#: Of the others at most so many stay open in each worker: each holds two of the 256 or more files a process may open.
+_OPEN_CASES = 32
 #: Seconds between two looks at whether to stop (the library's workers poll).
 _POLL_S = 0.1
 
@@ -113,6 +113,8 @@ class OpenCases:
         if whole * _WHOLE_CASES <= self._limit:
             case = replace(case, data=case.data[:], labels=case.labels[:])
             size += whole
+        else:
+            size = max(size, self._limit // _OPEN_CASES)
         self._bytes += size
         return case, size
 
@@ -134,9 +136,9 @@ class PatchLoader(SlimDataLoaderBase):
         """Called in the worker process before its first batch."""
         super().set_thread_id(thread_id)
         self._next += thread_id
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the main process, which decides
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        for number in (signal.SIGINT, signal.SIGTERM):  # they reach the main process too, which decides
+            signal.signal(number, signal.SIG_IGN)
+        end_with_parent()
 
     def generate_train_batch(self) -> dict[str, Any]:
         """The next batch of this worker, or its failure."""
@@ -158,12 +160,38 @@ class PatchLoader(SlimDataLoaderBase):
         return self._open(index)
 
 
-def _end_with_parent() -> None:
-    """End this worker process when the main process is gone, however that came about."""
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+class _Workers(MultiThreadedAugmenter):
+    """The library's worker processes, none of which is waited for: any may die at any moment.
+
+    One that is killed while it writes a batch leaves a part of it in its queue, and whoever reads there waits forever.
+    """
+
+    _processes: list[Any]
+    _queues: list[Any]
+    pin_memory_queue: Any
+    pin_memory_thread: threading.Thread | None
+
+    def __next__(self) -> Batch:
+        """The next batch. Raises: RuntimeError: a worker has died."""
+        while True:
+            try:
+                return self.pin_memory_queue.get(timeout=_POLL_S)
+            except Empty:
+                if not all(process.is_alive() for process in self._processes):
+                    raise RuntimeError("A worker process has died.") from None
+
+    def _finish(self, timeout: float = 1.0, force: bool = False) -> None:
+        """End the processes and the thread that collects their batches; what is in the queues is left."""
+        started = [process for process in self._processes if process.pid is not None]
+        for process in started:
+            process.kill()
+        for process in started:
+            process.join()
+        if self.pin_memory_thread is not None:
+            self.pin_memory_thread.join(timeout)  # not forever: it may be the one that waits
+        self._processes, self._queues = [], []
+        self.pin_memory_thread, self.pin_memory_queue = None, None
+        self.was_initialized = False
 
 
 class Batches:
@@ -179,17 +207,16 @@ class Batches:
     def __init__(self, source: BatchSource, *, first: int, workers: int, cancel: CancelToken) -> None:
         self._loader = PatchLoader(source, first, workers)
         self._cancel = cancel
-        self._processes: list[Any] = []
         self._augmenter: Any
         if workers == 0:
             self._augmenter = SingleThreadedAugmenter(self._loader, None)
         else:
-            self._augmenter = MultiThreadedAugmenter(
+            self._augmenter = _Workers(
                 self._loader, None, workers, num_cached_per_queue=_BATCHES_AHEAD, wait_time=_POLL_S
             )
 
     def __enter__(self) -> Self:
-        if isinstance(self._augmenter, MultiThreadedAugmenter):
+        if isinstance(self._augmenter, _Workers):
             self._previous_hook = threading.excepthook
             threading.excepthook = self._quiet
             try:
@@ -197,11 +224,10 @@ class Batches:
             except BaseException:
                 self.__exit__()
                 raise
-            self._processes = list(self._augmenter._processes)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if isinstance(self._augmenter, MultiThreadedAugmenter):
+        if isinstance(self._augmenter, _Workers):
             self._augmenter._finish()
             threading.excepthook = self._previous_hook
 
@@ -223,15 +249,14 @@ class Batches:
         return batch
 
     def _quiet(self, arguments: Any) -> None:
-        """The library's thread ends with an exception when a worker died; `_death` says more about it."""
+        """The library's thread ends with an exception when a worker has ended; `_death` says more about it."""
         if arguments.thread is not self._augmenter.pin_memory_thread:
             self._previous_hook(arguments)
 
     def _death(self) -> UserError:
-        ended = [index for index, process in enumerate(self._processes) if process.exitcode]
-        index = ended[0] if ended else 0
-        code = self._processes[index].exitcode
-        return worker_death(self._loader.current_case(index), code)
+        processes = self._augmenter._processes
+        index = next(index for index, process in enumerate(processes) if not process.is_alive())
+        return worker_death(self._loader.current_case(index), processes[index].exitcode)
 
 
 def worker_death(case: str, code: int | None) -> UserError:

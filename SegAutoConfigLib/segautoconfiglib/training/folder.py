@@ -12,7 +12,7 @@ import torch
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter
-from segautoconfiglib.base.records import atomic_path, write_json
+from segautoconfiglib.base.records import atomic_path, check_writable, write_json
 from segautoconfiglib.planning.plans import Configuration, Plans
 from segautoconfiglib.training.hooks import BEST, FINAL, LATEST
 from segautoconfiglib.training.job import Means, TrainJob
@@ -20,35 +20,55 @@ from segautoconfiglib.training.job import Means, TrainJob
 #: nnU-Net needs a trainer class of its own to read a checkpoint; this one fits all of ours.
 NNUNET_TRAINER = "nnUNetTrainer"
 
+#: Making this file in a fold's folder stops its training after the current step.
+STOP_FILE = "stop"
 
-def prepare_folder(job: TrainJob, report: Reporter) -> Path | None:
-    """Make the fold's folder, or decide about what is in it (nothing is removed yet).
+
+def find_checkpoint(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
+    """Decide about what an earlier training left in a fold's folder; nothing is changed.
 
     Returns:
         The checkpoint to resume from; None to start anew.
 
     Raises:
-        UserError: the fold has checkpoints, and the job says neither to resume nor to overwrite.
+        UserError: the fold has checkpoints, and it is neither to be resumed nor to be overwritten.
     """
-    folder = job.fold_folder
     found = [folder / name for name in (LATEST, FINAL, BEST) if (folder / name).is_file()]
-    if found and not job.resume and not job.overwrite:
+    if found and not resume and not overwrite:
         done = "is trained already" if found[0].name == FINAL else "was trained before and not finished"
         raise UserError(
-            f"Fold {job.fold} {done}: {found[0]} exists.",
+            f"{folder.name} of {folder.parent.name} {done}: {found[0]} exists.",
             "Continue it with --resume, or discard it with --overwrite.",
         )
-    if job.resume and found:
-        return found[0]
-    if job.resume:
+    return found[0] if resume and found else None
+
+
+def check_folders(job: TrainJob, report: Reporter) -> Path | None:
+    """Find out whether the job may write into its folders; nothing is made or changed.
+
+    Returns:
+        The checkpoint to resume from; None to start anew.
+
+    Raises:
+        UserError: see `find_checkpoint`; the model's other folds were trained with another plan; or the folder can't
+            be written to.
+    """
+    folder = job.fold_folder
+    checkpoint = find_checkpoint(folder, resume=job.resume, overwrite=job.overwrite or not job.checkpoints)
+    _check_plan(job)
+    check_writable(folder)
+    if job.resume and checkpoint is None:
         report("warning", message=f"{folder} holds no checkpoint to resume from.", hint="Training starts anew.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    return checkpoint
+
+
+def _check_plan(job: TrainJob) -> None:
+    file, others = job.model_folder / "plans.json", job.other_folds()
+    if file.is_file() and others and _other_plan(Plans.load(file), job):
         raise UserError(
-            f"Can't make {folder}: {error.strerror}.", "Check the permissions and the free space."
-        ) from error
-    return None
+            f"{job.model_folder} holds {others[0].parent.name}, which was trained with another plan.",
+            "Give the new plans another name, or remove the old folds.",
+        )
 
 
 def discard_training(folder: Path) -> None:
@@ -75,19 +95,8 @@ def checkpoint_identity(job: TrainJob, device: torch.device) -> dict[str, Any]:
 
 
 def write_model_files(job: TrainJob) -> None:
-    """plans.json, dataset.json and dataset_fingerprint.json in the model folder.
-
-    Raises:
-        UserError: the folder holds other folds that were trained with another plan.
-    """
-    old = job.model_folder / "plans.json"
-    others = [file for file in job.model_folder.glob("fold_*/checkpoint_*.pth") if file.parent != job.fold_folder]
-    if old.is_file() and others and _other_plan(Plans.load(old), job):
-        raise UserError(
-            f"{job.model_folder} holds {others[0].parent.name}, which was trained with another plan.",
-            "Give the new plans another name, or remove the old folds.",
-        )
-    job.plans.save(old)
+    """plans.json, dataset.json and dataset_fingerprint.json in the model folder."""
+    job.plans.save(job.model_folder / "plans.json")
     job.description.save(job.model_folder / "dataset.json")
     fingerprint = job.dataset_folder / "dataset_fingerprint.json"
     if fingerprint.is_file():

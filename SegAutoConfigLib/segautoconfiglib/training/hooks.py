@@ -96,7 +96,8 @@ class EventHook(Hook):
         if loss is None:
             self._report(
                 "warning",
-                message=f"Epoch {position.epoch}, step {position.step}: the loss is NaN or infinite; step skipped.",
+                message=f"Epoch {position.epoch}, step {position.step}: the loss or its gradient is NaN or infinite; "
+                "step skipped.",
                 hint="If this goes on, lower the learning rate.",
             )
         if time.monotonic() - self._last >= _PROGRESS_EVERY_S:
@@ -136,7 +137,7 @@ class LogFile(Hook):
     """``training_log_<date>.txt``: one line per message, with the time in front, as nnU-Net writes it.
 
     Args:
-        folder: Of the fold.
+        folder: Of the fold; made with the first line.
         report: Messages and warnings sent to :meth:`report` are written, and passed on to this reporter.
     """
 
@@ -153,6 +154,7 @@ class LogFile(Hook):
 
     def write(self, text: str) -> None:
         """Add a line."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S.%f}: {text}\n")
 

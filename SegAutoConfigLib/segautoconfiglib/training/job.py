@@ -37,6 +37,7 @@ class TrainJob:
             then follows the time, and the last epoch ends early.
         threads: Of torch on a CPU; None: all usable cores, less one where workers make batches.
         compile: Compile the network's training step (falls back to the plain network where that fails).
+        checkpoints: Write checkpoints. False: nothing is kept but log and curves; earlier checkpoints stay as they are.
     """
 
     dataset_folder: Path
@@ -54,11 +55,22 @@ class TrainJob:
     deadline: float | None = None
     threads: int | None = None
     compile: bool = False
+    checkpoints: bool = True
 
     @property
     def fold_folder(self) -> Path:
         """Where checkpoints and logs of this fold lie."""
         return self.model_folder / f"fold_{self.fold}"
+
+    @property
+    def store(self) -> CaseStore:
+        """The preprocessed cases."""
+        return CaseStore(self.dataset_folder / self.plans.configuration(self.configuration).data_identifier)
+
+    def other_folds(self) -> list[Path]:
+        """Checkpoints of the model's other folds."""
+        found = sorted(self.model_folder.glob("fold_*/checkpoint_*.pth"))
+        return [file for file in found if file.parent != self.fold_folder]
 
     @property
     def batch_size(self) -> int:
@@ -80,14 +92,12 @@ class Means:
     """What a job runs with.
 
     Attributes:
-        store: The preprocessed cases.
-        split: Those of the fold.
+        split: The fold's cases.
         device: Checked to be there.
         workers: Processes that make training batches.
         threads: Of torch on the CPU.
     """
 
-    store: CaseStore
     split: Split
     device: torch.device
     workers: int

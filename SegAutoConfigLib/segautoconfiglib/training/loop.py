@@ -39,11 +39,11 @@ class Course:
 
 
 def fit(state: TrainingState, course: Course, hooks: Sequence[Hook]) -> None:
-    """Train until the recipe's last epoch or the deadline.
+    """Train until the deadline if there is one, else until the recipe's last epoch.
 
     Raises:
         Cancelled: on request, between two steps; hooks have been told, and the state can be continued exactly.
-        UserError: the loss stayed NaN or infinite.
+        UserError: the loss or its gradient stayed NaN or infinite.
     """
     try:
         while _goes_on(state, course):
@@ -58,8 +58,9 @@ def fit(state: TrainingState, course: Course, hooks: Sequence[Hook]) -> None:
 
 
 def _goes_on(state: TrainingState, course: Course) -> bool:
-    if state.position.epoch >= course.recipe.epochs:
-        return False
+    """Whether there is another epoch, or one to be ended: a run with a deadline is as long as its time."""
+    if not course.pace.has_deadline:
+        return state.position.epoch < course.recipe.epochs
     return state.position.train_batches == 0 or state.position.step > 0 or not course.pace.time_is_up
 
 
@@ -71,7 +72,6 @@ def _train_epoch(state: TrainingState, course: Course, hooks: Sequence[Hook]) ->
         begin = time.monotonic()
         learning_rate = pace.learning_rate(position.epoch, position.step)
         loss = train_step(state, course.objective, next(course.training), learning_rate)
-        position.schedule_done = pace.done(position.epoch, position.step)
         position.step += 1
         position.train_batches += 1
         _note_loss(state, loss)
@@ -91,7 +91,7 @@ def _note_loss(state: TrainingState, loss: float | None) -> None:
     position.bad_steps += 1
     if position.bad_steps > TRAINING.max_bad_steps:
         raise UserError(
-            f"The loss was not a number (NaN or infinite) in {position.bad_steps} steps in a row, the last one step "
+            f"The loss or its gradient was NaN or infinite in {position.bad_steps} steps in a row, the last one step "
             f"{position.step} of epoch {position.epoch}.",
             "Lower the learning rate, check the images for extreme values (segautoconfig verify), or start from "
             "other weights. The last checkpoint is from before the trouble.",

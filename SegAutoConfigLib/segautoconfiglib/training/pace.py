@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from statistics import median
+from statistics import fmean, median
 
 from segautoconfiglib.planning.recipe import Recipe
 from segautoconfiglib.training.schedules import SCHEDULES, Schedule
-from segautoconfiglib.training.state import Position
 
 #: Before a validation was measured: seconds of a validation step per second of a training step (no backward pass).
 _VALIDATION_SHARE = 0.4
@@ -25,31 +24,34 @@ class Pace:
     Args:
         recipe: Its length and schedule.
         deadline: Value of ``clock`` at which all must be done, final checkpoint included; None: no limit in time.
-        position: Where the run starts.
+        seconds_before: That were trained before a stop; with a deadline, the learning rate then goes on from that
+            share of the whole time.
         clock: Seconds.
     """
 
     def __init__(
-        self, recipe: Recipe, deadline: float | None, position: Position, clock: Callable[[], float] = time.monotonic
+        self,
+        recipe: Recipe,
+        deadline: float | None = None,
+        seconds_before: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._recipe = recipe
         self._schedule: Schedule = SCHEDULES.get(recipe.schedule)
         self._deadline = deadline
         self._clock = clock
         self._start = clock()
-        self._done_before = position.schedule_done
+        self._seconds_before = seconds_before
         self._steps: deque[float] = deque(maxlen=_STEPS_REMEMBERED)
-        self._validation_seconds: float | None = None
+        self._ends: list[float] = []
 
     def done(self, epoch: int, step: int) -> float:
-        """Share of the run that is done before a step: by count, or by time where that is further."""
-        steps = self._recipe.iterations_per_epoch
-        by_count = (epoch * steps + step) / (self._recipe.epochs * steps)
+        """Share of the run that is done before a step: by time if there is a deadline, else by count."""
         if self._deadline is None:
-            return min(1.0, by_count)
-        left = max(1e-9, self._deadline - self.reserve_seconds - self._start)
-        by_time = self._done_before + (1 - self._done_before) * (self._clock() - self._start) / left
-        return min(1.0, max(by_count, by_time))
+            steps = self._recipe.iterations_per_epoch
+            return min(1.0, (epoch * steps + step) / (self._recipe.epochs * steps))
+        total = self._seconds_before + self._deadline - self.reserve_seconds - self._start
+        return min(1.0, (self._seconds_before + self._clock() - self._start) / max(1e-9, total))
 
     def learning_rate(self, epoch: int, step: int) -> float:
         """For a step: anew for every one if there is a deadline or the schedule says so, else at an epoch's start."""
@@ -58,16 +60,24 @@ class Pace:
 
     @property
     def reserve_seconds(self) -> float:
-        """What the end of an epoch takes: validation, checkpoints, pictures."""
+        """What the end of an epoch may take: validation, checkpoints, pictures."""
         share, extra = _RESERVE
-        if self._validation_seconds is not None:
-            return share * self._validation_seconds + extra
-        return extra + self._recipe.validation_iterations * _VALIDATION_SHARE * self.step_seconds
+        return extra + (share * max(self._ends) if self._ends else self._end_seconds)
+
+    @property
+    def _end_seconds(self) -> float:
+        """What the end of an epoch takes on average."""
+        return fmean(self._ends or [self._recipe.validation_iterations * _VALIDATION_SHARE * self.step_seconds])
 
     @property
     def step_seconds(self) -> float:
         """A training step, its batch included; 0 before the first."""
         return median(self._steps) if self._steps else 0.0
+
+    @property
+    def has_deadline(self) -> bool:
+        """True if time ends the run, False if the number of epochs does."""
+        return self._deadline is not None
 
     @property
     def time_is_up(self) -> bool:
@@ -81,8 +91,8 @@ class Pace:
         self._steps.append(seconds)
 
     def note_epoch_end(self, seconds: float) -> None:
-        """Take in the duration of what follows an epoch's last step; the longest one counts."""
-        self._validation_seconds = max(seconds, self._validation_seconds or 0.0)
+        """Take in the duration of what follows an epoch's last step."""
+        self._ends.append(seconds)
 
     def seconds_left(self, epoch: int, step: int) -> float | None:
         """Until the run's end; None before the first step."""
@@ -90,5 +100,6 @@ class Pace:
             return None
         steps = self._recipe.iterations_per_epoch
         epochs = self._recipe.epochs - epoch
-        left = (epochs * steps - step) * self.step_seconds + epochs * self.reserve_seconds
-        return left if self._deadline is None else max(0.0, min(left, self._deadline - self._clock()))
+        if self._deadline is not None:
+            return max(0.0, self._deadline - self._clock())
+        return (epochs * steps - step) * self.step_seconds + epochs * self._end_seconds

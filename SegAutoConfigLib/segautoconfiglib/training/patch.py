@@ -34,24 +34,25 @@ class PatchGeometry:
     dimension: int
 
 
-def patch_geometry(patch_size: Sequence[int], *, augment: bool, mirror: bool) -> PatchGeometry:
+def patch_geometry(patch_size: Sequence[int], *, augment: bool, mirror: bool | Sequence[int]) -> PatchGeometry:
     """The geometry for a patch size of the plans (nnU-Net's rules).
 
     Args:
         patch_size: Voxels, (z, y, x) or (y, x).
         augment: Rotate and scale patches.
-        mirror: Allow mirroring along every axis.
+        mirror: Allow mirroring along every axis, or along these as the network counts them.
     """
     size = tuple(patch_size)
     in_plane = len(size) == 2 or is_flat(size)
     patch = (1, size[0], size[1]) if len(size) == 2 else (size[0], size[1], size[2])
     rotation = rotation_range(size)
+    axes = range(len(size)) if mirror is True else mirror or ()
     return PatchGeometry(
         patch=patch,
         loaded=loaded_size(patch, rotation) if augment else patch,
         in_plane=in_plane,
         rotation=rotation if augment else (0.0,) * len(rotation),
-        mirror_axes=tuple(range(len(size))) if mirror else (),
+        mirror_axes=tuple(axes),
         dimension=len(size),
     )
 

@@ -13,16 +13,17 @@ from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.parallel import usable_cores
-from segautoconfiglib.dataset.splits import Split, overlap, split_for_fold
+from segautoconfiglib.dataset.splits import Split, load_splits, overlap, split_for_fold, unused_cases
 from segautoconfiglib.networks.checkpoint import read_checkpoint
-from segautoconfiglib.networks.device import cpu_threads, resolve_device
-from segautoconfiglib.preprocessing.store import CaseStore
+from segautoconfiglib.networks.device import cpu_threads, memory_errors, resolve_device, tuned_convolutions
+from segautoconfiglib.planning.recipe import LENGTH_FIELDS
 from segautoconfiglib.training.augment import training_transforms, validation_transforms
 from segautoconfiglib.training.batches import Batches, BatchSource, default_workers
 from segautoconfiglib.training.folder import (
+    STOP_FILE,
+    check_folders,
     checkpoint_identity,
     discard_training,
-    prepare_folder,
     write_debug_file,
     write_model_files,
 )
@@ -65,7 +66,8 @@ def train_fold(job: TrainJob, *, report: Reporter = silent, cancel: CancelToken 
     Args:
         job: What to train and how.
         report: Gets "started", "progress", "metric", "log", "warning", "artifact" and "done" events.
-        cancel: Asked before every step; the checkpoint then holds the exact position.
+        cancel: Asked before every step; the checkpoint then holds the exact position. A file named ``stop`` that is
+            made in the fold's folder is a request too.
 
     Raises:
         UserError: device, plans, data, checkpoint or initial weights are not usable; the fold was trained before and
@@ -75,32 +77,32 @@ def train_fold(job: TrainJob, *, report: Reporter = silent, cancel: CancelToken 
     cancel = cancel or CancelToken()
     device = resolve_device(job.device)
     configuration = job.plans.configuration(job.configuration)
-    store = CaseStore(job.dataset_folder / configuration.data_identifier)
-    split = find_split(job, store)
-    checkpoint_file = prepare_folder(job, report)
+    split = find_split(job)
+    checkpoint_file = check_folders(job, report)
     log = LogFile(job.fold_folder, report)
     workers = default_workers(device.type, usable_cores()) if job.workers is None else job.workers
     with _torch_settings(device, job.threads, workers) as threads:
         state = make_state(job.recipe, job.description, configuration, device)
         if not _load(state, job, checkpoint_file, log.report):
-            means = Means(store, split, device, workers, threads)
+            means = Means(split, device, workers, threads)
             write_model_files(job)
-            if checkpoint_file is None:
+            if checkpoint_file is None and job.checkpoints:
                 discard_training(job.fold_folder)
             write_debug_file(job, means)
             _announce(job, means, log.report)
-            _train(state, job, means, log, cancel)
+            with cancel.watching(job.fold_folder / STOP_FILE):
+                _train(state, job, means, log, cancel)
     result = _result(job, state)
     report("done", stage="train", **{**asdict(result), "fold_folder": str(result.fold_folder)})
     return result
 
 
-def find_split(job: TrainJob, store: CaseStore) -> Split:
+def find_split(job: TrainJob) -> Split:
     """The cases of the job's fold. Raises: UserError: there are none, or the split does not fit them."""
-    case_ids = store.case_ids()
+    case_ids = job.store.case_ids()
     if not case_ids:
         raise UserError(
-            f"There are no preprocessed cases in {store.folder}.",
+            f"There are no preprocessed cases in {job.store.folder}.",
             f"Preprocess configuration {job.configuration} of plans {job.plans.plans_name} first.",
         )
     return split_for_fold(job.dataset_folder / "splits_final.json", case_ids, job.fold)
@@ -111,13 +113,8 @@ def _torch_settings(device: torch.device, threads: int | None, workers: int) -> 
     """Threads and cuDNN's choice of algorithms, as they were before at the end. Yields: the number of threads."""
     if threads is None and device.type == "cpu" and workers > 0:  # together they need little more than one core
         threads = max(1, min(torch.get_num_threads(), usable_cores() - 1))
-    benchmark = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
-    try:
-        with cpu_threads(threads) as count:
-            yield count
-    finally:
-        torch.backends.cudnn.benchmark = benchmark
+    with tuned_convolutions(), cpu_threads(threads) as count:
+        yield count
 
 
 def _load(state: TrainingState, job: TrainJob, checkpoint_file: Path | None, report: Reporter) -> bool:
@@ -130,8 +127,10 @@ def _load(state: TrainingState, job: TrainJob, checkpoint_file: Path | None, rep
         return False
     checkpoint = read_checkpoint(checkpoint_file)
     changes = restore(state, checkpoint, job.recipe, checkpoint_file)
+    if job.deadline is not None:  # epochs are only a measure then
+        changes = {name: change for name, change in changes.items() if name not in LENGTH_FIELDS}
     if changes:
-        report("warning", message=f"Resuming with another recipe: {'; '.join(changes)}.", hint="")
+        report("warning", message=f"Resuming with another recipe: {'; '.join(changes.values())}.", hint="")
     epochs_before = checkpoint.get(OWN_KEY, {}).get("recipe", {}).get("epochs", job.recipe.epochs)
     if checkpoint_file.name == FINAL and (
         state.position.epoch >= job.recipe.epochs or job.recipe.epochs <= epochs_before
@@ -147,43 +146,25 @@ def _train(state: TrainingState, job: TrainJob, means: Means, log: LogFile, canc
     objective = make_objective(job.recipe, job.description, configuration, means.device)
     if job.compile:
         compile_network(state, objective, job.batch_size, configuration, job.description, log.report)
-    training, validation = batch_sources(job, means.store, means.split)
-    pace = Pace(job.recipe, job.deadline, state.position)
-    hooks: list[Hook] = [
-        log,
-        EventHook(log.report, job.recipe, pace),
-        CheckpointHook(job.fold_folder, job.recipe, checkpoint_identity(job, means.device)),
-        PictureHook(job.fold_folder / "progress.png"),
-    ]
+    training, validation = batch_sources(job, means.split)
+    pace = Pace(job.recipe, job.deadline, state.seconds)
+    hooks: list[Hook] = [log, EventHook(log.report, job.recipe, pace)]
+    if job.checkpoints:
+        hooks.append(CheckpointHook(job.fold_folder, job.recipe, checkpoint_identity(job, means.device)))
+    hooks.append(PictureHook(job.fold_folder / "progress.png"))
     first, first_validation = state.position.train_batches, state.position.validation_batches
     with (
-        _memory_errors(job, means),
+        memory_errors(means.device, job.batch_size, configuration.patch_size),
         Batches(training, first=first, workers=means.workers, cancel=cancel) as batches,
         Batches(validation, first=first_validation, workers=means.workers // 2, cancel=cancel) as validation_batches,
     ):
         fit(state, Course(job.recipe, objective, batches, validation_batches, pace, cancel), hooks)
     for name, description in ((FINAL, "final checkpoint"), ("progress.png", "curves of the training")):
-        if (job.fold_folder / name).is_file():
+        if (job.fold_folder / name).is_file() and (job.checkpoints or name != FINAL):
             log.report("artifact", path=str(job.fold_folder / name), description=description)
 
 
-@contextmanager
-def _memory_errors(job: TrainJob, means: Means) -> Iterator[None]:
-    """Memory that does not suffice is the user's to change, on a GPU as on the CPU."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        lacking = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
-        if not lacking:
-            raise
-        patch = "x".join(map(str, job.plans.configuration(job.configuration).patch_size))
-        raise UserError(
-            f"The memory of {means.device} did not suffice for a batch of {job.batch_size} patches of {patch} voxels.",
-            "Close other programs on it, or plan for less memory (--gpu-memory-target). Finished epochs are kept.",
-        ) from error
-
-
-def batch_sources(job: TrainJob, store: CaseStore, split: Split) -> tuple[BatchSource, BatchSource]:
+def batch_sources(job: TrainJob, split: Split) -> tuple[BatchSource, BatchSource]:
     """Where training and validation batches come from."""
     configuration, spec = job.plans.configuration(job.configuration), job.description.label_spec
     geometry = job.geometry
@@ -193,7 +174,7 @@ def batch_sources(job: TrainJob, store: CaseStore, split: Split) -> tuple[BatchS
     def source(kind: int) -> BatchSource:
         training = kind == _TRAINING
         return BatchSource(
-            store=store,
+            store=job.store,
             case_ids=split.train if training else split.val,
             geometry=geometry if training else still,
             transform=training_transforms(job.recipe.augmentation, geometry, spec, masked)
@@ -208,20 +189,41 @@ def batch_sources(job: TrainJob, store: CaseStore, split: Split) -> tuple[BatchS
 
 
 def _announce(job: TrainJob, means: Means, report: Reporter) -> None:
+    """What is about to happen, and what about the split may not be meant."""
     configuration, split = job.plans.configuration(job.configuration), means.split
+    threads = "1 thread" if means.threads == 1 else f"{means.threads} threads"
+    workers = "1 worker process" if means.workers == 1 else f"{means.workers} worker processes"
     report("started", stage="train", total=job.recipe.epochs * job.recipe.iterations_per_epoch)
     report(
         "log",
         message=f"Training {job.configuration}, fold {job.fold}, on {means.device}: {len(split.train)} cases for "
         f"training, {len(split.val)} for validation; patch {'x'.join(map(str, configuration.patch_size))}, "
-        f"batch {job.batch_size}; {means.threads} threads, {means.workers} worker processes.",
+        f"batch {job.batch_size}; {threads}, {workers}.",
     )
-    both = overlap(split) if job.fold != "all" else ()
+    if not job.checkpoints:
+        report(
+            "log",
+            message="No checkpoints are written: the trained network is not kept, and no held-out cases are predicted.",
+        )
+    if job.fold != "all":
+        _doubt_split(job, split, report)
+
+
+def _doubt_split(job: TrainJob, split: Split, report: Reporter) -> None:
+    both = overlap(split)
     if both:
         report(
             "warning",
             message=f"{len(both)} cases both train and validate (first: {both[0]}).",
             hint="Validation results will be too good; correct splits_final.json.",
+        )
+    unused = unused_cases([split, *load_splits(job.dataset_folder / "splits_final.json")], job.store.case_ids())
+    if unused:
+        names = f"{', '.join(unused[:3])}{', ...' if len(unused) > 3 else ''}"
+        report(
+            "warning",
+            message=f"{len(unused)} cases are in no fold of splits_final.json and are left out: {names}.",
+            hint="Add them to the file, or delete it so that new folds are drawn.",
         )
 
 
@@ -231,5 +233,5 @@ def _result(job: TrainJob, state: TrainingState) -> TrainResult:
         fold_folder=job.fold_folder,
         epochs_done=state.position.epoch,
         best_mean_dice=max(known, default=None),
-        finished=(job.fold_folder / FINAL).is_file(),
+        finished=job.checkpoints and (job.fold_folder / FINAL).is_file(),
     )

@@ -67,7 +67,6 @@ class Position:
         bad_steps: Steps in a row that were skipped because of NaN or infinity.
         losses: Of this epoch's steps, without the skipped ones.
         epoch_seconds: Spent on this epoch before the last stop.
-        schedule_done: Share of the learning-rate schedule that is done.
         best_ema: Highest moving average of the mean Dice so far.
     """
 
@@ -78,7 +77,6 @@ class Position:
     bad_steps: int = 0
     losses: list[float] = field(default_factory=list)
     epoch_seconds: float = 0.0
-    schedule_done: float = 0.0
     best_ema: float | None = None
 
 
@@ -103,6 +101,12 @@ class TrainingState:
     average: WeightAverage | None = None
     position: Position = field(default_factory=Position)
     history: dict[str, list[Any]] = field(default_factory=lambda: {key: [] for key in HISTORY_KEYS})
+
+    @property
+    def seconds(self) -> float:
+        """Spent on training so far, without pauses."""
+        begins, ends = self.history["epoch_start_timestamps"], self.history["epoch_end_timestamps"]
+        return sum(ends) - sum(begins) + self.position.epoch_seconds
 
     def restart_average(self) -> None:
         """Let the average start from the network's weights as they are now."""
@@ -158,7 +162,7 @@ def _copies(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: made.setdefault(tensor.data_ptr(), tensor.clone()) for name, tensor in weights.items()}
 
 
-def restore(state: TrainingState, checkpoint: Mapping[str, Any], recipe: Recipe, source: Path) -> list[str]:
+def restore(state: TrainingState, checkpoint: Mapping[str, Any], recipe: Recipe, source: Path) -> dict[str, str]:
     """Continue from a checkpoint.
 
     Args:
@@ -168,10 +172,10 @@ def restore(state: TrainingState, checkpoint: Mapping[str, Any], recipe: Recipe,
         source: The checkpoint's file, for errors.
 
     Returns:
-        What differs in the recipe, in words (nothing of it prevents continuing).
+        What differs in the recipe: fields and a sentence (nothing of it prevents continuing).
 
     Raises:
-        UserError: the network or the optimizer is another one.
+        UserError: the network or the optimizer is another one, or a part of the checkpoint is missing or malformed.
     """
     own = checkpoint.get(OWN_KEY, {})
     old_recipe = own.get("recipe", {})
@@ -181,19 +185,61 @@ def restore(state: TrainingState, checkpoint: Mapping[str, Any], recipe: Recipe,
             "Resume with the same optimizer, or start anew (--overwrite).",
         )
     load_weights(state.network, own.get("weights", checkpoint["network_weights"]), source)
-    state.optimizer.load_state_dict(checkpoint["optimizer_state"])
+    with _unfit("state of the optimizer (optimizer_state)", source):
+        _restore_optimizer(state.optimizer, checkpoint["optimizer_state"])
     if state.scaler is not None and checkpoint.get("grad_scaler_state"):
-        state.scaler.load_state_dict(checkpoint["grad_scaler_state"])
+        with _unfit("loss scale (grad_scaler_state)", source):
+            state.scaler.load_state_dict(checkpoint["grad_scaler_state"])
     if state.average is not None:
         _restore_average(state, checkpoint, source)
-    state.history = {key: list(checkpoint["logging"].get(key, [])) for key in HISTORY_KEYS}
-    state.position = _position(checkpoint, recipe)
-    _restore_random_states(own.get("random", {}))
-    return [
-        f"{entry.name} is {getattr(recipe, entry.name)!r}, was {old_recipe[entry.name]!r}"
+    with _unfit("curves of the epochs (logging)", source):
+        state.history = _history(checkpoint["logging"])
+    with _unfit("position in the training", source):
+        state.position = _position(checkpoint, recipe)
+    with _unfit("state of the random numbers", source):
+        _restore_random_states(own.get("random", {}))
+    return {
+        entry.name: f"{entry.name} is {getattr(recipe, entry.name)!r}, was {old_recipe[entry.name]!r}"
         for entry in fields(recipe)
         if entry.name in old_recipe and getattr(recipe, entry.name) != old_recipe[entry.name]
-    ]
+    }
+
+
+@contextmanager
+def _unfit(part: str, source: Path) -> Iterator[None]:
+    """Raises: UserError: a part of a checkpoint is missing, of another type, or of another training."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{source} can't be resumed: its {part} is missing or does not fit ({type(error).__name__}: {error}).",
+            "Resume with the program and the settings that wrote it, or start anew (--overwrite).",
+        ) from error
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
+    """torch checks only the number of parameters; here also that it is the same optimizer and the shapes are the same.
+
+    Raises:
+        ValueError: they are not.
+    """
+    settings = set(optimizer.param_groups[0])
+    optimizer.load_state_dict(dict(saved))
+    lacking = settings - set(optimizer.param_groups[0])
+    if lacking:
+        raise ValueError(f"of another optimizer, without {', '.join(sorted(lacking))}")
+    for parameter, buffers in optimizer.state.items():
+        for name, buffer in buffers.items():
+            if isinstance(buffer, torch.Tensor) and buffer.ndim > 0 and buffer.shape != parameter.shape:
+                raise ValueError(f"{name} is {tuple(buffer.shape)} for weights of {tuple(parameter.shape)}")
+
+
+def _history(saved: Mapping[str, Any]) -> dict[str, list[Any]]:
+    history = {key: saved.get(key, []) for key in HISTORY_KEYS}
+    for key, values in history.items():
+        if not isinstance(values, list):
+            raise TypeError(f"{key} is {values!r:.100}, not a list")
+    return {key: list(values) for key, values in history.items()}
 
 
 def _restore_average(state: TrainingState, checkpoint: Mapping[str, Any], source: Path) -> None:

@@ -55,7 +55,8 @@ def train_step(state: TrainingState, objective: Objective, batch: Batch, learnin
         learning_rate: Of this step.
 
     Returns:
-        The loss; None if it, or its gradient, was NaN or infinite: then nothing was changed.
+        The loss; None if it, or its gradient, was NaN or infinite: then nothing was changed. (Nor is anything changed
+        while the scaler finds out how much loss scaling the gradient bears; such steps count as good ones.)
     """
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
@@ -65,28 +66,31 @@ def train_step(state: TrainingState, objective: Objective, batch: Batch, learnin
     if not math.isfinite(value):
         return None
     if not _descend(state, loss):
-        return None
+        return value if _scale_is_too_high(state.scaler) else None
     if state.average is not None:
         state.average.update(state.network)
     return value
 
 
 def _descend(state: TrainingState, loss: Tensor) -> bool:
-    """Backward pass, clipping and the optimizer's step; False if the gradient was not finite."""
-    parameters = list(state.network.parameters())
-    if state.scaler is None:
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(parameters, TRAINING.gradient_clip_norm)
-        if not math.isfinite(float(norm)):
-            return False
+    """Backward pass, clipping and the optimizer's step; False if the gradient was not finite, so that none was made."""
+    scaler = state.scaler
+    (loss if scaler is None else scaler.scale(loss)).backward()
+    if scaler is not None:
+        scaler.unscale_(state.optimizer)
+    norm = nn.utils.clip_grad_norm_(list(state.network.parameters()), TRAINING.gradient_clip_norm)
+    finite = math.isfinite(float(norm))
+    if scaler is not None:
+        scaler.step(state.optimizer)  # leaves the step out, and lowers its scale, if a gradient is not finite
+        scaler.update()
+    elif finite:
         state.optimizer.step()
-        return True
-    state.scaler.scale(loss).backward()
-    state.scaler.unscale_(state.optimizer)
-    nn.utils.clip_grad_norm_(parameters, TRAINING.gradient_clip_norm)
-    state.scaler.step(state.optimizer)  # leaves the step out, and lowers its scale, if a gradient is not finite
-    state.scaler.update()
-    return True
+    return finite
+
+
+def _scale_is_too_high(scaler: torch.amp.GradScaler | None) -> bool:
+    """True while a gradient that is not finite may be the scaler's doing, which it corrects in the next steps."""
+    return scaler is not None and scaler.get_scale() >= TRAINING.min_loss_scale
 
 
 @dataclass

@@ -61,3 +61,8 @@ def write_slowly(folder: str, case: str) -> None:
             time.sleep(0.5)
             raise UserError("bad is bad.")
         time.sleep(30)
+
+
+def hold(folder: str, case: str) -> None:
+    (Path(folder) / case).write_text(str(os.getpid()))
+    time.sleep(600)

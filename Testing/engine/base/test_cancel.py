@@ -29,13 +29,41 @@ def test_raises_only_after_the_request() -> None:
         token.raise_if_cancelled()
 
 
-def test_a_stop_file_is_a_request_that_stays(tmp_path: Path) -> None:
-    token = CancelToken(tmp_path / "stop")
+def test_a_stop_file_is_a_request_that_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segautoconfiglib.base.cancel.LOOK_EVERY_S", 0.0)
+    token, file = CancelToken(), tmp_path / "stop"
+    file.touch()  # left over
+    with token.watching(file):
+        assert not token.cancelled
+        assert not file.exists()
+        file.touch()
+        assert token.cancelled
+        assert not file.exists()
+        assert token.cancelled
+    assert token.cancelled
+
+
+def test_a_stop_file_counts_only_while_it_is_watched(tmp_path: Path) -> None:
+    token, file = CancelToken(), tmp_path / "new" / "stop"
+    with token.watching(file):
+        assert not token.cancelled
+    file.parent.mkdir()
+    file.touch()
     assert not token.cancelled
-    (tmp_path / "stop").touch()
-    assert token.cancelled
-    (tmp_path / "stop").unlink()
-    assert token.cancelled
+    assert file.exists()
+
+
+def test_a_stop_file_is_not_looked_for_at_every_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("segautoconfiglib.base.cancel.time.monotonic", lambda: now[0])
+    token, file = CancelToken(), tmp_path / "stop"
+    with token.watching(file):
+        assert not token.cancelled
+        file.touch()
+        now[0] = 100.4
+        assert not token.cancelled
+        now[0] = 100.6
+        assert token.cancelled
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psutil
 import pytest
 
 from segautoconfiglib.base.cancel import CancelToken
@@ -120,6 +122,37 @@ def test_an_error_leaves_no_unfinished_files_of_other_workers(tasks: ModuleType,
     with pytest.raises(UserError, match="bad is bad"):
         run(tasks.write_slowly, [(case, (str(tmp_path), case)) for case in ("slow", "bad")])
     assert list(tmp_path.iterdir()) == []
+
+
+HOLD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from parallel_tasks import hold
+from segautoconfiglib.base.parallel import map_cases
+map_cases(hold, [(case, (sys.argv[2], case)) for case in "ab"], workers=2, stage="holding")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD, str(Path(__file__).parent), str(tmp_path)]
+    with subprocess.Popen(command) as parent:
+        until = time.monotonic() + 60
+        while not all((tmp_path / case).exists() and (tmp_path / case).read_text() for case in "ab"):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        parent.kill()
+    workers = [int((tmp_path / case).read_text()) for case in "ab"]
+    while any(map(alive, workers)):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def alive(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_memory_limits_the_workers() -> None:

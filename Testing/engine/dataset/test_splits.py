@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from segautoconfiglib.base.errors import ProblemsError, UserError
-from segautoconfiglib.dataset.splits import Split, load_splits, make_splits, overlap, save_splits, split_for_fold
+from segautoconfiglib.dataset.splits import (
+    Split,
+    load_splits,
+    make_splits,
+    overlap,
+    save_splits,
+    split_for_fold,
+    take_over_splits,
+    unused_cases,
+)
 
 
 def ids(count: int) -> list[str]:
@@ -95,3 +104,44 @@ def test_folds_that_are_none(tmp_path: Path, fold: object) -> None:
 
 def test_overlap() -> None:
     assert overlap(Split(("a", "b", "c"), ("c", "b"))) == ("b", "c")
+
+
+def test_cases_in_no_fold() -> None:
+    splits = [Split(("a", "b"), ("c",)), Split(("c", "e"), ("a",))]
+    assert unused_cases(splits, ["f", "e", "d", "c", "b", "a"]) == ("d", "f")
+
+
+def test_raw_splits_are_taken_over_and_stay_what_they_were(tmp_path: Path) -> None:
+    raw, used = tmp_path / "raw.json", tmp_path / "new" / "splits_final.json"
+    take_over_splits(raw, used)
+    assert not used.exists()
+    save_splits(raw, [Split(("a", "b"), ("c",)), Split(("a", "c"), ("b",))])
+    take_over_splits(raw, used)
+    assert used.read_bytes() == raw.read_bytes()
+    save_splits(used, [Split(("b", "a"), ("c",)), Split(("c", "a"), ("b",))])  # the order does not count
+    take_over_splits(raw, used)
+    assert load_splits(used)[0].train == ("b", "a")
+
+
+@pytest.mark.parametrize(
+    ("folds", "difference"),
+    [
+        ([Split(("a", "b"), ("c",))], "2 folds against 1"),
+        ([Split(("a", "b"), ("c",)), Split(("c",), ("b",))], "fold 1 has other cases"),
+        ([Split(("a", "b"), ("c",)), Split(("a", "c"), ("b",)), Split(("a",), ("b",))], "2 folds against 3"),
+    ],
+)
+def test_raw_splits_that_differ_are_refused(tmp_path: Path, folds: list[Split], difference: str) -> None:
+    raw, used = tmp_path / "raw.json", tmp_path / "splits_final.json"
+    save_splits(raw, [Split(("a", "b"), ("c",)), Split(("a", "c"), ("b",))])
+    save_splits(used, folds)
+    with pytest.raises(UserError, match=difference):
+        take_over_splits(raw, used)
+    assert load_splits(used) == folds
+
+
+def test_raw_splits_of_another_form_are_not_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "raw.json").write_text("{}")
+    with pytest.raises(UserError, match=r"raw\.json is no splits file"):
+        take_over_splits(tmp_path / "raw.json", tmp_path / "splits_final.json")
+    assert not (tmp_path / "splits_final.json").exists()

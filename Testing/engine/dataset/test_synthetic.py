@@ -110,6 +110,35 @@ def test_held_out_cases_move_once(tmp_path: Path) -> None:
     assert len(names(raw / "labelsTr")) == 8
 
 
+@pytest.mark.parametrize("moves", range(8))  # one folder, four images, two labels; 7: only dataset.json is left
+def test_an_interrupted_hold_out_is_finished_by_the_next_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int
+) -> None:
+    expected, raw = make_raw(tmp_path / "expected", 10), make_raw(tmp_path / "raw", 10)
+    for folder in (expected, raw):
+        (folder / "imagesTs").mkdir()
+        (folder / "imagesTs" / "unknown_0000.nrrd").touch()
+    hold_out_cases(expected, share=0.2, seed=1)
+    rename, done = Path.rename, []
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def move(source: Path, target: Path) -> Path:
+        done.append(source)
+        return stop() if len(done) > moves else rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", move)
+        patch.setattr("segautoconfiglib.dataset.synthetic.write_json", stop)
+        with pytest.raises(KeyboardInterrupt):
+            hold_out_cases(raw, share=0.2, seed=1)
+    hold_out_cases(raw, share=0.2, seed=1)
+    for folder in ("imagesTr", "labelsTr", "imagesTs", "labelsTs", "imagesUnlabelled"):
+        assert names(raw / folder) == names(expected / folder)
+    assert read_json(raw / "dataset.json") == read_json(expected / "dataset.json")
+
+
 def test_too_few_cases_to_hold_one_out(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="only 2"):
         hold_out_cases(make_raw(tmp_path / "raw", 2))

@@ -227,7 +227,7 @@ def test_nan_and_infinity(raw_dataset: Raw, ending: str) -> None:
 def test_nan_in_a_label_map(raw_dataset: Raw) -> None:
     folder = raw_dataset(cases=1)
     relabel(label_of(folder), 0, 1, np.nan)
-    assert "c0.nii.gz: 1 voxels are NaN" in only(check(folder).problems)
+    assert "c0.nii.gz holds 1 label values that are no whole numbers: nan" in only(check(folder).problems)
 
 
 def test_mixed_orientations_name_the_cases(raw_dataset: Raw) -> None:

@@ -1,11 +1,13 @@
 """Resampling: exact small cases, and what nnunetv2 2.8.1 with batchgenerators 0.25.5 gives."""
 
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.ndimage import zoom
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.image import resample
@@ -16,6 +18,7 @@ from segautoconfiglib.image.resample import (
     resample_image,
     resample_labels,
     separate_axis,
+    small_products,
 )
 
 NUMBERS = np.load(Path(__file__).parent / "fixtures" / "resampling.npz")
@@ -175,3 +178,23 @@ def test_order_0_takes_the_nearest_voxel():
 def test_other_orders_are_refused_for_labels(options):
     with pytest.raises(UserError, match="resampling_fn_seg_kwargs"):
         resample_labels(np.zeros((2, 2, 2), int), (1, 1, 1), ISO, ISO, **options)
+
+
+def blas_threads():
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+def test_products_use_one_thread_also_where_a_helper_resamples(monkeypatch):
+    seen = []
+    monkeypatch.setattr(resample, "_resize_volume", lambda volume, out, order: seen.append(blas_threads()))
+    arguments = (np.zeros((1, 2, 2, 2), np.float32), (3, 3, 3), ISO, ISO)
+    with threadpool_limits(2, "blas"):
+        if blas_threads() != {2}:
+            pytest.skip("the library for matrix products has one thread, or none of its own")
+        resample_image(*arguments)
+        with small_products():
+            helper = threading.Thread(target=resample_image, args=arguments)
+            helper.start()
+            helper.join()
+        assert seen == [{1}, {1}]
+        assert blas_threads() == {2}

@@ -16,24 +16,10 @@ from segautoconfiglib.image.volume import Geometry
 GRID = Geometry((2.0, 1.0, 1.5), (3.0, -4.0, 5.0), (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, -1.0))
 
 
-def plans_json(dimension: int, channels: int, spacing: tuple[float, ...], transpose: tuple[int, ...]) -> dict[str, Any]:
+def plans_json(
+    network: dict[str, Any], dimension: int, channels: int, spacing: tuple[float, ...], transpose: tuple[int, ...]
+) -> dict[str, Any]:
     """A plans.json with one tiny configuration, "2d" or "3d_fullres"."""
-    options = {
-        "n_stages": 2,
-        "features_per_stage": [2, 4],
-        "conv_op": f"torch.nn.modules.conv.Conv{dimension}d",
-        "kernel_sizes": [[3] * dimension] * 2,
-        "strides": [[1] * dimension, [2] * dimension],
-        "n_conv_per_stage": [1, 1],
-        "n_conv_per_stage_decoder": [1],
-        "conv_bias": True,
-        "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dimension}d",
-        "norm_op_kwargs": {"eps": 1e-05, "affine": True},
-        "dropout_op": None,
-        "dropout_op_kwargs": None,
-        "nonlin": "torch.nn.LeakyReLU",
-        "nonlin_kwargs": {"inplace": True},
-    }
     configuration = {
         "data_identifier": "nnUNetPlans_x",
         "batch_size": 2,
@@ -41,11 +27,7 @@ def plans_json(dimension: int, channels: int, spacing: tuple[float, ...], transp
         "spacing": list(spacing[-dimension:]),
         "normalization_schemes": ["ZScoreNormalization"] * channels,
         "use_mask_for_norm": [False] * channels,
-        "architecture": {
-            "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-            "arch_kwargs": options,
-            "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-        },
+        "architecture": network,
         "batch_dice": False,
     }
     return {
@@ -59,7 +41,7 @@ def plans_json(dimension: int, channels: int, spacing: tuple[float, ...], transp
 
 
 @pytest.fixture
-def make_model(tmp_path: Path) -> Callable[..., Path]:
+def make_model(tmp_path: Path, network_json: Callable[..., dict[str, Any]]) -> Callable[..., Path]:
     """``make_model(dimension=3, channels=1, folds=(0,), ...)`` writes a model folder with random weights."""
 
     def make(
@@ -79,7 +61,7 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
 
         name = "2d" if dimension == 2 else "3d_fullres"
         folder = tmp_path / "results" / "Dataset005_Tiny" / f"nnUNetTrainer__nnUNetPlans__{name}"
-        plans = plans_json(dimension, channels, spacing, transpose)
+        plans = plans_json(network_json(dimension, (2, 4)), dimension, channels, spacing, transpose)
         content = {
             "channel_names": {str(channel): "MR" for channel in range(channels)},
             "labels": {"background": 0, "a": 1, "b": 2},

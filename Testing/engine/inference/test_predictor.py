@@ -123,3 +123,20 @@ def test_single_slices_share_batches():
     assert tiles.starts == (0, 3, 6)
     assert tiles.padding == (0, 2)
     assert tiles.inner == slice(0, 7)
+
+
+def test_where_a_gpus_memory_does_not_suffice_tiles_are_added_one_by_one(monkeypatch):
+    image = np.random.default_rng(0).standard_normal((2, 11, 9, 17), dtype=np.float32)
+    window = SlidingWindow([make_network(3, 0)], (4, 6, 8), 3, CPU)
+    expected = torch.cat(list(window.slabs(image)), dim=1)
+    logits, sizes = SlidingWindow._logits, []
+
+    def small(self, tiles):
+        sizes.append(len(tiles))
+        if len(tiles) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return logits(self, tiles)
+
+    monkeypatch.setattr(SlidingWindow, "_logits", small)
+    np.testing.assert_allclose(torch.cat(list(window.slabs(image)), dim=1), expected, atol=2e-5)
+    assert sizes[:9] == [8, *[1] * 8]

@@ -90,6 +90,23 @@ def test_no_fitting_model_lists_what_exists(workspace):
         find_model(workspace, 6)
 
 
+def test_a_model_is_found_by_the_checkpoint_that_is_wanted(workspace):
+    done = add_model(workspace, "A__P__2d", *finals(0), time=1000)
+    stopped = add_model(workspace, "A__P__3d_fullres", "fold_0/checkpoint_latest.pth", time=2000)
+    assert find_model(workspace, 5).path == done
+    assert find_model(workspace, 5, checkpoint="checkpoint_latest.pth").path == stopped
+    for folds, says in (
+        (None, r"No fold of .*3d_fullres has checkpoint_final.pth"),
+        ([0], r"fold_0.checkpoint_final.pth does not exist"),
+    ):
+        with pytest.raises(UserError, match=says) as error:
+            find_model(workspace, 5, configuration="3d_fullres", folds=folds)
+        for part in ("fold_0/checkpoint_latest.pth", "-chk", "--resume"):
+            assert part in error.value.hint
+    with pytest.raises(UserError, match=r"No fold of .*3d_fullres has checkpoint_none.pth"):
+        find_model(workspace, 5, checkpoint="checkpoint_none.pth")
+
+
 def test_folders_that_are_no_models(workspace, tmp_path):
     with pytest.raises(UserError, match="no model folder"):
         ModelFolder.open(tmp_path / "none")

@@ -11,7 +11,7 @@ from segautoconfiglib.planning.architectures import PLAIN_UNET, RESIDUAL_UNET, A
 
 
 @pytest.fixture
-def architecture() -> Callable[..., Architecture]:
+def architecture(network_json: Callable[..., dict[str, Any]]) -> Callable[..., Architecture]:
     """``architecture(residual=False, dimension=3, **arch_kwargs)``: the example of 3 stages, with changes."""
 
     def make(residual: bool = False, dimension: int = 3, **changes: Any) -> Architecture:
@@ -22,22 +22,11 @@ def architecture() -> Callable[..., Architecture]:
             if residual
             else {"n_conv_per_stage": [2, 2, 2], "n_conv_per_stage_decoder": [2, 2]}
         )
-        options = {
-            "n_stages": 3,
-            "features_per_stage": [32, 64, 128],
-            "conv_op": f"torch.nn.modules.conv.Conv{dimension}d",
-            "kernel_sizes": kernels,
-            "strides": strides,
-            **depth,
-            "conv_bias": True,
-            "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dimension}d",
-            "norm_op_kwargs": {"eps": 1e-05, "affine": True},
-            "dropout_op": None,
-            "dropout_op_kwargs": None,
-            "nonlin": "torch.nn.LeakyReLU",
-            "nonlin_kwargs": {"inplace": True},
-            **changes,
-        }
-        return Architecture(network_class_name=RESIDUAL_UNET if residual else PLAIN_UNET, arch_kwargs=options)
+        options = network_json(dimension, (32, 64, 128), kernel_sizes=kernels, strides=strides)["arch_kwargs"]
+        if residual:
+            del options["n_conv_per_stage"]
+        return Architecture(
+            network_class_name=RESIDUAL_UNET if residual else PLAIN_UNET, arch_kwargs={**options, **depth, **changes}
+        )
 
     return make

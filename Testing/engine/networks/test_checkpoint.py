@@ -26,6 +26,8 @@ pytestmark = pytest.mark.torch
 FIXTURES = Path(__file__).parent / "fixtures"
 #: Networks, images and logits made with dynamic-network-architectures 0.4.4.
 NNUNET_NETWORKS = FIXTURES / "nnunet_networks.pth"
+#: Names of the same networks' parameters as nnunetv2 2.8.1 gives them to its optimizer.
+NNUNET_ORDER = FIXTURES / "nnunet_parameter_order.json"
 #: A tiny model saved by the trainer of nnunetv2 2.8.1 after one step, with NumPy numbers in its log.
 NNUNET_CHECKPOINT = FIXTURES / "nnunet_checkpoint.pth"
 
@@ -45,6 +47,17 @@ def test_nnunets_weights_give_its_logits(name):
     written = nnunet_weights(network)
     assert set(written) == set(example["network_weights"])
     assert all(torch.equal(tensor, example["network_weights"][key]) for key, tensor in written.items())
+
+
+@pytest.mark.parametrize("name", ["plain_3d", "residual_3d", "plain_2d"])
+def test_parameters_are_in_nnunets_order(name):
+    """An optimizer's state in a checkpoint names them by their number alone."""
+    example = torch.load(NNUNET_NETWORKS, weights_only=True)[name]
+    plan = Architecture(
+        network_class_name=example["network_class_name"], arch_kwargs=json.loads(example["arch_kwargs"])
+    )
+    network = build_network(plan, 2, 3, deep_supervision=True)
+    assert [key for key, _ in network.named_parameters()] == json.loads(NNUNET_ORDER.read_text())[name]
 
 
 def test_a_checkpoint_of_nnunetv2_is_read():

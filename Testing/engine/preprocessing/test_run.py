@@ -2,7 +2,9 @@
 
 import json
 import os
-import shutil
+import pickle
+import subprocess
+import sys
 import time
 from collections import namedtuple
 from dataclasses import replace
@@ -13,10 +15,17 @@ import pytest
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Cancelled, UserError
 from segautoconfiglib.base.events import ListReporter
-from segautoconfiglib.image.files import read_labels, write_image, write_labels
+from segautoconfiglib.image.files import read_image, read_labels, write_image, write_labels
 from segautoconfiglib.image.volume import Geometry
 from segautoconfiglib.preprocessing import run
-from segautoconfiglib.preprocessing.run import copy_ground_truth, peak_bytes, preprocess_dataset, stored_bytes
+from segautoconfiglib.preprocessing.run import (
+    copy_ground_truth,
+    label_bytes,
+    peak_bytes,
+    preprocess_dataset,
+    stored_bytes,
+)
+from segautoconfiglib.preprocessing.store import OWN_FOLDER, CaseStore
 
 GRID = Geometry((2.0, 1.0, 1.0))
 ENDINGS = (".b2nd", "_seg.b2nd", ".pkl")
@@ -100,14 +109,6 @@ def test_a_stop_while_rebuilding_leaves_no_case_of_the_old_plans(raw_dataset, ma
     assert times(folder) == {}
 
 
-def test_cases_of_unknown_origin_are_made_again(raw_dataset, make_plans, folder):
-    preprocess_dataset(raw_dataset, make_plans(), "3d", folder, workers=1)
-    before = times(folder)
-    shutil.rmtree(folder / run.OWN_FOLDER)
-    preprocess_dataset(raw_dataset, make_plans(), "3d", folder, workers=1)
-    assert all(after > before[name] for name, after in times(folder).items())
-
-
 def test_an_edited_label_is_noticed(raw_dataset, make_plans, folder):
     preprocess_dataset(raw_dataset, make_plans(), "3d", folder, workers=1)
     before = times(folder)
@@ -116,6 +117,108 @@ def test_an_edited_label_is_noticed(raw_dataset, make_plans, folder):
     preprocess_dataset(raw_dataset, make_plans(), "3d", folder, workers=1)
     changed = {name for name, after in times(folder).items() if after != before[name]}
     assert changed == {f"b{ending}" for ending in ENDINGS}
+
+
+def test_an_older_file_put_in_place_is_noticed(raw_dataset, make_plans, folder):
+    preprocess_dataset(raw_dataset, make_plans(), "3d", folder, workers=1)
+    before = times(folder)
+    os.utime(raw_dataset.cases[2].images[0], (1_000_000_000, 1_000_000_000))
+    preprocess_dataset(raw_dataset, make_plans(), "3d", folder, workers=1)
+    assert {name[0] for name, after in times(folder).items() if after != before[name]} == {"c"}
+
+
+def test_a_case_without_a_note_of_its_sources_is_made_again(raw_dataset, make_plans, folder):
+    preprocess_dataset(raw_dataset, make_plans(), "3d", folder, workers=1)
+    before = times(folder)
+    (folder / OWN_FOLDER / "sources" / "a.json").unlink()  # as if killed in between
+    preprocess_dataset(raw_dataset, make_plans(), "3d", folder, workers=1)
+    assert {name[0] for name, after in times(folder).items() if after != before[name]} == {"a"}
+
+
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr", ".tif"])
+def test_files_beside_the_named_one_count(raw_dataset, make_plans, folder, ending):
+    cases = []
+    for case in raw_dataset.cases:
+        image = raw_dataset.folder / "other" / f"{case.id}_0000{ending}"
+        write_image(read_image(case.images).array[0], image, GRID)
+        cases.append(replace(case, images=(image,)))
+    dataset = replace(raw_dataset, cases=tuple(cases))
+    preprocess_dataset(dataset, make_plans(), "3d", folder, workers=1)
+    before = times(folder)
+    preprocess_dataset(dataset, make_plans(), "3d", folder, workers=1)
+    assert times(folder) == before
+    (beside,) = set((raw_dataset.folder / "other").glob("b*")) - {dataset.cases[1].images[0]}
+    os.utime(beside, (1_000_000_000, 1_000_000_000))
+    preprocess_dataset(dataset, make_plans(), "3d", folder, workers=1)
+    assert {name[0] for name, after in times(folder).items() if after != before[name]} == {"b"}
+
+
+def test_a_missing_raw_file_is_named(raw_dataset, make_plans, folder):
+    preprocess_dataset(raw_dataset, make_plans(), "3d", folder, workers=1)
+    raw_dataset.cases[1].label.unlink()
+    with pytest.raises(UserError, match=r"b\.nrrd"):
+        preprocess_dataset(raw_dataset, make_plans(), "3d", folder, workers=1)
+
+
+SLOW = """
+import json, pickle, sys, time
+from pathlib import Path
+from segautoconfiglib.preprocessing.run import preprocess_dataset
+signs, name = Path(sys.argv[1]), sys.argv[2]
+dataset, plans, folder = pickle.loads((signs / "task.pkl").read_bytes())
+
+def report(kind, **data):
+    with (signs / f"{name}.jsonl").open("a") as log:
+        log.write(json.dumps({"kind": kind, **data}) + "\\n")
+    while kind == "progress" and not (signs / "go").exists():
+        time.sleep(0.02)
+
+preprocess_dataset(dataset, plans, "3d", folder, workers=1, report=report)
+"""
+
+
+def wait_for(file, text):
+    until = time.monotonic() + 30
+    while not file.exists() or text not in file.read_text():
+        assert time.monotonic() < until, f"{text} is not in {file}"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def start(raw_dataset, make_plans, folder, tmp_path):
+    """start(name) preprocesses in a process that writes its events to <name>.jsonl; file "go" lets all end."""
+    (tmp_path / "task.pkl").write_bytes(pickle.dumps((raw_dataset, make_plans(), folder)))
+    started = []
+
+    def run_process(name):
+        started.append(subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path), name]))
+        return started[-1]
+
+    yield run_process
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def cases_made(events):
+    return [event["case"] for event in map(json.loads, events.read_text().splitlines()) if event["kind"] == "progress"]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_two_processes_share_the_work(start, folder, tmp_path, killed):
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    one = start("first")
+    wait_for(first, '"case": "a"')
+    two = start("second")
+    wait_for(second, f"waiting for another process that is at it (process {one.pid} ")
+    if killed:
+        one.kill()
+    (tmp_path / "go").touch()
+    assert two.wait(60) == 0
+    assert (one.wait(60) == 0) is not killed
+    expected = (["a"], ["b", "c"]) if killed else (["a", "b", "c"], [])
+    assert (cases_made(first), cases_made(second)) == expected
+    assert CaseStore(folder).case_ids() == ["a", "b", "c"]
 
 
 def test_cases_that_left_the_dataset_are_removed(raw_dataset, make_plans, folder):
@@ -152,6 +255,10 @@ def test_a_full_disk_is_noticed_before_anything_is_written(raw_dataset, make_pla
     assert not folder.exists()
 
 
+def test_labels_that_will_be_copied_count(raw_dataset):
+    assert label_bytes(raw_dataset.cases[:2]) == sum(case.label.stat().st_size for case in raw_dataset.cases[:2])
+
+
 def test_memory_estimate_counts_old_and_new_voxels(raw_dataset, make_plans):
     plans = make_plans((1.0, 0.5, 0.5))
     found = peak_bytes(raw_dataset.cases, plans, plans.configuration("3d")) - run.SLAB_BYTES
@@ -167,7 +274,7 @@ def test_a_file_where_the_folder_should_be(raw_dataset, make_plans, folder):
 
 def test_settings_are_plain_json(raw_dataset, make_plans, folder):
     preprocess_dataset(raw_dataset, make_plans(), "3d", folder, workers=1)
-    settings = json.loads((folder / run.OWN_FOLDER / run.SETTINGS_FILE).read_text())
+    settings = json.loads((folder / OWN_FOLDER / "settings.json").read_text())
     assert settings["spacing"] == [1.0, 1.0, 1.0]
     assert settings["locations"] == [1, 2]
 

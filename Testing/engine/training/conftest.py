@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,9 @@ def blob_case(seed: int, shape: tuple[int, int, int] = (10, 18, 20)) -> Preproce
     return PreprocessedCase(data, labels[None], record, locations)
 
 
-def tiny_plans() -> Plans:
-    """One 3D and one 2D configuration with two-stage networks of 4 and 8 features."""
+@pytest.fixture
+def tiny_plans(network_json: Callable[..., dict[str, Any]]) -> Plans:
+    """One 3D and one 2D configuration with networks of three stages of 4, 8 and 8 features."""
 
     def configuration(patch: tuple[int, ...], folder: str) -> dict[str, Any]:
         dimension = len(patch)
@@ -53,26 +55,7 @@ def tiny_plans() -> Plans:
             "normalization_schemes": ["ZScoreNormalization"],
             "use_mask_for_norm": [False],
             "batch_dice": True,
-            "architecture": {
-                "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-                "arch_kwargs": {
-                    "n_stages": 3,
-                    "features_per_stage": [4, 8, 8],
-                    "conv_op": f"torch.nn.modules.conv.Conv{dimension}d",
-                    "kernel_sizes": [[3] * dimension] * 3,
-                    "strides": [[1] * dimension, [2] * dimension, [2] * dimension],
-                    "n_conv_per_stage": [1, 1, 1],
-                    "n_conv_per_stage_decoder": [1, 1],
-                    "conv_bias": True,
-                    "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dimension}d",
-                    "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-                    "dropout_op": None,
-                    "dropout_op_kwargs": None,
-                    "nonlin": "torch.nn.LeakyReLU",
-                    "nonlin_kwargs": {"inplace": True},
-                },
-                "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-            },
+            "architecture": network_json(dimension, (4, 8, 8)),
         }
 
     return Plans.from_json(
@@ -117,14 +100,14 @@ def tiny_recipe() -> Recipe:
 
 
 @pytest.fixture
-def make_job(blob_store: CaseStore, tmp_path: Path, tiny_recipe: Recipe) -> Any:
+def make_job(blob_store: CaseStore, tmp_path: Path, tiny_recipe: Recipe, tiny_plans: Plans) -> Any:
     """Makes TrainJobs on the tiny dataset; keyword arguments change them."""
     pytest.importorskip("torch")
     from segautoconfiglib.training.run import TrainJob
 
     job = TrainJob(
         dataset_folder=blob_store.folder.parent,
-        plans=tiny_plans(),
+        plans=tiny_plans,
         configuration="3d_fullres",
         fold=0,
         description=blob_description(),
@@ -134,6 +117,25 @@ def make_job(blob_store: CaseStore, tmp_path: Path, tiny_recipe: Recipe) -> Any:
         workers=0,
     )
     return lambda **changes: replace(job, **changes)
+
+
+@pytest.fixture
+def linear_state() -> Callable[..., Any]:
+    """``linear_state(weight, decay=None)``: the state of a network that multiplies its image with one weight.
+
+    SGD with momentum 0.9 and learning rate 0.5; a running average of the weight if it has a decay.
+    """
+    torch = pytest.importorskip("torch")
+    from segautoconfiglib.training.state import TrainingState, WeightAverage
+
+    def make(weight: float, decay: float | None = None) -> TrainingState:
+        network = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.constant_(network.weight, weight)
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.5, momentum=0.9)
+        average = None if decay is None else WeightAverage(network, decay)
+        return TrainingState(network, network, optimizer, average=average)
+
+    return make
 
 
 @pytest.fixture

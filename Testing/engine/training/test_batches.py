@@ -5,6 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -134,18 +137,50 @@ def test_workers_ended_together_with_a_stop_request_are_no_error(source: BatchSo
         next(batches)
         cancel.cancel()
         for process in multiprocessing.active_children():
-            os.kill(process.pid, signal.SIGTERM)
+            process.kill()
         with pytest.raises(Cancelled):
             all(next(batches) for _ in range(50))
 
 
+class Large:
+    """A transform whose samples are larger than what a pipe holds."""
+
+    def __call__(self, **sample: object) -> dict[str, np.ndarray]:
+        return {"data": np.zeros((1, 2**20), np.float32), "target": np.zeros(1, np.int16)}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_worker_that_dies_while_it_writes_a_batch_stops_nobody(source: BatchSource, goes_on: bool):
+    """Half of the batch is in the queue, where the rest would be waited for, by who goes on and by who ends."""
+    ended = threading.Event()
+
+    def take_until_it_dies() -> None:
+        with Batches(replace(source, transform=Large()), first=0, workers=1, cancel=CancelToken()) as batches:
+            augmenter = batches._augmenter
+            while not augmenter.pin_memory_queue.full() or augmenter._queues[0].empty():
+                time.sleep(0.05)
+            time.sleep(0.5)  # the thread between the queues holds a batch by now, and the next one is in the pipe
+            for process in multiprocessing.active_children():
+                process.kill()
+            if goes_on:
+                with pytest.raises(UserError, match=r"killed"):
+                    all(next(batches) for _ in range(50))
+        ended.set()
+
+    threading.Thread(target=take_until_it_dies, daemon=True).start()
+    assert ended.wait(timeout=60)
+    assert not multiprocessing.active_children()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs signals")
-def test_interrupt_of_the_terminal_does_not_end_workers(source: BatchSource):
-    """Ctrl-C reaches all processes; the main one decides."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_request_to_all_processes_does_not_end_workers(source: BatchSource, number: signal.Signals):
+    """Ctrl-C and a job scheduler reach all of them; the main one decides."""
     with Batches(source, first=0, workers=1, cancel=CancelToken()) as batches:
         next(batches)
         for process in multiprocessing.active_children():
-            os.kill(process.pid, signal.SIGINT)
+            os.kill(process.pid, number)
         for _ in range(8):
             next(batches)
 
@@ -162,6 +197,27 @@ def test_open_cases_hold_small_cases_and_forget_the_oldest(source: BatchSource):
     assert nothing(0) is first
     nothing(1)
     assert nothing(0) is not first
+
+
+MANY = """
+import resource, sys
+from pathlib import Path
+from types import SimpleNamespace
+from segautoconfiglib.preprocessing.store import CaseStore
+from segautoconfiglib.training.batches import OpenCases
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+opened = OpenCases(SimpleNamespace(store=CaseStore(Path(sys.argv[1])), case_ids=("blob_0",) * 200), int(sys.argv[2]))
+print(sum(opened(index).labels[0, 3, 4, 5] >= 0 for index in range(200)))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs limits of processes")
+def test_cases_that_stay_in_their_files_do_not_use_up_the_open_files(source: BatchSource):
+    almost_in_memory = 64 * 10 * 18 * 20 * 6 - 1
+    command = [sys.executable, "-c", MANY, str(source.store.folder), str(almost_in_memory)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "200\n", done.stderr
 
 
 def test_make_batch_is_a_function_of_the_number(source: BatchSource):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +17,9 @@ torch = pytest.importorskip("torch")
 from segautoconfiglib.base.cancel import CancelToken  # noqa: E402
 from segautoconfiglib.base.errors import Cancelled, UserError  # noqa: E402
 from segautoconfiglib.base.events import ListReporter  # noqa: E402
-from segautoconfiglib.networks.checkpoint import read_checkpoint  # noqa: E402
+from segautoconfiglib.networks.checkpoint import read_checkpoint, write_checkpoint  # noqa: E402
 from segautoconfiglib.planning.recipe import Recipe  # noqa: E402
-from segautoconfiglib.training import loop, step  # noqa: E402
+from segautoconfiglib.training import step  # noqa: E402
 from segautoconfiglib.training.hooks import BEST, FINAL, LATEST  # noqa: E402
 from segautoconfiglib.training.run import TrainJob, train_fold  # noqa: E402
 from segautoconfiglib.training.state import HISTORY_KEYS, OWN_KEY  # noqa: E402
@@ -136,6 +138,27 @@ def test_resuming_is_exact(make_job, tmp_path, tiny_recipe: Recipe, recipe: dict
         assert_same_training(one, other)
 
 
+def test_a_stop_file_stops_and_the_rest_is_exact(make_job, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("segautoconfiglib.base.cancel.LOOK_EVERY_S", 0.0)
+    unbroken, stopped = make_job(), make_job(model_folder=tmp_path / "stopped")
+    train_fold(unbroken)
+    stop = stopped.fold_folder / "stop"
+    stop.parent.mkdir(parents=True)
+    stop.touch()  # left over
+
+    def make_file(kind: str, **data: Any) -> None:
+        if kind == "metric" and data["epoch"] == 1:
+            stop.touch()
+
+    with pytest.raises(Cancelled):
+        train_fold(stopped, report=make_file)
+    assert not stop.exists()
+    assert read_checkpoint(stopped.fold_folder / LATEST)["current_epoch"] == 2
+    train_fold(replace(stopped, resume=True))
+    one, other = (read_checkpoint(job.fold_folder / FINAL) for job in (unbroken, stopped))
+    assert_same_training(one, other)
+
+
 def test_same_seed_same_weights_with_workers(make_job, tmp_path):
     for workers in (0, 2):
         train_fold(make_job(workers=workers, model_folder=tmp_path / str(workers)))
@@ -200,6 +223,60 @@ def test_resuming_another_network_is_refused(make_job):
         train_fold(replace(job, resume=True, recipe=replace(job.recipe, optimizer="adamw")))
 
 
+def test_what_cannot_start_leaves_nothing(make_job, tmp_path):
+    """Neither initial weights that do not fit nor a damaged checkpoint make folders or logs, or remove anything."""
+    job = make_job()
+    with pytest.raises(Cancelled):
+        train_fold(job, cancel=StopAfter(1))
+    wider = job.plans.to_json()
+    wider["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["features_per_stage"] = [4, 6, 8]
+    other = replace(
+        job,
+        plans=type(job.plans).from_json(wider, "plans"),
+        initial_weights=job.fold_folder / LATEST,
+        model_folder=tmp_path / "other",
+    )
+    with pytest.raises(UserError, match=r"do not fit this network"):
+        train_fold(other)
+    assert not other.model_folder.exists()
+
+    file = job.fold_folder / LATEST
+    content = read_checkpoint(file)
+    del content["logging"]
+    write_checkpoint(file, content)
+    before = {path: path.stat().st_mtime_ns for path in job.model_folder.rglob("*")}
+    with pytest.raises(UserError, match=r"can't be resumed.*logging"):
+        train_fold(replace(job, resume=True))
+    assert {path: path.stat().st_mtime_ns for path in job.model_folder.rglob("*")} == before
+
+
+def test_without_checkpoints_nothing_is_kept(make_job):
+    report = ListReporter()
+    job = make_job(checkpoints=False)
+    result = train_fold(job, report=report)
+    assert (result.epochs_done, result.finished) == (4, False)
+    assert not list(job.fold_folder.glob("*.pth"))
+    assert any("No checkpoints are written" in row["message"] for row in report.of("log"))
+    assert [Path(row["path"]).name for row in report.of("artifact")] == ["progress.png"]
+
+    kept = replace(job, checkpoints=True)
+    train_fold(kept)
+    before = (job.fold_folder / FINAL).stat().st_mtime_ns
+    assert not train_fold(job).finished  # an earlier training is neither in the way nor touched
+    assert (job.fold_folder / FINAL).stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("threads", "workers", "text"),
+    [(1, 0, "batch 2; 1 thread, 0 worker processes."), (2, 1, "batch 2; 2 threads, 1 worker process.")],
+)
+def test_numbers_and_nouns_agree(make_job, tiny_recipe: Recipe, threads: int, workers: int, text: str):
+    report = ListReporter()
+    short = replace(tiny_recipe, epochs=1, iterations_per_epoch=1, validation_iterations=0)
+    train_fold(make_job(threads=threads, workers=workers, recipe=short), report=report)
+    assert report.of("log")[0]["message"].endswith(text)
+
+
 def test_folds_of_different_plans_are_not_mixed(make_job):
     job = make_job()
     train_fold(job)
@@ -251,21 +328,6 @@ def test_bad_losses_are_skipped_then_stop_training(make_job, monkeypatch: pytest
     bad = set(range(3, 1000))
     with pytest.raises(UserError, match=r"NaN or infinite.*11 steps in a row.*learning rate"):
         train_fold(replace(job, overwrite=True, recipe=replace(tiny_recipe, epochs=9, validation_iterations=0)))
-
-
-def test_skipped_steps_leave_the_weights_alone(make_job, tiny_recipe: Recipe):
-    from segautoconfiglib.training.setup import make_objective, make_state, random_batch
-
-    job = make_job()
-    configuration = job.plans.configuration("3d_fullres")
-    state = make_state(tiny_recipe, job.description, configuration, torch.device("cpu"))
-    objective = make_objective(tiny_recipe, job.description, configuration, torch.device("cpu"))
-    batch = random_batch(2, configuration, job.description)
-    assert step.train_step(state, objective, batch, 0.01) is not None
-    before = {name: tensor.clone() for name, tensor in state.network.state_dict().items()}
-    batch["data"][0, 0, 0, 0, 0] = math.nan
-    assert step.train_step(state, objective, batch, 0.01) is None
-    assert all(torch.equal(before[name], tensor) for name, tensor in state.network.state_dict().items())
 
 
 def test_deadline_ends_the_run_early_and_in_time(make_job, tiny_recipe: Recipe):
@@ -340,13 +402,6 @@ def test_missing_data_says_what_to_do(make_job, tmp_path):
         train_fold(make_job(dataset_folder=tmp_path))
 
 
-def test_fit_is_short():
-    """The loop stays readable."""
-    import inspect
-
-    assert len(inspect.getsource(loop.fit).splitlines()) < 60
-
-
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
 def test_too_little_memory_is_a_user_error(make_job, monkeypatch: pytest.MonkeyPatch, error: Exception):
     def fail(*_: object) -> None:
@@ -355,3 +410,17 @@ def test_too_little_memory_is_a_user_error(make_job, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(step.Objective, "evaluate", fail)
     with pytest.raises(UserError, match=r"memory of cpu.*batch of 2 patches of 8x16x16"):
         train_fold(make_job())
+
+
+def test_cases_in_no_fold_are_named(make_job, tmp_path):
+    folder = tmp_path / "Dataset999_Blobs"
+    shutil.copytree(make_job().dataset_folder, folder)
+    fold = {"train": ["blob_0", "blob_1"], "val": ["blob_2"]}
+    (folder / "splits_final.json").write_text(json.dumps([fold, {"train": ["blob_0"], "val": ["blob_3"]}]))
+    report = ListReporter()
+    train_fold(make_job(dataset_folder=folder, model_folder=tmp_path / "one"), report=report)
+    (warning,) = report.of("warning")
+    assert "2 cases are in no fold of splits_final.json and are left out: blob_4, blob_5." in warning["message"]
+    report = ListReporter()
+    train_fold(make_job(dataset_folder=folder, model_folder=tmp_path / "all", fold="all"), report=report)
+    assert report.of("warning") == []

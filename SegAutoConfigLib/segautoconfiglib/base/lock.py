@@ -1,0 +1,98 @@
+"""One process at a time: a lock that the operating system takes back when its owner ends, however it ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+from segautoconfiglib.base.cancel import CancelToken
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.events import Reporter, silent
+
+#: Between two attempts (seconds).
+POLL_SECONDS = 0.2
+#: Byte of the lock file that is locked on Windows, where locked bytes can't be read: behind the owner's name.
+LOCKED_BYTE = 4096
+
+
+@contextmanager
+def alone(file: Path, work: str, *, report: Reporter = silent, cancel: CancelToken | None = None) -> Iterator[None]:
+    """Do a work that no other process does at the same time; waits for the one that does.
+
+    Args:
+        file: Stands for the work; holds the name of its owner, who removes it at the end.
+        work: What is done, for the message to the user ("Preprocessing 3d_fullres").
+        report: Gets one "log" if another process is at work.
+        cancel: Ends the waiting.
+
+    Raises:
+        UserError: the file can't be written.
+        Cancelled: on request, while waiting.
+    """
+    cancel = cancel or CancelToken()
+    told = False
+    while (stream := _locked_file(file)) is None:
+        cancel.raise_if_cancelled()
+        if not told:
+            report("log", message=f"{work}: waiting for another process that is at it ({_owner(file)}).")
+            told = True
+        time.sleep(POLL_SECONDS)
+    with stream:
+        stream.truncate(0)
+        stream.write(f"process {os.getpid()} on {socket.gethostname()}")
+        stream.flush()
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # Windows keeps open files
+                file.unlink()
+
+
+def _locked_file(file: Path) -> TextIO | None:
+    """The file, locked until it is closed; None while another process has it, or where one has just removed it."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        stream = file.open("a+", encoding="utf-8")
+    except OSError as error:
+        hint = "Check the folder's permissions and the free space."
+        raise UserError(f"Can't write {file}: {error.strerror or error}.", hint) from error
+    if _locked(stream):
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(stream.fileno()), file.stat()):
+                return stream
+    stream.close()
+    return None
+
+
+def _owner(file: Path) -> str:
+    with suppress(OSError):
+        return file.read_text(encoding="utf-8") or "unknown"
+    return "unknown"
+
+
+def _locked(stream: TextIO) -> bool:
+    """Try to lock an open file until it is closed. True also where the file system knows no locks."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(stream.fileno(), LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True

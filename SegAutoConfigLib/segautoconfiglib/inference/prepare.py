@@ -1,0 +1,136 @@
+"""Image files become arrays on the network's grid; no more of them are in memory at a time than it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from math import prod
+
+import numpy as np
+import torch
+
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.machine import free_memory
+from segautoconfiglib.dataset.dataset import Case
+from segautoconfiglib.fingerprint.extract import check_finite
+from segautoconfiglib.image.files import read_header, read_image
+from segautoconfiglib.image.resample import small_products
+from segautoconfiglib.inference.model import Model
+from segautoconfiglib.networks.device import lacks_memory
+from segautoconfiglib.preprocessing.case import preprocess_case
+from segautoconfiglib.preprocessing.geometry import SpatialRecord
+from segautoconfiglib.preprocessing.run import peak_bytes
+from segautoconfiglib.preprocessing.store import CaseStore
+
+#: Data (channel, z, y, x) float32 on the network's grid, and how they came about.
+Prepared = tuple[np.ndarray, SpatialRecord]
+
+CPU = torch.device("cpu")
+
+#: Part of the free memory that is planned with; the rest is for what other programs and the estimates below forget.
+MEMORY_SHARE = 0.8
+
+#: Arrays of logits of one row of tiles that exist at once: the sums, and finished slices that wait for interpolation.
+LOGIT_COPIES = 3
+
+#: Arrays as large as the first layer's output that the network holds at once: skip, upsampled, joined (two), output.
+ACTIVATION_COPIES = 5
+
+
+def prepare_case(case: Case, model: Model) -> Prepared:
+    """Read and preprocess a case.
+
+    Raises:
+        UserError: a file can't be read or used, or the memory does not suffice.
+    """
+    with memory_errors(CPU, read_header(case.images[0]).shape):
+        image = read_image(case.images)
+        check_finite(image.array, case.id, case.images)
+        made = preprocess_case(image, None, model.plans, model.configuration, None)
+        return made.data, made.record
+
+
+def prepared_cases(cases: Sequence[Case], model: Model, *, ahead: bool) -> Iterator[Prepared]:
+    """Prepare cases one after the other.
+
+    Whoever lets go of a case before asking for the next one has two in memory at most: that one and the following.
+
+    Args:
+        cases: In order.
+        model: That they are prepared for.
+        ahead: Prepare the following case while this one is worked on, wherever the memory suffices for both.
+
+    Raises:
+        UserError: see `prepare_case`; when the case's turn comes, not before.
+    """
+    following: Future[Prepared] | None = None
+    with small_products(), ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare") as pool:
+        for number, case in enumerate(cases, start=1):
+            prepared = prepare_case(case, model) if following is None else following.result()
+            following = None
+            if ahead and number < len(cases) and fits_beside(cases[number], prepared[1], model):
+                following = pool.submit(prepare_case, cases[number], model)
+            yield prepared
+            del prepared
+
+
+def stored_cases(store: CaseStore, case_ids: Sequence[str]) -> Iterator[Prepared]:
+    """Cases that are preprocessed already, one after the other. Raises: UserError: see `prepare_case`."""
+    for case_id in case_ids:
+        case = store.open(case_id)
+        with memory_errors(CPU, case.record.file_shape):
+            prepared = case.data[...], case.record
+        yield prepared
+        del prepared
+
+
+def fits_beside(case: Case, predicted: SpatialRecord, model: Model) -> bool:
+    """Whether the memory that is free suffices to prepare a case while another one, prepared already, is predicted."""
+    try:
+        needed = peak_bytes([case], model.plans, model.configuration) + prediction_bytes(predicted, model)
+    except UserError:  # the case's files can't be read; that is said when its turn comes
+        return False
+    return needed <= MEMORY_SHARE * free_memory()
+
+
+def prediction_bytes(record: SpatialRecord, model: Model) -> int:
+    """Main memory that predicting a case takes beside its data: activations, logits, and labels thrice (estimated)."""
+    window = model.window()
+    needed = LOGIT_COPIES * 4 * prod(window.sums_shape(record.resampled_shape))
+    needed += 3 * prod(record.full_shape)
+    if model.device.type != "cuda":
+        features = model.configuration.architecture.arch_kwargs["features_per_stage"][0]
+        needed += ACTIVATION_COPIES * 4 * features * window.voxels_at_once
+    return needed
+
+
+@contextmanager
+def memory_errors(device: torch.device, shape: Sequence[int], classes: int | None = None) -> Iterator[None]:
+    """Lack of memory becomes an error that says for what, and what to do.
+
+    Args:
+        device: That was worked with.
+        shape: Of the image's file, (z, y, x).
+        classes: Number of logits per voxel, where it matters.
+
+    Raises:
+        UserError: the memory of the device, or the main memory, did not suffice.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
+        image = f"an image of {' x '.join(map(str, shape))} voxels (z, y, x)"
+        if classes is not None:
+            image += f" and {classes} classes"
+        if device.type == "cpu" or isinstance(error, MemoryError) or "CPUAllocator" in str(error):
+            raise UserError(
+                f"The memory did not suffice for {image}.",
+                "Close other programs, or use --workers 0: then the next image is not read meanwhile.",
+            ) from error
+        raise UserError(
+            f"The memory of {device} did not suffice for {image}.",
+            "Use --device cpu, or close other programs that use the GPU.",
+        ) from error

@@ -1,0 +1,42 @@
+"""The whole system: one function per command, calling the stages in their order.
+
+raw dataset -> verify -> fingerprint -> plan -> preprocess -> train -> predict the held-out cases -> evaluate
+
+Each function takes a :class:`~segautoconfiglib.base.context.Context` (workspace, reporter, cancel token) first and can
+be called from Python as well as from the command line. Stages are imported when they run, torch only by those that
+need it.
+"""
+
+from segautoconfiglib.pipeline.options import Fold, PlanOptions, TrainOptions
+from segautoconfiglib.pipeline.prediction import evaluate, find_model, predict
+from segautoconfiglib.pipeline.preparation import (
+    FINGERPRINT_FILE,
+    convert_msd,
+    fingerprint,
+    load_plans,
+    plan,
+    plans_files,
+    preprocess,
+    verify,
+)
+from segautoconfiglib.pipeline.training import default_configuration, train, validate
+
+__all__ = [
+    "FINGERPRINT_FILE",
+    "Fold",
+    "PlanOptions",
+    "TrainOptions",
+    "convert_msd",
+    "default_configuration",
+    "evaluate",
+    "find_model",
+    "fingerprint",
+    "load_plans",
+    "plan",
+    "plans_files",
+    "predict",
+    "preprocess",
+    "train",
+    "validate",
+    "verify",
+]

@@ -1,0 +1,169 @@
+"""From a raw dataset to preprocessed cases: convert, verify, fingerprint, plan, preprocess."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from segautoconfiglib.base.context import Context
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.records import check_writable
+from segautoconfiglib.dataset.dataset import Dataset, load_dataset
+from segautoconfiglib.dataset.splits import take_over_splits
+from segautoconfiglib.fingerprint.fingerprint import Fingerprint
+from segautoconfiglib.pipeline.options import PlanOptions
+from segautoconfiglib.planning.plans import Plans
+
+FINGERPRINT_FILE = "dataset_fingerprint.json"
+SPLITS_FILE = "splits_final.json"
+
+
+def convert_msd(
+    context: Context,
+    source: Path,
+    *,
+    dataset_id: int | None = None,
+    name: str | None = None,
+    workers: int | None = None,
+) -> Path:
+    """A Decathlon folder becomes ``nnUNet_raw/DatasetXXX_Name``; returns that folder."""
+    from segautoconfiglib.dataset import convert
+
+    folder = convert.convert_msd(
+        source,
+        context.workspace.raw,
+        dataset_id=dataset_id,
+        name=name,
+        workers=workers,
+        report=context.report,
+        cancel=context.cancel,
+    )
+    context.report("artifact", path=str(folder), description="raw dataset")
+    return folder
+
+
+def verify(context: Context, dataset: str | int, *, workers: int | None = None) -> None:
+    """Check the raw dataset. Raises: ProblemsError: listing every problem of every case."""
+    from segautoconfiglib.dataset.verify import verify_dataset
+
+    raw = _raw_dataset(context, dataset)
+    result = verify_dataset(raw, workers=workers, report=context.report, cancel=context.cancel)
+    for warning in result.warnings:
+        context.report("warning", message=str(replace(warning, hint="")), hint=warning.hint)
+    result.raise_if_problems()
+    context.report("done", stage="verify", cases=result.cases, problems=0, warnings=len(result.warnings))
+
+
+def fingerprint(
+    context: Context, dataset: str | int, *, overwrite: bool = False, check: bool = True, workers: int | None = None
+) -> Fingerprint:
+    """Measure the dataset (after checking it), or read the measurement if it was made before."""
+    from segautoconfiglib.fingerprint.extract import extract_fingerprint
+
+    name = context.workspace.dataset_name(dataset)
+    file = context.workspace.preprocessed / name / FINGERPRINT_FILE
+    if file.exists() and not overwrite:
+        return Fingerprint.load(file)
+    check_writable(file.parent)
+    if check:
+        verify(context, name, workers=workers)
+    raw = _raw_dataset(context, name)
+    result = extract_fingerprint(raw, workers=workers, report=context.report, cancel=context.cancel)
+    result.save(file, sort_keys=True)
+    context.report("artifact", path=str(file), description="fingerprint")
+    return result
+
+
+def plan(
+    context: Context,
+    dataset: str | int,
+    options: PlanOptions | None = None,
+    *,
+    check: bool = True,
+    workers: int | None = None,
+) -> Plans:
+    """Plan all configurations and write the plans file, with what training needs beside it."""
+    from segautoconfiglib.planning.planner import plan_experiment
+
+    options = options or PlanOptions()
+    name = context.workspace.dataset_name(dataset)
+    folder = context.workspace.preprocessed / name
+    file = folder / f"{options.file_name}.json"  # knows the planner: refuses an unknown one first
+    measured = fingerprint(context, name, check=check, workers=workers)
+    raw = _raw_dataset(context, name)
+    plans = plan_experiment(
+        raw.description,
+        measured,
+        dataset_name=name,
+        reader_name=raw.reader_name,
+        planner=options.planner,
+        gpu_memory_target_gb=options.gpu_memory_target_gb,
+        target_spacing=options.target_spacing,
+        plans_name=options.plans_name,
+        previous=Plans.load(file) if file.exists() else None,
+    )
+    raw.description.save(folder / "dataset.json")
+    take_over_splits(raw.folder / SPLITS_FILE, folder / SPLITS_FILE)
+    plans.save(file)
+    context.report("artifact", path=str(file), description="plans")
+    return plans
+
+
+def preprocess(
+    context: Context,
+    dataset: str | int,
+    plans_name: str = "nnUNetPlans",
+    configurations: Sequence[str] | None = None,
+    *,
+    workers: int | None = None,
+    skip_unplanned: bool = False,
+) -> None:
+    """Preprocess the configurations (default: all with data of their own), continuing what was begun."""
+    from segautoconfiglib.preprocessing.run import copy_ground_truth, preprocess_dataset
+
+    name = context.workspace.dataset_name(dataset)
+    folder = context.workspace.preprocessed / name
+    plans = load_plans(folder, plans_name)
+    raw = _raw_dataset(context, name)
+    wanted = list(configurations or [key for key in plans.configuration_names if _has_own_data(plans, key)])
+    for configuration in [key for key in wanted if skip_unplanned and key not in plans.configuration_names]:
+        context.report("log", message=f"{configuration} is not in {plans_name}: nothing to preprocess.")
+        wanted.remove(configuration)
+    identifiers = [plans.configuration(configuration).data_identifier for configuration in wanted]
+    check_writable(folder)
+    for configuration, identifier in zip(wanted, identifiers, strict=True):
+        preprocess_dataset(
+            raw,
+            plans,
+            configuration,
+            folder / identifier,
+            workers=workers,
+            report=context.report,
+            cancel=context.cancel,
+        )
+    copy_ground_truth(raw, folder / "gt_segmentations")
+
+
+def load_plans(folder: Path, plans_name: str) -> Plans:
+    file = folder / f"{plans_name}.json"
+    if not file.exists():
+        raise UserError(
+            f"{file} does not exist.", f"Run plan first. Plans here: {', '.join(plans_files(folder)) or 'none'}."
+        )
+    return Plans.load(file)
+
+
+def plans_files(folder: Path) -> list[str]:
+    """Names of the plans files in a preprocessed folder."""
+    other = {"dataset.json", FINGERPRINT_FILE, SPLITS_FILE}
+    return sorted(file.stem for file in folder.glob("*.json") if file.name not in other)
+
+
+def _raw_dataset(context: Context, dataset: str | int) -> Dataset:
+    return load_dataset(context.workspace.raw / context.workspace.dataset_name(dataset))
+
+
+def _has_own_data(plans: Plans, configuration: str) -> bool:
+    """False for the cascade, whose cases are those of 3d_fullres."""
+    return "data_identifier" in plans.configurations[configuration]

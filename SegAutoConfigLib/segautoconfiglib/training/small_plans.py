@@ -1,0 +1,138 @@
+"""A network that learns well in little time: the recipe, and patch, spacing, batch and width that the time allows.
+
+nnU-Net's plan would get a few dozen steps on a CPU. The small plan has the patch as large as ``BUDGET.min_steps`` steps
+allow (at most the standard one), the spacing coarser where a patch would show too little of an image, and the network
+as wide as ``BUDGET.wide_steps`` steps allow. It is a plans file beside the standard one, under a name of its own, so
+that further folds, and nnU-Net, use the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.defaults import BUDGET
+from segautoconfiglib.planning.plans import Configuration, Plans
+from segautoconfiglib.planning.recipe import Recipe
+from segautoconfiglib.planning.spacing import coarser_spacing
+from segautoconfiglib.planning.topology import initial_patch, plan_network, shrink_patch, unet_topology
+from segautoconfiglib.training.speed import Speed
+
+
+def small_recipe(recipe: Recipe) -> Recipe:
+    """A recipe that learns in few steps: AdamW, averaged weights, cheap augmentation."""
+    return replace(
+        recipe,
+        optimizer="adamw",
+        learning_rate=BUDGET.learning_rate,
+        schedule="poly_warmup",
+        augmentation="none" if recipe.augmentation == "none" else "fast",
+        average_weights=BUDGET.average_weights,
+    )
+
+
+def small_plans_name(plans_name: str, seconds: float, device: torch.device) -> str:
+    """Name of the plans for a time and a kind of device: ``nnUNetPlans_20m_cpu``."""
+    minutes = round(seconds / 60)
+    text = f"{minutes}m" if minutes < 120 or minutes % 60 else f"{minutes // 60}h"
+    if seconds < 180:
+        text = f"{seconds:.0f}s"
+    return f"{plans_name}_{text}_{device.type}"
+
+
+def same_data(made: Plans, plans: Plans) -> bool:
+    """Whether small plans were made from these standard plans, or from ones that prepare images in the same way."""
+    keys = ("transpose_forward", "original_median_spacing_after_transp", "foreground_intensity_properties_per_channel")
+    return all(getattr(made, key) == getattr(plans, key) for key in keys)
+
+
+def small_configuration(
+    standard: Configuration, plans_name: str, name: str, speed: Speed, seconds: float
+) -> Configuration:
+    """Patch, spacing, batch and network for the time.
+
+    Args:
+        standard: The standard plan's configuration.
+        plans_name: Of the new plans; also names the data folder if the spacing changes.
+        name: Of the configuration.
+        speed: Of this device.
+        seconds: For training.
+    """
+    batch = BUDGET.batch_size_3d if standard.dimension == 3 else BUDGET.batch_size_2d
+    probe = probe_configuration(standard)
+    rate = batch * math.prod(probe.patch_size) / speed.step_seconds(probe)
+    fitting = rate * seconds / (BUDGET.min_steps * batch)
+    limit = min(fitting, math.prod(standard.patch_size))  # a larger one would need more memory than the standard plan
+    spacing, shape = _working_grid(standard, limit)
+    patch = _largest_patch(spacing, shape, limit)
+    chosen = _configured(standard, spacing, patch, batch, BUDGET.widths[0])
+    steps = seconds * rate / (batch * math.prod(patch))
+    for width in BUDGET.widths[1:] if steps >= BUDGET.wide_steps else ():
+        wider = _configured(standard, spacing, patch, batch, width)
+        if seconds / speed.step_seconds(wider) < BUDGET.wide_steps:
+            break
+        chosen = wider
+    identifier = f"{plans_name}_{name}" if spacing != standard.spacing else standard.data_identifier
+    return chosen.model_copy(update={"data_identifier": identifier, "median_image_size_in_voxels": shape})
+
+
+def probe_configuration(standard: Configuration) -> Configuration:
+    """The narrowest network on the standard patch, or on a part of it that is measured quickly."""
+    three = standard.dimension == 3
+    voxels, batch = (
+        (BUDGET.probe_voxels_3d, BUDGET.batch_size_3d) if three else (BUDGET.probe_voxels_2d, BUDGET.batch_size_2d)
+    )
+    patch = _largest_patch(standard.spacing, standard.median_image_size_in_voxels, voxels)
+    return _configured(standard, standard.spacing, patch, batch, BUDGET.widths[0])
+
+
+def _largest_patch(spacing_mm: Sequence[float], shape: Sequence[float], voxels: float) -> tuple[int, ...]:
+    """The planner's patch for an image, shrunk by the planner's rule until it has at most ``voxels`` voxels."""
+    topology = unet_topology(spacing_mm, initial_patch(spacing_mm, shape))
+    while math.prod(topology.patch_size) > voxels and max(topology.patch_size) > 1:
+        try:
+            smaller = shrink_patch(topology, spacing_mm, shape)
+        except UserError:  # it can't become smaller
+            break
+        if len(smaller.strides) < 2:  # no U-Net any more
+            break
+        topology = smaller
+    return topology.patch_size
+
+
+def _working_grid(standard: Configuration, patch_voxels: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Spacing and median shape of the images, coarsened until a patch shows enough of them.
+
+    2D images keep their spacing: there a patch of the usual size is affordable.
+    """
+    spacing, shape = standard.spacing, standard.median_image_size_in_voxels
+    if standard.dimension == 2:
+        return spacing, shape
+    full = list(spacing)
+    while patch_voxels / math.prod(shape) < BUDGET.patch_share:
+        coarser = coarser_spacing(spacing)
+        if max(new / old for new, old in zip(coarser, full, strict=True)) > BUDGET.max_coarsening:
+            break
+        spacing = tuple(coarser)
+        whole = zip(standard.median_image_size_in_voxels, full, spacing, strict=True)
+        shape = tuple(float(max(1, round(size * old / new))) for size, old, new in whole)
+    return spacing, shape
+
+
+def _configured(
+    standard: Configuration, spacing: tuple[float, ...], patch: tuple[int, ...], batch: int, width: int
+) -> Configuration:
+    return standard.model_copy(
+        update={
+            "spacing": spacing,
+            "patch_size": patch,
+            "batch_size": batch,
+            "architecture": plan_network(spacing, patch, base_features=width),
+            "batch_dice": True,
+            "next_stage": None,
+        }
+    )

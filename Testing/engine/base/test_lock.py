@@ -1,0 +1,108 @@
+"""Locks among processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segautoconfiglib.base.cancel import CancelToken
+from segautoconfiglib.base.errors import Cancelled, UserError
+from segautoconfiglib.base.events import ListReporter
+from segautoconfiglib.base.lock import alone
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from segautoconfiglib.base.lock import alone
+with alone(Path(sys.argv[1]), "Testing"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "new" / ".lock"
+
+
+@pytest.fixture
+def owner(file: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock."""
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(file)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_one_after_the_other(file: Path) -> None:
+    report = ListReporter()
+    for _ in range(2):
+        with alone(file, "Testing", report=report):
+            assert f"process {os.getpid()} on " in file.read_text()
+        assert not file.exists()
+    assert report.events == []
+
+
+COUNT = """
+import sys
+from pathlib import Path
+from segautoconfiglib.base.lock import alone
+number = Path(sys.argv[2])
+for _ in range(200):
+    with alone(Path(sys.argv[1]), "Counting"):
+        number.write_text(str(int(number.read_text()) + 1))
+"""
+
+
+def test_no_step_of_many_processes_is_lost(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "number").write_text("0")
+    command = [sys.executable, "-c", COUNT, str(file), str(tmp_path / "number")]
+    counting = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait(60) for process in counting] == [0, 0, 0]
+    assert (tmp_path / "number").read_text() == "600"
+
+
+def test_waiting_names_the_owner_once_and_can_be_stopped(file: Path, owner: subprocess.Popen[str]) -> None:
+    report = ListReporter()
+
+    class StopLater(CancelToken):
+        asked = 0
+
+        @property
+        def cancelled(self) -> bool:
+            self.asked += 1
+            return self.asked > 3
+
+    with pytest.raises(Cancelled), alone(file, "Testing", report=report, cancel=StopLater()):
+        pytest.fail("both at the same time")
+    (log,) = report.of("log")
+    assert log["message"].startswith(f"Testing: waiting for another process that is at it (process {owner.pid} on ")
+
+
+def test_a_killed_owner_lets_go(file: Path, owner: subprocess.Popen[str]) -> None:
+    def kill(kind: str, **data: Any) -> None:
+        owner.kill()
+
+    with alone(file, "Testing", report=kill):
+        assert owner.wait(60) != 0
+        assert f"process {os.getpid()} on " in file.read_text()
+
+
+def test_an_error_lets_go(file: Path) -> None:
+    with pytest.raises(ZeroDivisionError), alone(file, "Testing"):
+        raise ZeroDivisionError
+    with alone(file, "Testing", report=lambda kind, **data: pytest.fail("waited")):
+        pass
+
+
+def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
+    with pytest.raises(UserError, match="Can't write"), alone(tmp_path / "x" / ".lock", "Testing"):
+        pass
