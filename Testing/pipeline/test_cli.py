@@ -446,7 +446,7 @@ def test_demo(raw: Path, refused: Refused, cli: Cli, tmp_path: Path) -> None:
     leftover = output / ".partial-0123-curves.png"
     (output / "predictions").rename(leftover.with_name("mine"))
     leftover.touch()
-    outcome = cli(*demo, "--budget", "20s")
+    outcome = cli(*demo, "--budget", "40s")
     assert outcome.code == 0, outcome.err
     assert ["1", "case"] in [line.split() for line in outcome.out.splitlines()]
     new = raw.with_name("Dataset009_New")
