@@ -154,6 +154,20 @@ def test_a_second_interrupt_stops_at_once(raw: Path, cli: Callable[..., Any], mo
     assert signal.getsignal(signal.SIGINT) == before
 
 
+def test_what_is_said_where_nothing_is_kept(
+    raw: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("segautoconfiglib.pipeline.train", stopped)
+    outcome = cli("nnUNetv2_train", 7, "2d", 0, "--disable_checkpointing")
+    assert outcome.code == 130
+    assert outcome.err.splitlines() == ["Stopped. Nothing of this training is kept (--disable_checkpointing)."]
+    outcome = cli("nnUNetv2_train", 7, "2d", 0)
+    assert outcome.err.splitlines() == ["Stopped. What was finished is kept; to continue, run the command with --c."]
+
+
 @pytest.mark.parametrize(
     "module",
     [

@@ -171,9 +171,7 @@ def run_command(name: str, command: object, arguments: argparse.Namespace) -> in
         sys.stdout.flush()
         return EXIT_OK
     except (Cancelled, KeyboardInterrupt):
-        option = CONTINUE_OPTIONS.get(name)
-        again = f"with {option}" if option else "again"
-        report("log", message=f"Stopped. What was finished is kept; to continue, run the command {again}.")
+        report("log", message=_stopped(name, arguments))
         report("done", stage="command", cancelled=True)
         return EXIT_CANCELLED
     except BrokenPipeError:  # whoever read our output has gone
@@ -186,6 +184,14 @@ def run_command(name: str, command: object, arguments: argparse.Namespace) -> in
         close = getattr(report, "close", None)
         if close is not None:
             close()
+
+
+def _stopped(name: str, arguments: argparse.Namespace) -> str:
+    if getattr(arguments, "disable_checkpointing", False):
+        return "Stopped. Nothing of this training is kept (--disable_checkpointing)."
+    option = CONTINUE_OPTIONS.get(name)
+    again = f"with {option}" if option else "again"
+    return f"Stopped. What was finished is kept; to continue, run the command {again}."
 
 
 def _make_reporter(events: str) -> Reporter:

@@ -20,6 +20,8 @@ from segautoconfiglib.image.volume import PSEUDO_SLICE_SPACING, Geometry, Volume
 
 #: ITK's readers that know their files by an ending in lower case; for other spellings they must be named.
 IO_CLASSES = {".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".gipl": "GiplImageIO"}
+#: What ITK says when there is no memory for an image.
+OUT_OF_MEMORY = ("bad_alloc", "allocate memory")
 
 
 def read(file: Path, labels: bool = False) -> Volume:
@@ -155,6 +157,8 @@ def _unreadable(file: Path, error: RuntimeError) -> UserError:
         )
     if not os.access(file, os.R_OK):
         return UserError(f"Can't read {file}: permission denied.", "Check the file's permissions.")
+    if any(words in text for words in OUT_OF_MEMORY):
+        return UserError(f"The memory does not suffice to read {file}.", "Close other programs, or use fewer workers.")
     if "Unable to determine ImageIO" in text:
         return UserError(
             f"{file} is not a {file_ending(file)} file, or its beginning is damaged.",
@@ -186,9 +190,9 @@ def _volume(image: sitk.Image, source: Path | str) -> Volume:
 
 def _nifti_floats(file: Path, reader: sitk.ImageFileReader) -> np.ndarray | None:
     """The voxels of a NIfTI file of float numbers, one after the other; None for files that ITK reads as they are."""
-    if known_ending(file) not in NIFTI_ENDINGS or reader.GetNumberOfComponents() != 1:
+    if known_ending(file) not in NIFTI_ENDINGS:
         return None
-    return float_voxels(file, math.prod(reader.GetSize()))
+    return float_voxels(file, reader.GetNumberOfComponents() * math.prod(reader.GetSize()))
 
 
 def _shape(grid: sitk.Image | sitk.ImageFileReader) -> tuple[int, int, int]:

@@ -14,12 +14,14 @@ import numpy as np
 
 from segautoconfiglib.image.integrity import GZIP_MAGIC, truncated
 
-#: The header (NIfTI-1; ITK reads no other): its length, and where it keeps the type of the voxels, and their offset in
-#: the file with slope and intercept.
+#: The header (NIfTI-1; ITK reads no other): its length, and where it keeps the meaning and the type of the voxels, and
+#: their offset in the file with slope and intercept.
 HEADER_BYTES = 348
+MEANING_AT = 68
 TYPE_AT = 70
 OFFSET_AT = 108
 FLOATS = {16: "f4", 64: "f8"}  # codes of types
+DISPLACEMENTS = 1006  # vectors that ITK turns into its own axes
 BLOCK_BYTES = 16 * 2**20
 
 
@@ -77,10 +79,11 @@ def _stored(header: bytes) -> _Voxels | None:
     for order in "<>":
         if len(header) < HEADER_BYTES or struct.unpack_from(f"{order}i", header) != (HEADER_BYTES,):
             continue
+        (meaning,) = struct.unpack_from(f"{order}h", header, MEANING_AT)
         (code,) = struct.unpack_from(f"{order}h", header, TYPE_AT)
         offset, *scaling = struct.unpack_from(f"{order}3f", header, OFFSET_AT)
         slope, intercept = (number if math.isfinite(number) else 0.0 for number in scaling)
-        if code in FLOATS:
+        if code in FLOATS and meaning != DISPLACEMENTS:
             return _Voxels(np.dtype(f"{order}{FLOATS[code]}"), int(offset), slope or 1.0, intercept)
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -210,6 +211,32 @@ def test_files_that_are_absent_foreign_or_junk(tmp_path: Path) -> None:
             read_image([tmp_path / name])
         assert name in caught.value.message
         assert caught.value.hint
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.image.files import read_image
+resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
+try:
+    read_image([Path(sys.argv[1])])
+except UserError as error:
+    print(error.message)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory can be limited on Linux only")
+def test_too_little_memory(tmp_path: Path) -> None:
+    header = (
+        "ObjectType = Image\nNDims = 3\nBinaryData = True\nCompressedData = False\nElementSpacing = 1 1 1\n"
+        "DimSize = 2000 2000 1000\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    )
+    file = tmp_path / "huge.mha"
+    file.write_text(header)
+    os.truncate(file, len(header) + 2 * 2000 * 2000 * 1000)  # a hole that takes no place on the disk
+    found = subprocess.run([sys.executable, "-c", LIMITED, str(file)], capture_output=True, text=True, check=True)
+    assert found.stdout == f"The memory does not suffice to read {file}.\n"
 
 
 def test_sheared_grid_is_refused_with_the_reason(tmp_path: Path) -> None:

@@ -17,14 +17,16 @@ from segautoconfiglib.image.nifti import float_voxels
 CODES = {"f4": 16, "f8": 64, "i2": 4}
 
 
-def nifti(array: np.ndarray, order: str = "<", slope: float = 0, intercept: float = 0, offset: int = 352) -> bytes:
+def nifti(
+    array: np.ndarray, order: str = "<", slope: float = 0, intercept: float = 0, offset: int = 352, meaning: int = 0
+) -> bytes:
     """The content of a NIfTI file, with few entries in its header."""
     kind = array.dtype.str[1:]
     header = bytearray(offset)
     entries = [
         (0, "i", [348]),
         (40, "8h", [array.ndim, *array.shape[::-1], *[1] * (7 - array.ndim)]),
-        (70, "2h", [CODES[kind], 8 * array.itemsize]),
+        (68, "3h", [meaning, CODES[kind], 8 * array.itemsize]),
         (76, "8f", [1.0, 1.5, 2.0, 3.0, 1.0, 1.0, 1.0, 1.0]),
         (108, "3f", [offset, slope, intercept]),
         (344, "4s", [b"n+1"]),
@@ -75,6 +77,24 @@ def test_what_is_no_number_stays(tmp_path: Path, options: dict[str, float]) -> N
     first = 2 * 1 + 1 if options else 1
     assert np.array_equal(found.reshape(-1), [first, np.nan, np.inf, -np.inf], equal_nan=True)
     assert not np.isnan(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "a.nii")))).any()  # why this is read here
+
+
+@pytest.mark.parametrize(
+    ("meaning", "shape"), [(1007, (3, 1, 2, 4, 5)), (1007, (2, 3, 2, 4, 5)), (1006, (3, 1, 2, 4, 5))]
+)
+def test_vectors_become_channels(tmp_path: Path, meaning: int, shape: tuple[int, ...]) -> None:
+    array = np.random.default_rng(0).normal(0, 100, shape).astype("f4")
+    file = tmp_path / "a.nii"
+    file.write_bytes(nifti(array, meaning=meaning))
+    expected = np.moveaxis(sitk.GetArrayFromImage(sitk.ReadImage(str(file))), -1, 0).reshape(-1, *shape[2:])
+    assert np.array_equal(read_image([file]).array, expected)
+
+
+def test_vectors_that_are_no_numbers_stay(tmp_path: Path) -> None:
+    array = np.ones((3, 1, 2, 4, 5), np.float32)
+    array[1, 0, 1, 2, 3] = np.nan
+    (tmp_path / "a.nii").write_bytes(nifti(array, meaning=1007))
+    assert np.argwhere(np.isnan(read_image([tmp_path / "a.nii"]).array)).tolist() == [[1, 1, 2, 3]]
 
 
 def test_other_numbers_are_left_to_itk(tmp_path: Path) -> None:
