@@ -21,14 +21,15 @@ GRID = Geometry((3.0, 1.0, 1.0))
 SHAPE = (8, 20, 22)
 DATASET = "Dataset007_Test"
 
+TRAIN = ("train", "7", "--device", "cpu")
 #: The commands that a raw dataset meets first. All of them check it before anything is written.
-CHECKING = (
+CHECKING = [
     ("verify", "7"),
     ("fingerprint", "7"),
     ("plan", "7"),
     ("nnUNetv2_plan_and_preprocess", "-d", "7", "--verify_dataset_integrity"),
-    ("train", "7", "--device", "cpu"),
-)
+    pytest.param(TRAIN, marks=pytest.mark.torch),
+]
 FILE_OF_JSON = str(Path(DATASET) / "dataset.json")
 
 
@@ -116,38 +117,47 @@ FAULTS = {
 }
 
 
+@pytest.mark.parametrize("command", CHECKING, ids=str)
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_faulty_dataset_is_refused(raw: Path, refused: Callable[..., str], name: str) -> None:
+def test_a_faulty_dataset_is_refused(
+    raw: Path, refused: Callable[..., str], name: str, command: tuple[str, ...]
+) -> None:
     FAULTS[name].damage(raw)
-    for command in CHECKING:
-        if command[0] == "train":
-            pytest.importorskip("torch")
-        refused(*command, says=list(FAULTS[name].says))
+    refused(*command, says=list(FAULTS[name].says))
 
 
-def test_a_missing_channel_is_refused(raw_dataset: Callable[..., Path], refused: Callable[..., str]) -> None:
+@pytest.mark.parametrize("command", CHECKING, ids=str)
+def test_a_missing_channel_is_refused(
+    raw_dataset: Callable[..., Path], refused: Callable[..., str], command: tuple[str, ...]
+) -> None:
     raw = raw_dataset(channels=2)
     image(raw, "c2", 1).unlink()
     image(raw, "c3", 0).unlink()
-    for command in CHECKING:
-        refused(
-            *command, says=["c2_0000.nii.gz: 1 channel where 2 are expected", "c3_0000.nii.gz: channel 0 is missing"]
-        )
-    refused("nnUNetv2_plan_and_preprocess", "-d", 7, says=["c2_0000.nii.gz: 1 channel where 2 are expected"])
+    says = ["c2_0000.nii.gz: 1 channel where 2 are expected", "c3_0000.nii.gz: channel 0 is missing"]
+    refused(*command, says=says)
+    refused("nnUNetv2_plan_and_preprocess", "-d", 7, says=says[:1])
 
 
 def test_all_faults_come_in_one_error(raw: Path, refused: Callable[..., str]) -> None:
     names = ("truncated image", "truncated label", "NaN", "another shape", "a wrong number of cases")
     for name in names:
         FAULTS[name].damage(raw)
-    refused("train", 7, "--device", "cpu", says=["5 problems", *(part for name in names for part in FAULTS[name].says)])
+    refused("plan", 7, says=["5 problems", *(part for name in names for part in FAULTS[name].says)])
 
 
-def test_one_id_for_two_datasets(raw: Path, refused: Callable[..., str]) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        *CHECKING,
+        ("preprocess", "7"),
+        ("info", "7"),
+        pytest.param(("nnUNetv2_train", "7", "2d", "0"), marks=pytest.mark.torch),
+    ],
+    ids=str,
+)
+def test_one_id_for_two_datasets(raw: Path, refused: Callable[..., str], command: tuple[str, ...]) -> None:
     shutil.copytree(raw, raw.with_name("Dataset007_Other"))
-    says = ["id 7 is used twice", "Dataset007_Other, Dataset007_Test", "full name"]
-    for command in (*CHECKING, ("preprocess", "7"), ("nnUNetv2_train", "7", "2d", "0"), ("info", "7")):
-        refused(*command, says=says)
+    refused(*command, says=["id 7 is used twice", "Dataset007_Other, Dataset007_Test", "full name"])
 
 
 def test_an_empty_label_and_an_absent_class_are_warnings(raw: Path, cli: Callable[..., Any]) -> None:
@@ -220,58 +230,94 @@ def blocked_folders(tmp_path: Path) -> dict[str, Path]:
     return {"file": tmp_path / "file", "below a file": tmp_path / "file" / "below", "proc": Path("/proc/nowhere")}
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs /proc")
-@pytest.mark.parametrize("kind", ["file", "below a file", "proc"])
-def test_folders_that_cant_be_written(
-    raw: Path, cli: Callable[..., Any], refused: Callable[..., str], tmp_path: Path, kind: str,
+@pytest.fixture(params=["file", "below a file", "proc"])
+def blocked(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    if request.param == "proc" and os.name == "nt":
+        pytest.skip("needs /proc")
+    return blocked_folders(tmp_path)[request.param]
+
+
+@pytest.mark.parametrize("command", CHECKING[1:], ids=str)
+def test_a_folder_for_prepared_data_that_cant_be_written(
+    raw: Path, cli: Callable[..., Any], refused: Callable[..., str], blocked: Path, command: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    folder = blocked_folders(tmp_path)[kind]
-    roots = raw.parents[1]
     assert cli("plan", 7).code == 0
+    move_folder(monkeypatch, raw.parents[1], preprocessed=blocked)
+    refused(*command, says=[str(blocked), "Can't write"])
 
-    def run(*words: object) -> None:
-        monkeypatch.setattr("segautoconfiglib.base.workspace.Workspace.find", lambda *_: workspace)
-        refused(*words, says=[str(folder), "Can't write"])
 
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    "command", [(*TRAIN, "--epochs", 1), ("nnUNetv2_train", 7, "2d", 0, "-device", "cpu")], ids=str
+)
+def test_a_folder_for_models_that_cant_be_written(
+    raw: Path, cli: Callable[..., Any], refused: Callable[..., str], blocked: Path, command: tuple[Any, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    assert cli("plan", 7).code == 0
+    move_folder(monkeypatch, raw.parents[1], results=blocked)
+    refused(*command, says=[str(blocked), "Can't write"])
+
+
+def test_a_summary_that_cant_be_written(raw: Path, refused: Callable[..., str], blocked: Path) -> None:
+    refused("evaluate", raw / "labelsTr", raw / "labelsTr", "-o", blocked / "summary.json", says=["Can't write"])
+
+
+def move_folder(monkeypatch: pytest.MonkeyPatch, root: Path, **folders: Path) -> None:
+    """Let one of the workspace's three folders be another."""
     from segautoconfiglib.base.workspace import Workspace
 
-    workspace = Workspace(roots / "nnUNet_raw", folder, roots / "nnUNet_results")
-    for command in CHECKING[1:]:
-        run(*command)
-    refused("evaluate", raw / "labelsTr", raw / "labelsTr", "-o", folder / "summary.json", says=["Can't write"])
-    workspace = Workspace(roots / "nnUNet_raw", roots / "nnUNet_preprocessed", folder)
-    pytest.importorskip("torch")
-    run("train", 7, "--device", "cpu", "--epochs", 1)
-    run("nnUNetv2_train", 7, "2d", 0, "-device", "cpu")
+    usual = {name: root / f"nnUNet_{name}" for name in ("raw", "preprocessed", "results")}
+    workspace = Workspace(**(usual | folders))
+    monkeypatch.setattr("segautoconfiglib.base.workspace.Workspace.find", lambda *_: workspace)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_no_permission(raw: Path, refused: Callable[..., str], workspace: Path) -> None:
+@pytest.mark.parametrize("command", CHECKING[1:], ids=str)
+def test_no_permission(raw: Path, refused: Callable[..., str], workspace: Path, command: tuple[str, ...]) -> None:
     (workspace / "nnUNet_preprocessed").mkdir()
     (workspace / "nnUNet_preprocessed").chmod(0o500)
-    for command in CHECKING[1:]:
-        refused(*command, says=["no permission", "nnUNet_preprocessed"])
+    refused(*command, says=["no permission", "nnUNet_preprocessed"])
 
 
+@pytest.fixture
+def small_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Leaves 1000 bytes free from the call on."""
+
+    def fill() -> None:
+        usage = type(shutil.disk_usage("."))
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 1000, 1000))
+
+    return fill
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("preprocess", 7, "-c", "3d_fullres"),
+        ("nnUNetv2_preprocess", "-d", 7, "-c", "3d_fullres"),
+        pytest.param((*TRAIN, "-c", "3d_fullres"), marks=pytest.mark.torch),
+    ],
+    ids=str,
+)
 def test_a_disk_that_is_too_small(
-    raw: Path, cli: Callable[..., Any], refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    raw: Path, cli: Callable[..., Any], refused: Callable[..., str], small_disk: Callable[[], None],
+    command: tuple[Any, ...],
+) -> None:  # fmt: skip
     assert cli("plan", 7).code == 0
-    usage = type(shutil.disk_usage(raw))
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 1000, 1000))
-    says = ["GB", "free", "nnUNetPlans_3d_fullres", "--workspace"]
-    refused("preprocess", 7, "-c", "3d_fullres", says=says)
-    refused("nnUNetv2_preprocess", "-d", 7, "-c", "3d_fullres", says=says)
-    pytest.importorskip("torch")
-    refused("train", 7, "-c", "3d_fullres", "--device", "cpu", says=says)
+    small_disk()
+    refused(*command, says=["GB", "free", "nnUNetPlans_3d_fullres", "--workspace"])
+
+
+def test_a_disk_that_is_too_small_to_convert(
+    raw: Path, refused: Callable[..., str], small_disk: Callable[[], None]
+) -> None:
     task = raw.parents[2] / "Task09_Small"
     shutil.copytree(raw, task)
-    (task / "imagesTr").rename(task / "images")
-    (task / "imagesTr").mkdir()
-    for file in (task / "images").iterdir():
-        file.rename(task / "imagesTr" / file.name.replace("_0000", ""))
-    (task / "images").rmdir()
+    for file in (task / "imagesTr").iterdir():
+        file.rename(file.with_name(file.name.replace("_0000", "")))
+    small_disk()
     refused("convert-msd", task, says=["GB", "free", "Make room"])
 
 
