@@ -15,7 +15,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 RUN = $(VENV)/bin/python -m
 PIP = $(RUN) pip --disable-pip-version-check install --quiet --quiet
 # The extra "train" without torch.
-TORCH_FREE_TRAINING = "batchgenerators>=0.25,<0.26" matplotlib
+TORCH_FREE_TRAINING = "batchgenerators>=0.25.5,<0.26" matplotlib
 STAMP = $(VENV)/.installed
 # Every Python found, on PATH or under pyenv; one that can't start is left out when its turn comes.
 ALL_PYTHONS = $(foreach v,3.10 3.11 3.12 3.13,$(or $(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/$(v).*/bin/python))),python$(v)))

@@ -94,7 +94,10 @@ class TrainingDefaults:
     split_seed: int = 12345
     max_bad_steps: int = 10  # consecutive steps with NaN or infinity in loss or gradient before training stops (ours)
     min_loss_scale: float = 1.0  # of float16; a gradient that overflows below it does so without scaling (ours)
-    adamw_weight_decay: float = 0.01  # torch's default
+    adamw_weight_decay: float = 0.01  # torch's default; also Muon's
+    muon_momentum: float = 0.95  # Jordan et al. 2024
+    muon_betas: tuple[float, float] = (0.9, 0.99)  # of Adam, for what is no kernel (ours)
+    min_slices_3d: int = 4  # of the median image; with fewer 2d is trained unless 3d_fullres is asked for (ours)
     warmup_share: float = 0.02  # of the run, for the schedules with a warm-up (ours)
 
 
@@ -108,10 +111,10 @@ class BudgetDefaults:
     probe_voxels_3d: int = 2**17  # of the patch that the device's speed is first measured with
     probe_voxels_2d: int = 2**16
     min_steps: int = 800  # the patch shrinks until so many steps fit into the time
-    wide_steps: int = 4000  # a wider network is taken only if so many of its steps fit
+    wide_steps: int = 2000  # a wider network is taken only if so many of its steps fit
     patch_share: float = 0.125  # of the median image that a patch covers; else the spacing is made coarser
     max_coarsening: float = 4.0  # factor on the spacing
-    learning_rate: float = 3e-3  # AdamW
+    learning_rate: float = 8e-3  # Muon
     average_weights: float = 0.99  # decay per step
     symmetry_cases: int = 100  # that are looked at to find out along which axes to mirror
     symmetry_agreement: float = 0.9  # share of the cases in which one class lies on the same side of another
@@ -122,6 +125,8 @@ class BudgetDefaults:
     compile_from_s: float = 3600.0  # on a CPU compiling takes one to two minutes and saves a tenth: not worth it before
     compile_from_cuda_s: float = 900.0  # the same on a GPU, where it saves more
     compile_gain: float = 0.95  # the compiled step must take less than this share of the plain one
+    measuring_share: float = 0.025  # of the time, for measuring one network on this device
+    min_seconds: float = 30.0
     reading_share: float = 0.1  # of a step, for making its batch
     prepare_case_s: float = 0.04  # preprocessing a training case on one core, and besides
     prepare_megavoxel_s: float = 0.12  # ... for every million of its voxels

@@ -193,12 +193,21 @@ def trained(trained_once: Path, workspace: Path) -> Path:
 
 
 class Process:
-    """A command in a process group of its own, as a shell starts it; its events are read as they come."""
+    """A command in a process group of its own, as a shell starts it; its events are read as they come.
 
-    def __init__(self, *words: object, python: tuple[str, ...] = (), environment: dict[str, str] | None = None) -> None:
+    With ``stdin=subprocess.PIPE`` it can be spoken to.
+    """
+
+    def __init__(
+        self,
+        *words: object,
+        python: tuple[str, ...] = (),
+        environment: dict[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
+    ) -> None:
         self._process = subprocess.Popen(
             [sys.executable, *python, "-m", "segautoconfiglib", *map(str, words)],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -235,6 +244,20 @@ class Process:
     def interrupt(self, number: int = signal.SIGINT) -> None:
         """What Ctrl-C does in a terminal: the signal goes to the whole group."""
         os.killpg(self._process.pid, number)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def stdin(self) -> Any:
+        """The open end of its standard input."""
+        return self._process.stdin
+
+    def kill(self) -> None:
+        """End this one process, as a system without memory does; those it has started are not asked."""
+        self._process.kill()
+        self._process.wait(timeout=PATIENCE)
 
     def outcome(self) -> Outcome:
         """Wait for the end."""

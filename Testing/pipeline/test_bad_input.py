@@ -362,6 +362,19 @@ def test_plans_with_an_unknown_network(planned: Path, refused: Callable[..., str
 
 
 @pytest.mark.torch
+def test_images_that_are_too_small_for_a_network(raw_dataset: Callable[..., Path], refused: Callable[..., str]) -> None:
+    raw = raw_dataset()
+    for case in range(5):
+        write_image(np.random.default_rng(case).normal(size=(6, 7, 7)).astype(np.float32), image(raw, f"c{case}"), GRID)
+        write_labels(
+            (np.arange(6 * 7 * 7).reshape(6, 7, 7) % 3).astype(np.uint8), raw / "labelsTr" / f"c{case}.nii.gz", GRID
+        )
+    says = ["too small for a network", "(6x7x7 voxels", "8 voxels or more"]
+    refused(*TRAIN, says=says, may_write="nnUNet_preprocessed")
+    refused(*TRAIN, "--budget", "5m", says=says)
+
+
+@pytest.mark.torch
 def test_a_model_with_an_unknown_network(trained: Path, refused: Callable[..., str]) -> None:
     edit_plans(
         model_of(trained) / "plans.json",
@@ -406,6 +419,11 @@ def test_raw_splits_that_come_after_training_with_others(trained: Path, refused:
     (trained / "nnUNet_raw" / DATASET / "splits_final.json").write_text(json.dumps([fold]))
     says = ["splits_final.json differs from", "1 folds against 5", "Delete one of the two"]
     refused("train", 7, "-p", "tiny", "-c", "3d_fullres", "--fold", 1, "--device", "cpu", says=says)
+
+
+@pytest.mark.torch
+def test_a_budget_of_seconds(raw: Path, refused: Callable[..., str]) -> None:
+    refused(*TRAIN, "--budget", "20s", says=["20 s is too short", "Give 30s or more"])
 
 
 @pytest.mark.torch

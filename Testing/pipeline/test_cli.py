@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,10 +12,14 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from segautoconfiglib import pipeline
 from segautoconfiglib.cli.main import COMMANDS, CONTINUE_OPTIONS, NNUNET_COMMANDS, main
 from segautoconfiglib.cli.options import duration, fold, positive, whole_number
+from segautoconfiglib.image.files import write_image, write_labels
+from segautoconfiglib.image.volume import Geometry
 
 DATASET = "Dataset007_Test"
 Cli = Callable[..., Any]
@@ -74,6 +79,8 @@ def test_the_overview_and_the_version(capsys: pytest.CaptureFixture[str]) -> Non
         (["--workspace", "x", "verify", "4"], ["The command comes first"]),
         (["train"], ["required: DATASET", "train --help"]),
         (["train", "4", "--epoks", "5"], ["unrecognized arguments: --epoks", "train --help"]),
+        (["train", "4", "--seed", "99999999999999999999999"], ["--seed", "not below 4294967296"]),
+        (["nnUNetv2_train", "4", "2d", "0", "--seed", "-1"], ["--seed", "'-1' is not a whole number"]),
         (["train", "4", "--budget", "soon"], ["--budget", "'soon' is not a time", "20m"]),
         (["train", "4", "--fold", "first"], ["--fold", "'first' is not a fold"]),
         (["train", "4", "--epochs", "0"], ["--epochs", "'0' is not a whole number above 0"]),
@@ -219,6 +226,9 @@ def test_info_and_doctor_on_a_raw_and_a_planned_dataset(raw: Path, cli: Cli) -> 
 def test_info_on_a_full_workspace(trained: Path, cli: Cli) -> None:
     outcome = cli("info", 7, "--events", "jsonl").of("done")[0]
     assert [row["plans"] for row in outcome["plans"]] == ["nnUNetPlans"] * 2 + ["tiny"] * 2
+    assert [row["preprocessed"] for row in outcome["plans"]] == ["no", "5 of 5"] * 2
+    (trained / "nnUNet_preprocessed" / DATASET / "nnUNetPlans_3d_fullres" / "c0.pkl").unlink()
+    assert "4 of 5" in cli("info", 7).out
     (model,) = outcome["models"]
     assert (model["model"], model["folds"]) == ("nnUNetTrainer__tiny__3d_fullres", "0")
     assert 0 <= model["validation Dice"] <= 1
@@ -234,6 +244,9 @@ def test_info_goes_on_where_one_dataset_is_damaged(raw: Path, cli: Cli) -> None:
     assert DATASET in outcome.out
     assert "Dataset008_Broken" in outcome.out
     assert "not valid JSON" in outcome.err
+    (raw.with_name("Dataset008_Broken") / "dataset.json").write_text("{}")
+    assert "  - The key file_ending is missing" in cli("info").err
+    assert "labels" in str(cli("info", "--events", "jsonl").of("warning")[0]["problems"])
 
 
 @pytest.mark.torch
@@ -253,6 +266,13 @@ def test_doctor(cli: Cli, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert blocked.code == 2
     assert "is no folder" in blocked.err
     assert "Traceback" not in blocked.err
+
+
+def test_doctor_on_a_drive_that_is_not_there(
+    cli: Cli, workspace: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os.path, "lexists", lambda path: False)
+    refused("doctor", says=[f"Can't write to {workspace}", "there is no", "Connect the drive"])
 
 
 def test_doctor_without_torch(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,6 +373,10 @@ def test_a_trained_fold_is_not_trained_again_by_mistake(trained: Path, refused: 
     again = cli(*command, "--resume")
     assert again.code == 0
     assert "nothing is left to do" in again.err
+    words = ("nnUNetv2_train", 7, "3d_fullres", 0, "-p", "tiny", *command[4:])
+    refused(*words, says=["is trained already", "--resume"])
+    for option in ("--resume", "--c"):
+        assert "nothing is left to do" in cli(*words, option).err
     assert "organ" in again.out
     assert "preprocess: started" not in again.err
     over = cli(*command, "--overwrite", "--events", "jsonl")
@@ -372,6 +396,27 @@ def test_training_without_checkpoints_keeps_curves_only(trained: Path, cli: Cli)
         assert not [data for data in outcome.of("done") if data["stage"] == "validate"]
     assert (model / "fold_0" / "checkpoint_final.pth").read_bytes() == before
     assert sorted(path.suffix for path in (model / "fold_1").iterdir()) == [".json", ".png", ".txt"]
+
+
+@pytest.mark.parametrize(("slices", "planned", "trained"), [(0, "3d", "2d"), (3, "3d", "2d"), (4, "3d", "3d_fullres")])
+def test_slices_and_thin_stacks_are_2d(
+    raw_dataset: Callable[..., Path], cli: Cli, workspace: Path, slices: int, planned: str, trained: str
+) -> None:
+    raw = raw_dataset(file_ending=".mha")
+    for folder in (raw / "imagesTr", raw / "labelsTr"):
+        shutil.rmtree(folder)
+    for case, edge in enumerate((0.4, 0.8, 1.2, 0.8, 0.4)):
+        if slices:
+            grid = Geometry((3.0, edge, edge))
+        else:  # the made-up thickness of a slice differs from case to case
+            grid = Geometry((999 * edge, edge, edge), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0), 2)
+        shape = (slices or 1, 40, 40)
+        write_image(np.random.default_rng(case).normal(size=shape), raw / "imagesTr" / f"c{case}_0000.mha", grid)
+        write_labels((np.indices(shape)[1] // 14).astype(np.uint8), raw / "labelsTr" / f"c{case}.mha", grid)
+    assert cli("plan", 7).code == 0
+    plans = pipeline.load_plans(workspace / "nnUNet_preprocessed" / raw.name, "nnUNetPlans")
+    assert ("3d_fullres" in plans.configuration_names) == (planned == "3d")
+    assert pipeline.default_configuration(plans) == trained
 
 
 def test_evaluate(raw: Path, cli: Cli, refused: Refused, tmp_path: Path) -> None:

@@ -129,6 +129,33 @@ def test_2d_by_nnunets_names_and_folders(
     assert mean_dice(tmp_path / "simple.json") == mean_dice(output / "summary.json")
 
 
+def test_validation_alone_finds_the_model_of_a_budget(trained: Path, cli: Callable[..., Any]) -> None:
+    """Training with a budget has plans, and so a model folder, of its own; here it is a copy of another model."""
+    models = trained / "nnUNet_results" / "Dataset007_Test"
+    words = (
+        "nnUNetv2_train",
+        7,
+        "3d_fullres",
+        0,
+        "-p",
+        "tiny",
+        "--budget",
+        "20m",
+        "-device",
+        "cpu",
+        "--val_best",
+        "--val",
+    )
+    before = cli(*words)
+    assert before.code == 2
+    assert "nnUNetTrainer__tiny_20m_cpu__3d_fullres" in before.err
+    model = shutil.copytree(
+        models / "nnUNetTrainer__tiny__3d_fullres", models / "nnUNetTrainer__tiny_20m_cpu__3d_fullres"
+    )
+    assert cli(*words).code == 0
+    assert (model / "fold_0" / "validation_best" / "summary.json").is_file()
+
+
 def test_a_budget_is_kept(raw: Path, cli: Callable[..., Any], workspace: Path) -> None:
     pytest.importorskip("torch")
     begin = time.monotonic()

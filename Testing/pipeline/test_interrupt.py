@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import signal
@@ -201,10 +200,75 @@ def test_while_torch_is_imported(trained: Path, start: Start) -> None:
 
 
 def test_the_line_cancel_on_standard_input(raw: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("cancel\n"))
-    outcome = cli("verify", 7, "--events", "jsonl")
+    reader, writer = os.pipe()
+    os.write(writer, b"cancel\n")
+    os.close(writer)
+    with open(reader) as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
+        outcome = cli("verify", 7, "--events", "jsonl")
     assert outcome.code == 130
     assert outcome.events[-1].data["cancelled"] is True
+
+
+@pytest.mark.torch
+def test_training_with_a_worker_process_and_a_program_at_standard_input(
+    trained: Path, cli: Callable[..., Any], start: Start
+) -> None:
+    """An open pipe stops nothing, its end neither; the line cancel does."""
+    words = ("train", 7, "-p", "tiny", "-c", "3d_fullres", "--iterations", 4, "--device", "cpu", "--workers", 1)
+    process = start(*words, "-f", 1, "--epochs", 500, stdin=subprocess.PIPE)
+    process.wait_for('"metric"')
+    process.stdin.write("go on\ncancel\n")
+    process.stdin.flush()
+    assert_stopped(process.outcome(), trained)
+    fold = trained / "nnUNet_results" / DATASET / "nnUNetTrainer__tiny__3d_fullres" / "fold_1"
+    assert (fold / "checkpoint_latest.pth").is_file()
+    process = start(*words, "-f", 2, "--epochs", 3, stdin=subprocess.PIPE)
+    process.wait_for('"metric"')
+    process.stdin.close()
+    outcome = process.outcome()
+    assert_finishes(outcome)
+    assert len(outcome.of("metric")) == 3
+
+
+@pytest.mark.torch
+def test_a_fold_is_trained_by_one_process(trained: Path, cli: Callable[..., Any], start: Start) -> None:
+    """A second one is refused at once; when the first is killed another can go on."""
+    words = ("train", 7, "-p", "tiny", "-c", "3d_fullres", "-f", 1, "--iterations", 4, "--device", "cpu")
+    first = start(*words, "--epochs", 500, "--workers", 1)
+    first.wait_for('"metric"')
+    for options in ((), ("--resume",), ("--overwrite",)):
+        second = cli(*words, "--epochs", 500, *options)
+        assert second.code == 2
+        assert f"another process is at it (process {first.pid} on " in second.err
+    first.kill()
+    resumed = cli(*words, "--epochs", 1, "--workers", 0, "--resume", "--events", "jsonl")
+    assert_finishes(resumed)
+    assert (resumed.of("metric") or [{"epoch": 1}])[0]["epoch"] > 0
+    assert not list((trained / "nnUNet_results" / DATASET).glob(".*"))
+
+
+@pytest.mark.torch
+def test_folds_that_start_together_with_a_budget_get_the_same_plans(
+    raw: Path, cli: Callable[..., Any], workspace: Path, start: Start
+) -> None:
+    assert cli("plan", 7).code == 0
+    both = [start("train", 7, "-f", fold, "--budget", "10m", "--device", "cpu") for fold in (0, 1)]
+    for process in both:
+        process.wait_for('"Network: ')
+        process.interrupt()
+    logs = ["".join(process.outcome().out) for process in both]
+    assert sorted("made for an earlier training" in log for log in logs) == [False, True]
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("command", ["info", "verify 7", "verify 7 --events jsonl", "--help"])
+def test_closed_standard_streams(raw: Path, workspace: Path, command: str, closed: str) -> None:
+    place = "" if command == "--help" else f"--workspace {workspace}"
+    line = f"{sys.executable} -m segautoconfiglib {command} {place} {closed}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_whoever_reads_the_output_may_leave(raw: Path, workspace: Path) -> None:

@@ -58,12 +58,19 @@ class CancelToken:
             raise Cancelled("Stopped on request.")
 
     def listen(self, stream: TextIO) -> None:
-        """Cancel when a line ``cancel`` arrives on ``stream``; the end of the stream is not a request."""
+        """Cancel when a line ``cancel`` arrives on ``stream``; the end of the stream is not a request.
+
+        Its descriptor is read, not the stream itself: that would stay locked while it waits for a line, and a process
+        forked meanwhile, which closes its copy of standard input, would wait for the lock forever.
+        """
 
         def read_lines() -> None:
-            with suppress(OSError, ValueError):  # closed or unreadable: the same as its end
-                for line in stream:
-                    if line.strip() == "cancel":
+            with (
+                suppress(OSError, ValueError),  # closed or unreadable: the same as its end
+                open(stream.fileno(), "rb", buffering=0, closefd=False) as lines,
+            ):
+                for line in lines:
+                    if line.strip() == b"cancel":
                         self.cancel()
                         return
 

@@ -32,6 +32,12 @@ class UserError(Exception):
         return type(self), (self.message, self.hint)
 
 
+def naming(case: str, error: UserError) -> UserError:
+    """The error with the case's name in front, unless it is there already."""
+    place = f"Case {case}: "
+    return error if error.message.startswith(place) else UserError(place + error.message, error.hint)
+
+
 class Cancelled(Exception):  # noqa: N818 - not an error
     """The user asked to stop; everything finished so far is kept."""
 
@@ -72,3 +78,8 @@ class ProblemsError(UserError):
 
     def __reduce__(self) -> tuple:
         return type(self), (self.message, self.problems, self.hint)
+
+
+def problem_list(error: UserError) -> list[dict[str, str]]:
+    """The problems of an error, as events carry them; empty for errors that have none."""
+    return [vars(problem) for problem in error.problems] if isinstance(error, ProblemsError) else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import sys
@@ -22,23 +23,35 @@ LOCKED_BYTE = 4096
 
 
 @contextmanager
-def alone(file: Path, work: str, *, report: Reporter = silent, cancel: CancelToken | None = None) -> Iterator[None]:
+def alone(
+    file: Path,
+    work: str,
+    *,
+    patience_s: float = math.inf,
+    report: Reporter = silent,
+    cancel: CancelToken | None = None,
+) -> Iterator[None]:
     """Do a work that no other process does at the same time; waits for the one that does.
 
     Args:
-        file: Stands for the work; holds the name of its owner, who removes it at the end.
+        file: Stands for the work; holds the name of its owner, who removes it at the end, with the folders made for it
+            if they are empty.
         work: What is done, for the message to the user ("Preprocessing 3d_fullres").
+        patience_s: How long to wait at most (seconds).
         report: Gets one "log" if another process is at work.
         cancel: Ends the waiting.
 
     Raises:
-        UserError: the file can't be written.
+        UserError: the file can't be written, or another process is still at work after ``patience_s``.
         Cancelled: on request, while waiting.
     """
     cancel = cancel or CancelToken()
-    told = False
+    told, until = False, time.monotonic() + patience_s
+    made = [folder for folder in file.parents if not folder.exists()]
     while (stream := _locked_file(file)) is None:
         cancel.raise_if_cancelled()
+        if time.monotonic() >= until:
+            raise UserError(f"{work}: another process is at it ({_owner(file)}).", "Wait for its end, or stop it.")
         if not told:
             report("log", message=f"{work}: waiting for another process that is at it ({_owner(file)}).")
             told = True
@@ -50,15 +63,32 @@ def alone(file: Path, work: str, *, report: Reporter = silent, cancel: CancelTok
         try:
             yield
         finally:
-            with suppress(OSError):  # Windows keeps open files
+            with suppress(OSError):  # Windows keeps open files; and folders may be in use by now
                 file.unlink()
+                for folder in made:
+                    folder.rmdir()
+
+
+def is_taken(file: Path) -> bool:
+    """Whether a process is at the work that a lock file stands for; a file whose owner was killed is removed."""
+    if not file.exists():
+        return False
+    stream = _locked_file(file)
+    if stream is None:
+        return True
+    with stream, suppress(OSError):  # Windows keeps open files
+        file.unlink()
+    return False
 
 
 def _locked_file(file: Path) -> TextIO | None:
     """The file, locked until it is closed; None while another process has it, or where one has just removed it."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        stream = file.open("a+", encoding="utf-8")
+        try:
+            stream = file.open("a+", encoding="utf-8")
+        except FileNotFoundError:  # the folder was removed meanwhile
+            return None
     except OSError as error:
         hint = "Check the folder's permissions and the free space."
         raise UserError(f"Can't write {file}: {error.strerror or error}.", hint) from error

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 from typing import Any, TypeVar, cast
 
 from segautoconfiglib.base.cancel import CancelToken
@@ -20,7 +21,7 @@ from segautoconfiglib.base.errors import Cancelled, UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.machine import free_memory, usable_cores
 
-__all__ = ["cause_of_death", "choose_workers", "end_with_parent", "map_cases", "usable_cores"]
+__all__ = ["cause_of_death", "choose_workers", "end_with_parent", "main_script_left_out", "map_cases", "usable_cores"]
 
 Result = TypeVar("Result")
 
@@ -69,7 +70,7 @@ def map_cases(
     everything runs in this process. Several workers share the cores: each gets its part of the threads.
 
     Args:
-        function: A module-level function.
+        function: A module-level function, not of the main script.
         cases: Case names with their arguments.
         workers: Number of processes.
         stage: Name of the stage, for events and errors.
@@ -129,7 +130,8 @@ def cause_of_death(exit_code: int | None) -> str:
         free = free_memory() / 2**30
         return f"It was killed, most likely because the memory ran out ({free:.1f} GB are free now)."
     if exit_code is not None and exit_code < 0:
-        return f"It crashed with signal {signal.Signals(-exit_code).name}; the file may be damaged."
+        known = {number.value: number.name for number in signal.Signals}
+        return f"It crashed with signal {known.get(-exit_code, -exit_code)}; the file may be damaged."
     return f"It ended with exit code {exit_code}."
 
 
@@ -144,12 +146,11 @@ class _Pool:
         try:
             for _ in range(workers):
                 here, there = context.Pipe()
-                process = context.Process(target=_work, args=(there, threads), daemon=True)
-                with _interrupts_held_back():
+                process = context.Process(target=_work, args=(there, threads, pickle.dumps(function)), daemon=True)
+                with _interrupts_held_back(), main_script_left_out():
                     process.start()
                 there.close()
                 self._processes[here] = process
-                here.send(function)
         except BaseException:
             self.close()
             raise
@@ -191,7 +192,7 @@ class _Pool:
             raise known
         if text.startswith("MemoryError"):
             raise _memory_error(self._stage, case, text)
-        raise RuntimeError(f"{self._stage} of case {case} failed:\n{text}")
+        raise RuntimeError(f"{self._stage} of case {case} failed: {text.splitlines()[-1]}") from RuntimeError(text)
 
     def _death(self, pipe: Connection, case: str) -> UserError:
         process = self._processes[pipe]
@@ -228,6 +229,20 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextmanager
+def main_script_left_out() -> Iterator[None]:
+    """Processes started in the block do not run the main script again: they need nothing from it.
+
+    A script that calls the engine without ``if __name__ == "__main__":`` would start itself anew in each of them.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
 def end_with_parent() -> None:
     """From now on this worker process ends at once when the one that started it is gone, however that came about."""
     parent = multiprocessing.parent_process()
@@ -241,15 +256,15 @@ def end_with_parent() -> None:
     threading.Thread(target=follow, name="end-with-parent", daemon=True).start()
 
 
-def _work(pipe: Connection, threads: int) -> None:
-    """The worker process: first the function, then arguments in and an answer (see :func:`_answer`) out."""
+def _work(pipe: Connection, threads: int, pickled: bytes) -> None:
+    """The worker process: arguments for the pickled function in, an answer (see :func:`_answer`) out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which decides
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # so that clean-up code runs
     end_with_parent()
     for variable in THREAD_VARIABLES:
         os.environ.setdefault(variable, str(threads))
+    function = pickle.loads(pickled)  # imports the stage, and with it the libraries that read the variables above
     try:
-        function = pipe.recv()  # imports the stage, and with it the libraries that read the variables above
         while True:
             pipe.send_bytes(_answer(function, pipe.recv()))
     except (EOFError, OSError):

@@ -19,10 +19,15 @@ from segautoconfiglib.base.events import strict_json
 
 
 @contextmanager
-def atomic_path(path: Path | str) -> Iterator[Path]:
+def atomic_path(path: Path | str, *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it replaces ``path``, on an error nothing is left.
 
     The temporary name keeps the file's ending (writers choose the format by it) and starts with a dot.
+
+    Args:
+        path: Of the finished file.
+        durable: Have the content on the disk before the name: else a power failure can leave an empty file in place of
+            the old one. For files that are hard to make again.
 
     Raises:
         UserError: the folder can't be written to.
@@ -37,6 +42,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     try:
         yield temporary
         try:
+            if durable:
+                with temporary.open("rb+") as stream:
+                    os.fsync(stream.fileno())
             os.replace(temporary, path)
         except OSError as error:
             raise _write_error(path, error) from error
@@ -53,9 +61,7 @@ def check_writable(folder: Path) -> None:
     Raises:
         UserError: it can't be made or written to.
     """
-    existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
-    if not existing.is_dir():
-        raise UserError(f"Can't write to {folder}: {existing} is no folder.", "Choose another folder, or remove it.")
+    existing = existing_folder(folder)
     try:
         tempfile.TemporaryFile(dir=existing).close()
     except OSError as error:
@@ -63,6 +69,21 @@ def check_writable(folder: Path) -> None:
             f"Can't write to {folder}: {error.strerror or error} in {existing}.",
             "Choose another folder (--workspace), or change the permissions.",
         ) from error
+
+
+def existing_folder(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists.
+
+    Raises:
+        UserError: that is no folder, or there is none (a drive that is not connected).
+    """
+    there = next((path for path in (folder, *folder.absolute().parents) if os.path.lexists(path)), None)
+    if there is None:
+        drive, hint = folder.absolute().anchor, "Connect the drive, or choose another folder (--workspace)."
+        raise UserError(f"Can't write to {folder}: there is no {drive}.", hint)
+    if not there.is_dir():
+        raise UserError(f"Can't write to {folder}: {there} is no folder.", "Choose another folder, or remove it.")
+    return there
 
 
 def _write_error(path: Path, error: OSError) -> UserError:
@@ -91,8 +112,8 @@ def read_json(path: Path | str) -> Any:
 
 
 def write_json(path: Path | str, data: Any, *, sort_keys: bool = False) -> None:
-    """Write strict JSON (NaN becomes null), indented by 4; the old file stays until the new one is whole."""
-    with atomic_path(path) as temporary:
+    """Write strict JSON (NaN becomes null), indented by 4; the old file stays until the new one is on the disk."""
+    with atomic_path(path, durable=True) as temporary:
         temporary.write_text(json.dumps(strict_json(data), indent=4, sort_keys=sort_keys), encoding="utf-8")
 
 

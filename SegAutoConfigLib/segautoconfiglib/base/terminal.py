@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from segautoconfiglib.base.words import counted
+
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
 
@@ -145,7 +147,7 @@ class _Lines:
 
     def start(self, stage: str, total: int | None) -> None:
         self._clocks[stage] = _Clock()
-        self.line(f"{stage}: started" + (f", {total} steps" if total else ""), "")
+        self.line(f"{stage}: started" + (f", {counted(total, 'step')}" if total else ""), "")
 
     def advance(self, stage: str, data: dict[str, Any]) -> None:
         done, total = data.get("done", 0), data.get("total")

@@ -11,7 +11,7 @@ from typing import Any
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
-from segautoconfiglib.cli.options import add_device, duration, whole_number
+from segautoconfiglib.cli.options import add_device, duration, seed
 
 EPILOG = """examples:
   demo                                   about five minutes, everything in ./demo-output
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--budget", type=duration, default=240.0, metavar="TIME", help="for the training (default: 4m)")
     parser.add_argument(
-        "--seed", type=whole_number, default=0, metavar="N",
+        "--seed", type=seed, default=0, metavar="N",
         help="of the synthetic volumes, of the choice of held-out cases and of the training (default: 0)",
     )  # fmt: skip
     add_device(parser)
@@ -49,7 +49,6 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
     from segautoconfiglib.base.workspace import Workspace
     from segautoconfiglib.cli.tables import print_evaluation
     from segautoconfiglib.dataset.description import load_description
-    from segautoconfiglib.evaluation.pictures import draw_overlays
     from segautoconfiglib.inference.run import PredictOptions
 
     output = (arguments.output or arguments.workspace or Path("demo-output")).absolute()
@@ -65,6 +64,8 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
     predictions = pipeline.predict(context, model, images, output / PREDICTIONS, device=arguments.device, options=fast)
     summary = pipeline.evaluate(context, truth, predictions)
     description = load_description(model / "dataset.json")
+    from segautoconfiglib.evaluation.pictures import draw_overlays  # without a home folder its library complains
+
     pictures = draw_overlays(images, truth, predictions, description, output / PICTURES)
     curves = _copy(model / "fold_all" / "progress.png", output / "curves.png")
     context.report("artifact", path=str(curves), description="curves of the training")

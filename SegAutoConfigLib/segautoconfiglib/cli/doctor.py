@@ -106,19 +106,21 @@ def _device_rows(problems: list[Problem]) -> list[tuple[str, str]]:
 
 
 def _workspace_rows(context: Context, problems: list[Problem]) -> list[tuple[str, str]]:
-    from segautoconfiglib.base.records import check_writable
+    from segautoconfiglib.base.records import check_writable, existing_folder
 
     rows = []
     for name in ("raw", "preprocessed", "results"):
         folder: Path = getattr(context.workspace, name)
-        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        try:
+            existing = existing_folder(folder)
+            check_writable(folder)
+        except UserError as error:
+            rows.append((f"nnUNet_{name}", f"{folder}, can't be used"))
+            problems.append(Problem(error.message, error.hint))
+            continue
         free = shutil.disk_usage(existing).free / 2**30
         state = "" if folder.exists() else ", will be made"
         rows.append((f"nnUNet_{name}", f"{folder}{state}, {free:.1f} GB free"))
-        try:
-            check_writable(folder)
-        except UserError as error:
-            problems.append(Problem(error.message, error.hint))
         if free < LITTLE_DISK_GB:
             context.report("warning", message=f"Only {free:.1f} GB are free in {existing}.", hint="")
     return rows

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segautoconfiglib.base.context import Context
-from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.errors import UserError, problem_list
 
 if TYPE_CHECKING:
     from segautoconfiglib.models.folder import ModelFolder
@@ -52,7 +53,7 @@ def dataset_row(context: Context, name: str) -> Row:
     try:
         description = load_description(source) if source.exists() else None
     except UserError as error:
-        context.report("warning", message=error.message, hint=error.hint)
+        context.report("warning", message=error.message, hint=error.hint, problems=problem_list(error))
     return {
         "dataset": name,
         "cases": description.numTraining if description else None,
@@ -67,8 +68,10 @@ def dataset_row(context: Context, name: str) -> Row:
 def plans_rows(context: Context, name: str) -> list[Row]:
     """Every configuration of every plans file of a dataset."""
     from segautoconfiglib.pipeline import load_plans, plans_files
+    from segautoconfiglib.preprocessing.store import CaseStore
 
     folder = context.workspace.preprocessed / name
+    total = _case_count(folder / "dataset.json")
     rows = []
     for file in plans_files(folder):
         plans = load_plans(folder, file)
@@ -80,10 +83,24 @@ def plans_rows(context: Context, name: str) -> list[Row]:
                 "patch size": " x ".join(map(str, configuration.patch_size)),
                 "spacing (mm)": " x ".join(f"{value:.3g}" for value in configuration.spacing),
                 "batch size": configuration.batch_size,
-                "preprocessed": "yes" if (folder / configuration.data_identifier).exists() else "no",
+                "preprocessed": _of_all(len(CaseStore(folder / configuration.data_identifier).case_ids()), total),
             }
             rows.append(row)
     return rows
+
+
+def _case_count(description: Path) -> int | None:
+    """Number of training cases; None where dataset.json does not tell."""
+    from segautoconfiglib.dataset.description import load_description
+
+    try:
+        return load_description(description).numTraining
+    except UserError:
+        return None
+
+
+def _of_all(cases: int, total: int | None) -> str:
+    return "no" if not cases else f"{cases} cases" if total is None else f"{cases} of {total}"
 
 
 def model_rows(context: Context, name: str) -> list[Row]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from segautoconfiglib import __version__
 from segautoconfiglib.base.context import Context
-from segautoconfiglib.base.errors import EXIT_BUG, EXIT_CANCELLED, EXIT_OK, Cancelled, ProblemsError, UserError
+from segautoconfiglib.base.errors import EXIT_BUG, EXIT_CANCELLED, EXIT_OK, Cancelled, UserError, problem_list
 
 if TYPE_CHECKING:
     from segautoconfiglib.base.events import Reporter
@@ -67,6 +67,7 @@ NNUNET_COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (0 done, 1 bug, 2 user error, 130 stopped on request)."""
+    _open_missing_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         sys.stdout.write(overview())
@@ -83,6 +84,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # the command's help was printed
         return int(end.code or EXIT_OK)
     return run_command(words[0], command, arguments)
+
+
+def _open_missing_streams() -> None:
+    """Standard streams that are closed (``2>&-``, programs without a console) read and write nothing."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - until the process ends
 
 
 class _Parser(argparse.ArgumentParser):
@@ -215,13 +223,12 @@ def _report_failure(error: Exception, report: Reporter) -> int:
             exit_code=EXIT_BUG,
         )
         return EXIT_BUG
-    problems = known.problems if isinstance(known, ProblemsError) else []
     report(
         "error",
         message=known.message,
         hint=known.hint,
         exit_code=known.exit_code,
-        problems=[vars(problem) for problem in problems],
+        problems=problem_list(known),
     )
     return known.exit_code
 

@@ -173,7 +173,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-pretrained_weights", type=Path, metavar="FILE", help="start from this checkpoint")
     parser.add_argument("-num_gpus", type=positive, default=1, metavar="N", help="only 1 so far")
     parser.add_argument("--npz", action="store_true", help="save the probabilities of the held-out cases too")
-    parser.add_argument("--c", dest="resume", action="store_true", help="continue where this fold stopped")
+    parser.add_argument("--c", "--resume", dest="resume", action="store_true", help="continue where this fold stopped")
     parser.add_argument("--overwrite", action="store_true", help="discard what this fold has and start anew")
     parser.add_argument("--val", action="store_true", help="only predict and evaluate the held-out cases")
     parser.add_argument(

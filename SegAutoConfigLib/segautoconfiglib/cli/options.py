@@ -41,6 +41,14 @@ def positive(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
 
 
+def seed(text: str) -> int:
+    """A whole number below 2**32, which every generator of random numbers takes."""
+    value = whole_number(text)
+    if value >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not below {2**32}")
+    return value
+
+
 def above_zero(text: str) -> float:
     """A number above 0, with or without decimals."""
     try:

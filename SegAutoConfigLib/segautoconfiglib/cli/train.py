@@ -16,6 +16,7 @@ from segautoconfiglib.cli.options import (
     duration,
     fold,
     positive,
+    seed,
 )
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def add_length(parser: argparse.ArgumentParser) -> None:
         "--iterations", type=positive, metavar="N",
         help="training steps per epoch; a fifth as many follow for validation (default: 250)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same result on a CPU (default: 0)")
+    parser.add_argument(
+        "--seed", type=seed, default=0, metavar="N", help="same seed, same result on a CPU (default: 0)"
+    )
 
 
 def add_continuation(parser: argparse.ArgumentParser) -> None:

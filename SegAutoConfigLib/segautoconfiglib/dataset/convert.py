@@ -13,7 +13,7 @@ from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.parallel import map_cases
-from segautoconfiglib.base.records import atomic_path, read_json, write_json
+from segautoconfiglib.base.records import atomic_path, existing_folder, read_json, write_json
 from segautoconfiglib.base.workspace import DATASET_NAME, dataset_id
 from segautoconfiglib.dataset.dataset import DATASET_FILE, IMAGES, LABELS
 from segautoconfiglib.dataset.description import describe, upgrade
@@ -247,8 +247,8 @@ def _check_target(target: Path, jobs: list[_Job]) -> None:
 
 
 def _check_space(raw_root: Path, jobs: list[_Job]) -> None:
-    existing = next(folder for folder in (raw_root.absolute(), *raw_root.absolute().parents) if folder.exists())
-    needed, free = sum(job.source.stat().st_size for job in jobs), shutil.disk_usage(existing).free
+    needed = sum(job.source.stat().st_size for job in jobs)
+    free = shutil.disk_usage(existing_folder(raw_root)).free
     if needed > free:
         raise UserError(
             f"The converted dataset needs about {needed / 2**30:.1f} GB; {raw_root} has {free / 2**30:.1f} GB free.",

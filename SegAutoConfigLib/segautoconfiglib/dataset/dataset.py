@@ -64,11 +64,13 @@ class ImageScan:
         files: Case id to channel number to the files found for it (more than one: a fault).
         without_channel: Files with the right ending but without ``_0000``.
         other: Everything else (wrong ending), without hidden files.
+        folders: Those whose names end as images do.
     """
 
     files: dict[str, dict[int, list[Path]]] = field(default_factory=dict)
     without_channel: list[Path] = field(default_factory=list)
     other: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
 
 
 def load_dataset(folder: Path) -> Dataset:
@@ -125,15 +127,21 @@ def scan_images(folder: Path, file_ending: str) -> ImageScan:
             scan.without_channel.append(path)
         else:
             scan.other.append(path)
+    scan.folders = [path for path in visible(folder, file_ending) if path.is_dir()]
     return scan
 
 
 def visible_files(folder: Path, ending: str = "") -> list[Path]:
-    """The files of a folder sorted by name, without hidden ones (macOS puts ``._name`` beside each file)."""
+    """The files of a folder sorted by name, without hidden ones."""
+    return [path for path in visible(folder, ending) if path.is_file()]
+
+
+def visible(folder: Path, ending: str = "") -> list[Path]:
+    """Files and folders sorted by name, without hidden ones (macOS puts ``._name`` beside each file)."""
     return sorted(
         path
         for path in folder.iterdir()
-        if not path.name.startswith(".") and path.name.lower().endswith(ending.lower()) and path.is_file()
+        if not path.name.startswith(".") and path.name.lower().endswith(ending.lower())
     )
 
 
@@ -194,6 +202,8 @@ def _no_cases(folder: Path, file_ending: str, scan: ImageScan) -> UserError:
     if scan.without_channel:
         names = ", ".join(path.name for path in scan.without_channel[:3])
         return UserError(f"{folder} has no case: {names} lack the channel number.", suffix)
+    if scan.folders:
+        return UserError(f"{folder} has no case: {scan.folders[0].name} is a folder, no file.", suffix)
     if scan.other:
         names = ", ".join(path.name for path in scan.other[:3])
         return UserError(f"{folder} has no files ending in {file_ending}, but {names}.", suffix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,9 @@ from segautoconfiglib.image.formats import READABLE_ENDINGS
 READER_NAMES = ("NaturalImage2DIO", "SimpleITKIO", "Tiff3DIO", "NibabelIO")
 REORIENTING_READER_NAMES = ("NibabelIOWithReorient", "SimpleITKIOWithReorient")
 V1_FILE_ENDING = ".nii.gz"
+#: Ids of cases become names of files in many folders: they must lead nowhere else, and must not be hidden.
+CASE_ID = re.compile(r"[^./\\:][^/\\:]*")
+CASE_FORM = "Names of cases become names of files: use no slash, backslash or colon, and no dot at the start."
 CHANNELS_FORM = 'Write {"0": "CT"}, with one entry per channel, numbered from "0".'
 
 
@@ -156,7 +160,12 @@ def _file_list_problems(cases: Any) -> list[Problem]:
         return []
     if not isinstance(cases, Mapping) or not cases:
         return [Problem(f"dataset: got {cases!r:.100}.", form)]
-    return [
+    problems = [
+        Problem(f"dataset: {case!r:.100} can't be the name of a case.", CASE_FORM)
+        for case in cases
+        if not CASE_ID.fullmatch(str(case))
+    ]
+    return problems + [
         Problem(f"dataset: the entry is {entry!r:.100}.", form, case=str(case))
         for case, entry in cases.items()
         if not (

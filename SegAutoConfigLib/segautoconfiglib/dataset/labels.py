@@ -11,6 +11,8 @@ from segautoconfiglib.base.errors import Problem, ProblemsError
 
 BACKGROUND = "background"
 IGNORE = "ignore"
+#: What follows a case's id in the name of its preprocessed label file (nnU-Net).
+PREPROCESSED_LABELS = "_seg"
 FORM = 'Write {"background": 0, "first structure": 1, ...}; a region is a list of numbers: {"whole tumour": [1, 2]}.'
 
 Label = int | tuple[int, ...]

@@ -104,13 +104,16 @@ def _difference(mine: Sequence[Split], used: Sequence[Split]) -> str:
     return ""
 
 
-def split_for_fold(splits_file: Path, case_ids: Sequence[str], fold: int | Literal["all"]) -> Split:
+def split_for_fold(
+    splits_file: Path, case_ids: Sequence[str], fold: int | Literal["all"], *, save: bool = True
+) -> Split:
     """The cases of one fold.
 
     Args:
         splits_file: Made when it is missing (not for "all"); an existing one (a manual split) is used as it is.
         case_ids: The cases that exist.
         fold: "all" trains and validates on everything; a number beyond the file draws a random split (nnU-Net).
+        save: Write a file that is missing.
 
     Raises:
         UserError: the file names cases that do not exist, a side is empty, or the fold is no fold.
@@ -119,9 +122,9 @@ def split_for_fold(splits_file: Path, case_ids: Sequence[str], fold: int | Liter
         return Split(tuple(sorted(case_ids)), tuple(sorted(case_ids)))
     if not isinstance(fold, int) or fold < 0:
         raise UserError(f"{fold!r} is no fold.", 'Give a number from 0, or "all".')
-    if not splits_file.is_file():
-        save_splits(splits_file, make_splits(case_ids))
-    splits = load_splits(splits_file)
+    splits = load_splits(splits_file) if splits_file.is_file() else make_splits(case_ids)
+    if save and not splits_file.is_file():
+        save_splits(splits_file, splits)
     split = splits[fold] if fold < len(splits) else _random_split(sorted(case_ids), fold)
     _check_split(split, set(case_ids), splits_file, fold)
     return split

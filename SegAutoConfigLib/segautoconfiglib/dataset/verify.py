@@ -13,6 +13,7 @@ from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.parallel import map_cases
+from segautoconfiglib.base.words import counted
 from segautoconfiglib.dataset.dataset import DATASET_FILE, LABELS, Case, Dataset, channel_count_problem
 from segautoconfiglib.dataset.structure import check_structure
 from segautoconfiglib.dataset.workers import workers_for_files
@@ -52,8 +53,7 @@ class VerificationReport:
     def raise_if_problems(self) -> None:
         """Raises: ProblemsError: listing all problems, if there are any."""
         if self.problems:
-            count = len(self.problems)
-            raise ProblemsError(f"{self.name} has {count} problem{'s' if count > 1 else ''}:", self.problems)
+            raise ProblemsError(f"{self.name} has {counted(len(self.problems), 'problem')}:", self.problems)
 
 
 @dataclass
@@ -63,6 +63,7 @@ class CaseFindings:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     orientation: str = ""
+    dimension: int = 0  # of the file: 2 or 3; 0 where no image could be read
     spacing_missing: bool = False
     label_values: tuple[int, ...] = ()  # empty where the label could not be read
 
@@ -111,6 +112,7 @@ def verify_dataset(
     problems += _nothing_labelled(dataset, found)
     warnings += _label_warnings(dataset, found, expected)
     warnings += _orientation_warnings(dataset.cases, found) + _spacing_warnings(dataset.cases, found)
+    warnings += _dimension_warnings(dataset.cases, found)
     return VerificationReport(problems, warnings, len(dataset.cases), dataset.name)
 
 
@@ -139,6 +141,7 @@ def check_case(case: Case, channels: int, expected: tuple[int, ...]) -> CaseFind
         findings.problems += _grid_problems(grids[0], grid, case.id, "Resample the channels onto one grid.")
     if grids:
         findings.orientation = orientation_code(grids[0].geometry)
+        findings.dimension = grids[0].geometry.dimension
         findings.spacing_missing = _lacks_spacing(grids[0])
     _check_label(case, expected, grids[0] if grids else None, findings)
     return findings
@@ -274,9 +277,20 @@ def _spacing_warnings(cases: Sequence[Case], found: Sequence[CaseFindings]) -> l
     return [Problem(f"3D tif files without a spacing count as 1 x 1 x 1 mm: {_names(missing)}.", hint)]
 
 
+def _dimension_warnings(cases: Sequence[Case], found: Sequence[CaseFindings]) -> list[Problem]:
+    flat, deep = (
+        [case.id for case, findings in zip(cases, found, strict=True) if findings.dimension == dimension]
+        for dimension in (2, 3)
+    )
+    if not flat or not deep:
+        return []
+    hint = "Each 2D image counts as a volume of a single thick slice. Train 2D and 3D images as datasets of their own."
+    return [Problem(f"the dataset mixes 2D and 3D images: {_names(flat)} 2D, {_names(deep)} 3D.", hint)]
+
+
 def _names(cases: Sequence[str]) -> str:
     shown = ", ".join(cases[:SHOWN_CASES]) + (" ..." if len(cases) > SHOWN_CASES else "")
-    return f"{len(cases)} case{'s' if len(cases) > 1 else ''} ({shown})"
+    return f"{counted(len(cases), 'case')} ({shown})"
 
 
 def _workers(dataset: Dataset, requested: int | None) -> int:

@@ -17,10 +17,12 @@ from pydantic import BeforeValidator, Field
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
-from segautoconfiglib.base.parallel import choose_workers, map_cases
+from segautoconfiglib.base.parallel import choose_workers, map_cases, usable_cores
 from segautoconfiglib.base.records import Record
+from segautoconfiglib.base.words import counted
 from segautoconfiglib.dataset.dataset import visible_files
 from segautoconfiglib.dataset.labels import Label, LabelSpec
+from segautoconfiglib.dataset.verify import value_counts
 from segautoconfiglib.defaults import EVALUATION
 from segautoconfiglib.evaluation.metrics import class_metrics
 from segautoconfiglib.image.files import read_header, read_labels
@@ -28,6 +30,13 @@ from segautoconfiglib.image.formats import READABLE_ENDINGS
 from segautoconfiglib.image.formats import file_ending as file_ending_of
 
 STAGE = "evaluate"
+SHOWN_VALUES = 5
+
+#: Memory that a case takes: both label maps, a copy of each, and masks.
+BYTES_PER_VOXEL = 16
+#: A process costs more than a second of imports; it pays where it gets at least so many voxels to compare (measured:
+#: 0.1 to 0.3 s per million). The size of files, compressed to almost nothing, does not tell.
+VOXELS_PER_WORKER = 10_000_000
 
 #: NaN in memory, null in the file.
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
@@ -131,6 +140,7 @@ def evaluate_folder(
     output: Path | None = None,
     cases: Sequence[str] | None = None,
     allow_missing: bool = False,
+    all_declared: bool = True,
     workers: int | None = None,
     tolerance_mm: float = EVALUATION.tolerance_mm,
     report: Reporter = silent,
@@ -146,9 +156,10 @@ def evaluate_folder(
         output: Where to write summary.json; None writes nothing.
         cases: Evaluate these cases alone; None all of ``truth``.
         allow_missing: Evaluate the predictions that exist; otherwise every truth needs one.
+        all_declared: Warn about values in predictions that ``label_spec`` does not know.
         workers: Processes; None as many as cores and memory allow.
         tolerance_mm: For NSD.
-        report: Gets started, progress per case, and artifact.
+        report: Gets started, progress per case, warning and artifact.
         cancel: Asked between cases.
 
     Raises:
@@ -158,19 +169,36 @@ def evaluate_folder(
     pairs = _pairs(Path(truth), Path(predictions), file_ending, cases, allow_missing)
     largest = max((reference for _, reference, _ in pairs), key=lambda file: file.stat().st_size)
     tasks = [(case, (reference, prediction, label_spec, tolerance_mm)) for case, reference, prediction in pairs]
-    processes = choose_workers(_memory(largest), workers)
-    results = map_cases(evaluate_case, tasks, workers=processes, stage=STAGE, report=report, cancel=cancel)
-    summary = summarize(results, names=label_spec.names, tolerance_mm=tolerance_mm)
+    processes = _processes(len(pairs), math.prod(read_header(largest).shape), workers)
+    results = map_cases(compare_case, tasks, workers=processes, stage=STAGE, report=report, cancel=cancel)
+    if all_declared:
+        values = {case: found for (case, *_), (_, found) in zip(pairs, results, strict=True)}
+        _warn_of_values(values, label_spec, report)
+    summary = summarize([metrics for metrics, _ in results], names=label_spec.names, tolerance_mm=tolerance_mm)
     if output is not None:
         summary.save(output, sort_keys=True)
         report("artifact", path=str(output), description="metrics of the predictions")
     return summary
 
 
-def evaluate_case(
+def _warn_of_values(values: Mapping[str, Sequence[int]], label_spec: LabelSpec, report: Reporter) -> None:
+    """Warn of values in predictions, given per case, that are no labels: they count as background."""
+    known = {0, *label_spec.all_labels, label_spec.ignore_label}
+    wrong = {case: sorted(set(found) - known) for case, found in values.items() if set(found) - known}
+    if wrong:
+        case, first = next(iter(wrong.items()))
+        report(
+            "warning",
+            message=f"{counted(len(wrong), 'prediction')} with values that are no labels ({case}: "
+            f"{', '.join(map(str, first[:SHOWN_VALUES]))}{' ...' if len(first) > SHOWN_VALUES else ''}).",
+            hint="They count as background. Are these predictions of this dataset?",
+        )
+
+
+def compare_case(
     reference: Path, prediction: Path, label_spec: LabelSpec, tolerance_mm: float = EVALUATION.tolerance_mm
-) -> CaseMetrics:
-    """Metrics of one pair of files, each read once.
+) -> tuple[CaseMetrics, list[int]]:
+    """Metrics of one pair of files, each read once, and the values that occur in the prediction.
 
     Raises:
         UserError: a file is unreadable, or the two are not on the same grid.
@@ -193,7 +221,8 @@ def evaluate_case(
         tolerance_mm=tolerance_mm,
     )
     named: Any = {str(entry): values for entry, values in metrics.items()}
-    return CaseMetrics(metrics=named, prediction_file=str(prediction), reference_file=str(reference))
+    case = CaseMetrics(metrics=named, prediction_file=str(prediction), reference_file=str(reference))
+    return case, list(value_counts(found.array))
 
 
 def guess_file_ending(folder: Path) -> str:
@@ -255,6 +284,13 @@ def _existing(folder: Path) -> Path:
     return Path(folder)
 
 
-def _memory(largest: Path) -> int:
-    """Bytes that one case takes: both label maps, a copy of each, and masks."""
-    return 16 * math.prod(read_header(largest).shape)
+def _processes(cases: int, voxels: int, requested: int | None) -> int:
+    """At most the user's wish and what cores and memory allow; fewer where there is little to do.
+
+    Args:
+        cases: Their number.
+        voxels: Of the largest case.
+        requested: The user's wish, or None.
+    """
+    worthwhile = 1 + cases * voxels // VOXELS_PER_WORKER
+    return choose_workers(BYTES_PER_VOXEL * voxels, min(usable_cores() if requested is None else requested, worthwhile))

@@ -39,6 +39,7 @@ __all__ = [
     "read_image",
     "read_labels",
     "reader_name",
+    "reading_bytes",
     "sitk_from_labels",
     "stem",
     "volume_from_sitk",
@@ -89,12 +90,25 @@ def read_image(files: Sequence[Path]) -> Volume:
     if len(files) == 1:
         return Volume(as_float32(first.array), first.geometry)
     array = np.empty((len(files), *first.array.shape), np.float32)  # filled file by file: one copy in memory
-    array[0] = as_float32(first.array)
-    for index, file in enumerate(files[1:], start=1):
-        volume = _read(file)
-        _check_same_grid(files[0], first, file, volume)
-        array[index] = as_float32(volume.array)
+    with np.errstate(over="ignore"):
+        array[0] = first.array
+        first = Volume(array[0], first.geometry)
+        for index, file in enumerate(files[1:], start=1):
+            volume = _read(file)
+            _check_same_grid(files[0], first, file, volume)
+            array[index] = volume.array
+            del volume  # before the next one comes
     return Volume(array.reshape(-1, *first.shape), first.geometry)
+
+
+def reading_bytes(headers: Sequence[Header]) -> int:
+    """Memory that :func:`read_image` takes at most: the result, and the largest file twice (ITK's array and ours).
+
+    Args:
+        headers: Of all files of the case.
+    """
+    result = sum(4 * header.bytes // header.dtype.itemsize for header in headers)
+    return result + 2 * max(header.bytes for header in headers)
 
 
 def read_labels(file: Path) -> Volume:

@@ -83,8 +83,9 @@ def _stored(header: bytes) -> _Voxels | None:
         (code,) = struct.unpack_from(f"{order}h", header, TYPE_AT)
         offset, *scaling = struct.unpack_from(f"{order}3f", header, OFFSET_AT)
         slope, intercept = (number if math.isfinite(number) else 0.0 for number in scaling)
+        start = max(int(offset), HEADER_BYTES) if abs(offset) < 2**31 else HEADER_BYTES  # no int, NaN: as ITK does
         if code in FLOATS and meaning != DISPLACEMENTS:
-            return _Voxels(np.dtype(f"{order}{FLOATS[code]}"), int(offset), slope or 1.0, intercept)
+            return _Voxels(np.dtype(f"{order}{FLOATS[code]}"), start, slope or 1.0, intercept)
     return None
 
 

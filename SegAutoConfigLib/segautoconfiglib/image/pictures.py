@@ -53,22 +53,28 @@ def header(file: Path) -> tuple[np.ndarray, Geometry]:
 def write(array: np.ndarray, file: Path) -> None:
     """Write one slice (1, y, x) of uint8 or (png only) uint16, atomically. Raises: UserError: does not fit."""
     widest = np.uint8 if file.suffix.lower() == ".bmp" else np.uint16
-    if array.shape[0] != 1:
-        raise UserError(
-            f"Can't write {file}: the image has {array.shape[0]} slices.", "Use a 3D format, for example .nii.gz."
-        )
+    array = only_slice(array, file)
     if array.dtype.kind not in "ui" or array.min() < 0 or array.max() > np.iinfo(widest).max:
         raise UserError(
             f"Can't write {file}: values from {array.min()} to {array.max()} do not fit.",
             f"This format holds whole numbers from 0 to {np.iinfo(widest).max}. Use .tif or .nii.gz.",
         )
     fits_byte = widest == np.uint8 or array.dtype == np.uint8
-    picture = Image.fromarray(array[0].astype(np.uint8 if fits_byte else np.uint16))
+    picture = Image.fromarray(array.astype(np.uint8 if fits_byte else np.uint16))
     with atomic_path(file) as temporary:
         try:
             picture.save(temporary, format=file.suffix[1:].upper())
         except OSError as error:
             raise UserError(f"Can't write {file}: {error}.", "Check the free space.") from error
+
+
+def only_slice(array: np.ndarray, file: Path) -> np.ndarray:
+    """The slice (y, x) of (1, y, x), to be written to ``file``. Raises: UserError: there are more."""
+    if array.shape[0] != 1:
+        raise UserError(
+            f"Can't write {file}: the image has {array.shape[0]} slices.", "Use a 3D format, for example .nii.gz."
+        )
+    return array[0]
 
 
 @contextmanager

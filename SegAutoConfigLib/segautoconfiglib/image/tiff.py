@@ -13,7 +13,7 @@ import tifffile
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.records import atomic_path, read_json, write_json
 from segautoconfiglib.image.formats import stem
-from segautoconfiglib.image.pictures import PICTURE_GEOMETRY
+from segautoconfiglib.image.pictures import PICTURE_GEOMETRY, only_slice
 from segautoconfiglib.image.volume import Geometry, Volume
 
 #: What tifffile and the operating system raise for damaged files.
@@ -61,13 +61,18 @@ def header(file: Path) -> tuple[np.ndarray, Geometry]:
 
 
 def write(array: np.ndarray, file: Path, geometry: Geometry, case: str) -> None:
-    """Write (z, y, x), compressed and atomically; a 3D geometry gets ``<case>.json`` with the spacing beside it."""
+    """Write (z, y, x), compressed and atomically; a 3D geometry gets ``<case>.json`` with the spacing beside it.
+
+    Raises:
+        UserError: several slices with a 2D geometry, or the file can't be written.
+    """
     flat = geometry.dimension == 2
+    array = only_slice(array, file) if flat else array
     with atomic_path(file) as temporary:
         try:
             tifffile.imwrite(
                 temporary,
-                array[0] if flat else array,
+                array,
                 compression="zlib",
                 photometric="minisblack",
                 metadata={"axes": "YX" if flat else "ZYX"},
@@ -119,10 +124,11 @@ def _arrange(array: np.ndarray, axes: str, file: Path) -> np.ndarray:
 
 
 def _geometry(axes: str, file: Path) -> Geometry:
+    if len(axes.replace("S", "")) == 2:
+        return PICTURE_GEOMETRY
     beside = side_car(file)
     if beside is None:
-        flat = len(axes.replace("S", "")) == 2
-        return PICTURE_GEOMETRY if flat else Geometry((1.0, 1.0, 1.0))
+        return Geometry((1.0, 1.0, 1.0))
     content = read_json(beside)
     spacing = content.get("spacing") if isinstance(content, dict) else None
     if not (

@@ -15,7 +15,7 @@ from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.defaults import INFERENCE
 from segautoconfiglib.inference.window import AxisTiles, check_step
-from segautoconfiglib.networks.device import autocast
+from segautoconfiglib.networks.device import autocast, lacks_memory
 
 #: (tiles done, tiles in all)
 Progress = Callable[[int, int], None]
@@ -66,18 +66,18 @@ class SlidingWindow:
         shape = self.sums_shape(image.shape[1:])
         image = _Padded(image, self._axes(image.shape[1:]))
         axis_z, axis_y, axis_x = image.axes
-        sums = torch.zeros(shape, device=self._sum_device(shape))
+        sums = _Sums(torch.zeros(shape, device=self._sum_device(shape)))
         done, total = 0, len(axis_z.starts) * len(axis_y.starts) * len(axis_x.starts)
         for index, start in enumerate(axis_z.starts):
             for tiles in self._batches(axis_z, list(product(range(len(axis_y.starts)), range(len(axis_x.starts))))):
                 if cancel is not None:
                     cancel.raise_if_cancelled()
-                sums = self._add_tiles(sums, image, index, tiles)
+                self._add_tiles(sums, image, index, tiles)
                 done += len(tiles)
                 if progress is not None:
                     progress(done, total)
             stop = axis_z.starts[index + 1] if index + 1 < len(axis_z.starts) else axis_z.padded_size
-            yield from _finished(sums, start, stop, image.axes)
+            yield from _finished(sums.values, start, stop, image.axes)
 
     @property
     def voxels_at_once(self) -> int:
@@ -112,31 +112,29 @@ class SlidingWindow:
         """The networks' device if the sums take less than half of its free memory, else the CPU."""
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
+            free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)  # torch's own
             return self.device if 4 * int(np.prod(shape)) < free // 2 else torch.device("cpu")
         return self.device
 
-    def _add_tiles(
-        self, sums: torch.Tensor, image: _Padded, index_z: int, tiles: list[tuple[int, int]]
-    ) -> torch.Tensor:
-        """Add the logits of some tiles to the sums. Returns: the sums; on the CPU if the GPU's memory is used up."""
+    def _add_tiles(self, sums: _Sums, image: _Padded, index_z: int, tiles: list[tuple[int, int]]) -> None:
+        """Add the logits of some tiles to the sums, which go on in main memory if the GPU's is used up."""
         weighted: torch.Tensor | None = None
         try:
-            weighted = self._weighted(image, index_z, tiles).to(sums.device)
-        except torch.OutOfMemoryError:  # goes on below: in here the error still holds the network's arrays
-            if sums.device.type == "cpu" and len(tiles) == 1:
+            weighted = self._weighted(image, index_z, tiles).to(sums.values.device)
+        except RuntimeError as error:  # goes on below: in here the error still holds the network's arrays
+            if not lacks_memory(error) or (sums.values.device.type == "cpu" and len(tiles) == 1):
                 raise
         if weighted is None:
-            sums = sums.cpu()
+            sums.values = sums.values.cpu()
             torch.cuda.empty_cache()
             for place in tiles:
-                sums = self._add_tiles(sums, image, index_z, [place])
-            return sums
+                self._add_tiles(sums, image, index_z, [place])
+            return
         _, axis_y, axis_x = image.axes
         for (y, x), tile in zip(tiles, weighted, strict=True):
             first_y, first_x = axis_y.starts[y], axis_x.starts[x]
-            part = sums[:, :, first_y : first_y + axis_y.tile, first_x : first_x + axis_x.tile]
+            part = sums.values[:, :, first_y : first_y + axis_y.tile, first_x : first_x + axis_x.tile]
             part += tile
-        return sums
 
     @torch.inference_mode()
     def _weighted(self, image: _Padded, index_z: int, tiles: list[tuple[int, int]]) -> torch.Tensor:
@@ -176,6 +174,13 @@ def _single_slices(size: int, at_once: int) -> AxisTiles:
     starts = tuple(range(0, size, at_once))
     missing = starts[-1] + at_once - size
     return AxisTiles(at_once, starts, np.ones((len(starts), at_once), np.float32), (0, missing))
+
+
+@dataclass
+class _Sums:
+    """The sums of logits, (class, z, y, x): the only reference to them, so that moving them frees a GPU's memory."""
+
+    values: torch.Tensor
 
 
 @dataclass(frozen=True)

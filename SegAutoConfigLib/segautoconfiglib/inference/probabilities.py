@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import pickle
 import shutil
 import tempfile
@@ -22,6 +23,8 @@ from segautoconfiglib.preprocessing.geometry import SpatialRecord
 def probabilities_array(model: Model, record: SpatialRecord, folder: Path, wanted: bool) -> Iterator[np.ndarray | None]:
     """An array (class, z, y, x) float32 on the grid of the file, to be filled; None if it is not wanted.
 
+    It may be used inside the context only.
+
     Raises:
         UserError: too large for the memory, and for the disk of ``folder`` as well.
     """
@@ -41,10 +44,13 @@ def probabilities_array(model: Model, record: SpatialRecord, folder: Path, wante
             f"{folder} has {free / 2**30:.1f} GB free.",
             "Free some space, or predict without probabilities.",
         )
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:
-        array = np.lib.format.open_memmap(Path(temporary) / "probabilities.npy", "w+", np.float32, shape)
-        yield array
-        del array
+    with (
+        tempfile.TemporaryDirectory(prefix=".partial-", dir=folder, ignore_cleanup_errors=True) as temporary,
+        (Path(temporary) / "probabilities").open("wb+") as file,
+    ):
+        file.truncate(size_bytes)
+        with mmap.mmap(file.fileno(), size_bytes) as mapped:  # closed here: Windows removes no file that is mapped
+            yield np.ndarray(shape, np.float32, mapped)
 
 
 def write_probabilities(probabilities: np.ndarray, record: SpatialRecord, stem: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,13 +14,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from segautoconfiglib.base.cancel import CancelToken
-from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.errors import UserError, naming
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.records import write_json
+from segautoconfiglib.base.words import counted
 from segautoconfiglib.dataset.dataset import Case
 from segautoconfiglib.defaults import INFERENCE
 from segautoconfiglib.image.files import sitk_from_labels, volume_from_sitk, write_labels
-from segautoconfiglib.image.volume import Volume
+from segautoconfiglib.image.volume import Geometry, Volume
 from segautoconfiglib.inference.model import Model, load_model
 from segautoconfiglib.inference.predictor import Progress
 from segautoconfiglib.inference.prepare import Prepared, memory_errors, prepared_cases, stored_cases
@@ -79,7 +81,7 @@ class Prediction:
     """What is found in one image.
 
     Attributes:
-        labels: Like the image that was given: a SimpleITK image, or a Volume (1, z, y, x).
+        labels: Like the image that was given: a SimpleITK image, a Volume (1, z, y, x), or an array (z, y, x).
         probabilities: (class or region, z, y, x) float32 where they were asked for.
     """
 
@@ -88,9 +90,10 @@ class Prediction:
 
 
 def predict_image(
-    image: Volume | sitk.Image | Sequence[sitk.Image],
+    image: Volume | np.ndarray | sitk.Image | Sequence[sitk.Image],
     model: Model,
     *,
+    spacing_mm: Sequence[float] | None = None,
     mirror: bool = True,
     step: float = INFERENCE.step,
     probabilities: bool = False,
@@ -100,8 +103,9 @@ def predict_image(
     """Segment one image in memory.
 
     Args:
-        image: A Volume (channel, z, y, x), a SimpleITK image, or one SimpleITK image per channel.
+        image: A SimpleITK image, one SimpleITK image per channel, an array (channel, z, y, x), or a Volume.
         model: From :func:`load_model`.
+        spacing_mm: Voxel edges (z, y, x) of an array; other images know theirs.
         mirror: Average over mirrored images, along the axes the network was trained for.
         step: Distance of tiles, share of the patch.
         probabilities: Return those too.
@@ -109,10 +113,11 @@ def predict_image(
         cancel: Asked between tiles.
 
     Returns:
-        The labels on the image's grid, as a SimpleITK image, or as a Volume where a Volume was given.
+        The labels on the image's grid, in the form in which the image was given.
 
     Raises:
-        UserError: the image has not the channels that the model was trained with, or the memory does not suffice.
+        UserError: the image is none of these, an array has no spacing, the channels are not those that the model was
+            trained with, or the memory does not suffice.
         Cancelled: on request.
 
     Example:
@@ -127,12 +132,9 @@ def predict_image(
 
         An array of your own, axes (channel, z, y, x)::
 
-            from segautoconfiglib.image.volume import Geometry, Volume
-
-            volume = Volume(array, Geometry(spacing_mm=(3.0, 0.8, 0.8)))
-            labels = predict_image(volume, model).labels.array[0]
+            labels = predict_image(array, model, spacing_mm=(3.0, 0.8, 0.8)).labels
     """
-    volume = _as_volume(image)
+    volume = _as_volume(image, spacing_mm)
     classes = model.label_spec.output_channels
     with memory_errors(model.device, volume.shape, classes):
         case = preprocess_case(volume, None, model.plans, model.configuration, None)
@@ -149,13 +151,27 @@ def predict_image(
     report("progress", stage=STAGE, done=1, total=1, case="image")
     if isinstance(image, Volume):
         return Prediction(Volume(found[None], volume.geometry), values)
+    if isinstance(image, np.ndarray):
+        return Prediction(found, values)
     return Prediction(sitk_from_labels(found, volume.geometry), values)
 
 
-def _as_volume(image: Volume | sitk.Image | Sequence[sitk.Image]) -> Volume:
+def _as_volume(image: Any, spacing_mm: Sequence[float] | None) -> Volume:
+    """An image of any kind that `predict_image` takes."""
     if isinstance(image, Volume):
         return image
-    volumes = [volume_from_sitk(channel) for channel in ([image] if isinstance(image, sitk.Image) else image)]
+    if isinstance(image, np.ndarray):
+        return _array_volume(image, spacing_mm)
+    channels = [image] if isinstance(image, sitk.Image) else image
+    if not isinstance(channels, (list, tuple)) or not all(isinstance(channel, sitk.Image) for channel in channels):
+        raise UserError(
+            f"A {type(image).__name__} is no image in memory.",
+            "Give a SimpleITK image (SimpleITK.ReadImage reads a file), one for each channel, or an array "
+            "(channel, z, y, x) with spacing_mm.",
+        )
+    volumes = [volume_from_sitk(channel) for channel in channels]
+    if not volumes:
+        raise UserError("There is no image.", "Give one for each channel.")
     for number, volume in enumerate(volumes[1:], start=1):
         differences = volumes[0].geometry.differences(volume.geometry)
         if differences or volumes[0].shape != volume.shape:
@@ -165,6 +181,20 @@ def _as_volume(image: Volume | sitk.Image | Sequence[sitk.Image]) -> Volume:
                 "Resample all channels to one grid.",
             )
     return Volume(np.concatenate([volume.array for volume in volumes]), volumes[0].geometry)
+
+
+def _array_volume(array: np.ndarray, spacing_mm: Sequence[float] | None) -> Volume:
+    if array.ndim != 4:
+        raise UserError(
+            f"The array has the shape {array.shape}; its axes must be (channel, z, y, x).",
+            "array[None] adds the axis of a single channel, array[:, None] that of a single slice.",
+        )
+    z, y, x = spacing_mm if spacing_mm is not None and len(spacing_mm) == 3 else (0.0, 0.0, 0.0)
+    if not all(0 < edge < math.inf for edge in (z, y, x)):
+        raise UserError(
+            f"The array's spacing is {spacing_mm}.", "Give spacing_mm=(z, y, x), the edges of a voxel in millimetres."
+        )
+    return Volume(array, Geometry((float(z), float(y), float(x))))
 
 
 def predict_cases(
@@ -183,7 +213,7 @@ def predict_cases(
         cases: Such as :func:`~segautoconfiglib.dataset.dataset.list_cases` gives, which checks the channels.
         output: Folder for ``<case><file ending of the dataset>``.
         options: How.
-        report: Gets "started", "progress" per case and within cases, "done".
+        report: Gets "started", "progress" per case and within cases, "done", and "artifact" if any case was predicted.
         cancel: Asked between tiles; cases that are finished stay.
 
     Returns:
@@ -201,6 +231,8 @@ def predict_cases(
         report("log", message=f"{len(mine) - len(waiting)} of {len(mine)} cases are there already.")
     job.write_description(cases)
     job.run([case.id for case in waiting], prepared_cases(waiting, model, ahead=options.workers != 0))
+    if waiting:
+        report("artifact", path=str(output), description=counted(len(waiting), "segmentation"))
     return [job.label_file(case.id) for case in mine]
 
 
@@ -318,7 +350,7 @@ def _naming(case: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f"Case {case}: {error.message}", error.hint) from error
+        raise naming(case, error) from error
     except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise RuntimeError(f"Prediction of case {case} failed: {error}") from error
 

@@ -76,12 +76,12 @@ def _refused(path: Path, error: pickle.UnpicklingError) -> UserError:
 
 
 def write_checkpoint(path: Path | str, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint in one step: until it is whole, the old file stays.
+    """Write a checkpoint in one step: until it is whole and on the disk, the old file stays.
 
     Raises:
         UserError: the disk is full or the folder can't be written to.
     """
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable=True) as temporary:
         try:
             torch.save(dict(content), temporary)
         except (OSError, RuntimeError) as error:
@@ -151,7 +151,7 @@ def _differences(given: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.T
     """In words what keeps ``given`` from being ``wanted``; the telling ones first."""
     unequal = [name for name in wanted if name in given and given[name].shape != wanted[name].shape]
     found = []
-    heads = [name for name in unequal if ".seg_layers." in name]
+    heads = [name for name in unequal if ".seg_layers." in name and given[name].shape[:1] != wanted[name].shape[:1]]
     if heads:
         found.append(f"{given[heads[-1]].shape[0]} output classes instead of {wanted[heads[-1]].shape[0]}")
     first = next((name for name in FIRST_CONVOLUTIONS if name in wanted), "")

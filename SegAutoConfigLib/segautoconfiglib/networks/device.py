@@ -121,11 +121,15 @@ def memory_errors(device: torch.device, batch_size: int, patch_size: Sequence[in
         patch = "x".join(map(str, patch_size))
         raise UserError(
             f"The memory of {device} did not suffice for a batch of {batch_size} patches of {patch} voxels.",
-            "Close other programs on it, or plan for less memory (--gpu-memory-target). Finished epochs are kept.",
+            "Close other programs on it, use fewer --workers, or smaller patches and batches in the plans "
+            "(--gpu-memory-target). Finished epochs are kept.",
         ) from error
 
 
 def lacks_memory(error: BaseException) -> bool:
     """Whether an error says that memory is used up, on a GPU or for the CPU."""
-    texts = ("can't allocate memory", "not enough memory", "out of memory")  # CPU, CPU on Windows, MPS and CUDA
+    texts = (
+        *("can't allocate memory", "not enough memory"),  # CPU, CPU on Windows
+        *("out of memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED"),  # MPS and CUDA
+    )
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(text in str(error) for text in texts)

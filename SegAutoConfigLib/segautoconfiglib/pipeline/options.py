@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from segautoconfiglib.base.errors import UserError
-from segautoconfiglib.defaults import TRAINING
+from segautoconfiglib.defaults import BUDGET, TRAINING
 from segautoconfiglib.planning.recipe import Recipe, recipe_from_trainer_name
 
 Fold = int | Literal["all"]
@@ -52,9 +52,14 @@ class TrainOptions:
     checkpoints: bool = True
 
     def check(self) -> None:
-        """Raises: UserError: wishes that contradict each other."""
+        """Raises: UserError: wishes that contradict each other, or a budget in which nothing can be done."""
         if self.budget_s is None:
             return
+        if self.budget_s < BUDGET.min_seconds:
+            raise UserError(
+                f"A budget of {self.budget_s:g} s is too short to prepare and train anything.",
+                f"Give {BUDGET.min_seconds:g}s or more; minutes and hours (--budget 20m) give better networks.",
+            )
         if self.epochs or self.iterations or recipe_from_trainer_name(self.trainer).epochs != TRAINING.epochs:
             raise UserError(
                 "A time (--budget) and a number of epochs or iterations were asked for.",

@@ -10,7 +10,9 @@ from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.records import check_writable
 from segautoconfiglib.dataset.dataset import list_cases, load_description
 from segautoconfiglib.dataset.labels import LabelSpec
+from segautoconfiglib.dataset.structure import unused_files
 from segautoconfiglib.pipeline.options import Fold
+from segautoconfiglib.pipeline.preparation import report_warnings
 
 if TYPE_CHECKING:
     from segautoconfiglib.evaluation.summary import Summary
@@ -66,8 +68,8 @@ def predict(
     loaded = load_model(model, folds=folds, checkpoint=checkpoint, device=place, report=context.report)
     description = loaded.description
     cases = list_cases(images, description.file_ending, channels=len(description.channels))
+    report_warnings(context, unused_files(images, description.file_ending))
     predict_cases(loaded, cases, output, options=options, report=context.report, cancel=context.cancel)
-    context.report("artifact", path=str(output), description=f"{len(cases)} segmentations")
     return output
 
 
@@ -101,6 +103,7 @@ def evaluate(
         file_ending=file_ending,
         output=output,
         allow_missing=allow_missing,
+        all_declared=labels is None,
         workers=workers,
         report=context.report,
         cancel=context.cancel,

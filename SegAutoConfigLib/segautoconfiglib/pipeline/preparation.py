@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from segautoconfiglib.base.context import Context
-from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.errors import Problem, UserError
 from segautoconfiglib.base.records import check_writable
 from segautoconfiglib.dataset.dataset import Dataset, load_dataset
 from segautoconfiglib.dataset.splits import take_over_splits
@@ -17,6 +17,8 @@ from segautoconfiglib.planning.plans import Plans
 
 FINGERPRINT_FILE = "dataset_fingerprint.json"
 SPLITS_FILE = "splits_final.json"
+#: Below this GPU memory target (gigabytes) the number was probably meant otherwise.
+SMALL_TARGET_GB = 1
 
 
 def convert_msd(
@@ -49,8 +51,7 @@ def verify(context: Context, dataset: str | int, *, workers: int | None = None) 
 
     raw = _raw_dataset(context, dataset)
     result = verify_dataset(raw, workers=workers, report=context.report, cancel=context.cancel)
-    for warning in result.warnings:
-        context.report("warning", message=str(replace(warning, hint="")), hint=warning.hint)
+    report_warnings(context, result.warnings)
     result.raise_if_problems()
     context.report("done", stage="verify", cases=result.cases, problems=0, warnings=len(result.warnings))
 
@@ -87,6 +88,12 @@ def plan(
     from segautoconfiglib.planning.planner import plan_experiment
 
     options = options or PlanOptions()
+    if options.gpu_memory_target_gb is not None and options.gpu_memory_target_gb < SMALL_TARGET_GB:
+        context.report(
+            "warning",
+            message=f"The GPU memory target of {options.gpu_memory_target_gb:g} GB leaves room for small patches only.",
+            hint=f"Networks learn little from them. Give {SMALL_TARGET_GB} or more; the number is in GB.",
+        )
     name = context.workspace.dataset_name(dataset)
     folder = context.workspace.preprocessed / name
     file = folder / f"{options.file_name}.json"  # knows the planner: refuses an unknown one first
@@ -143,6 +150,12 @@ def preprocess(
             cancel=context.cancel,
         )
     copy_ground_truth(raw, folder / "gt_segmentations")
+
+
+def report_warnings(context: Context, warnings: Sequence[Problem]) -> None:
+    """One warning event for each finding."""
+    for warning in warnings:
+        context.report("warning", message=str(replace(warning, hint="")), hint=warning.hint)
 
 
 def load_plans(folder: Path, plans_name: str) -> Plans:

@@ -9,19 +9,25 @@ from typing import TYPE_CHECKING
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.lock import alone
 from segautoconfiglib.base.records import check_writable
-from segautoconfiglib.dataset.dataset import load_description
+from segautoconfiglib.dataset.dataset import load_dataset, load_description
 from segautoconfiglib.dataset.splits import split_for_fold, take_over_splits
-from segautoconfiglib.pipeline.options import TrainOptions
+from segautoconfiglib.defaults import BUDGET, TRAINING
+from segautoconfiglib.pipeline.options import Fold, TrainOptions
 from segautoconfiglib.pipeline.preparation import SPLITS_FILE, load_plans, plan, preprocess
 from segautoconfiglib.planning.architectures import architecture_spec
 from segautoconfiglib.planning.plans import Plans
 
 if TYPE_CHECKING:
     from segautoconfiglib.evaluation.summary import Summary
+    from segautoconfiglib.models.folder import ModelFolder
     from segautoconfiglib.training.budget import Budget
     from segautoconfiglib.training.job import TrainJob
     from segautoconfiglib.training.speed import Speed
+
+#: How long to wait for another training of the same fold (seconds): the workers of one that was killed end soon.
+LOCK_PATIENCE_S = 2.0
 
 
 def train(context: Context, dataset: str | int, options: TrainOptions) -> Summary | None:
@@ -30,29 +36,51 @@ def train(context: Context, dataset: str | int, options: TrainOptions) -> Summar
     Returns:
         The evaluation, or None for fold "all", which holds nothing out, and where no checkpoints are written.
     """
+    started = time.monotonic()  # loading torch takes seconds, too
     from segautoconfiglib.networks.checkpoint import read_checkpoint
-    from segautoconfiglib.training.budget import Budget
-    from segautoconfiglib.training.run import train_fold
 
-    started = time.monotonic()
     options.check()
     if options.initial_weights is not None:
         read_checkpoint(options.initial_weights)  # finds a damaged one before the long work
     name = context.workspace.dataset_name(dataset)
     check_writable(context.workspace.results / name)
-    job, mirror = _standard_job(context, name, options), True
-    if _check_fold(job) and options.budget_s is not None:
+    _check_split(context, name, options.fold)
+    job = _standard_job(context, name, options)
+    work = f"Training fold {job.fold} of {job.model_folder.name}"
+    with alone(job.lock_file, work, patience_s=LOCK_PATIENCE_S, report=context.report, cancel=context.cancel):
+        mirror = _train_fold(context, job, options.budget_s, started)
+        if not options.checkpoints:
+            return None
+        return _validate_fold(context, name, job.model_folder, options, "checkpoint_final.pth", mirror=mirror)
+
+
+def _check_split(context: Context, name: str, fold: Fold) -> None:
+    """Find out before the long work whether the fold can be had. Raises: UserError: see `split_for_fold`."""
+    raw, used = context.workspace.raw / name, context.workspace.preprocessed / name / SPLITS_FILE
+    if not raw.exists():
+        return
+    dataset = load_dataset(raw)
+    if len(dataset.cases) == dataset.description.numTraining:  # else there is more to say about them
+        file = used if used.exists() else raw / SPLITS_FILE
+        split_for_fold(file, [case.id for case in dataset.cases], fold, save=False)
+
+
+def _train_fold(context: Context, job: TrainJob, budget_s: float | None, started: float) -> bool:
+    """Train a fold, with all that is missing before it. Returns: whether to mirror in validation."""
+    from segautoconfiglib.training.budget import Budget
+    from segautoconfiglib.training.run import train_fold
+
+    mirror = True
+    if _check_fold(job) and budget_s is not None:
         context.report("log", message=f"{job.fold_folder} is trained already; nothing is left to do.")
+        return mirror
+    if budget_s is None:
+        _ready_cases(context, job)
     else:
-        if options.budget_s is None:
-            _ready_cases(context, job)
-        else:
-            job, mirror = _job_in_time(context, job, Budget(options.budget_s, started))
-        context.cancel.raise_if_cancelled()
-        train_fold(job, report=context.report, cancel=context.cancel)
-    if not options.checkpoints:
-        return None
-    return _validate_fold(context, name, job.model_folder, options, "checkpoint_final.pth", mirror=mirror)
+        job, mirror = _job_in_time(context, job, Budget(budget_s, started))
+    context.cancel.raise_if_cancelled()
+    train_fold(job, report=context.report, cancel=context.cancel)
+    return mirror
 
 
 def validate(
@@ -61,14 +89,18 @@ def validate(
     """Predict and evaluate the held-out cases of a fold that was trained before."""
     name = context.workspace.dataset_name(dataset)
     plans = load_plans(context.workspace.preprocessed / name, options.plans_name or options.planning.file_name)
-    configuration = options.configuration or default_configuration(plans)
-    folder = context.workspace.model_folder(name, options.trainer, plans.plans_name, configuration)
+    folder = _model_folder(context, name, options, plans)
     return _validate_fold(context, name, folder, options, checkpoint)
 
 
 def default_configuration(plans: Plans) -> str:
-    """3d_fullres where the images are volumes, else 2d."""
-    return "3d_fullres" if "3d_fullres" in plans.configuration_names else "2d"
+    """3d_fullres where the images are volumes, else 2d.
+
+    Single slices and thin stacks are 2d, though the planner offers 3d_fullres for some of them: their slices, resampled
+    to a common distance, can come out as two or more.
+    """
+    thin = any(size < TRAINING.min_slices_3d for size in plans.original_median_shape_after_transp[:1])
+    return "2d" if "3d_fullres" not in plans.configuration_names or thin else "3d_fullres"
 
 
 def _ready_plans(context: Context, name: str, options: TrainOptions) -> Plans:
@@ -94,6 +126,13 @@ def _check_trainable(plans: Plans, configuration: str) -> None:
         architecture_spec(entry.architecture.network_class_name)
     except UserError as error:
         raise UserError(f"{place}: {error.message}", error.hint) from error
+    strides = entry.architecture.arch_kwargs.get("strides")
+    if isinstance(strides, (list, tuple)) and len(strides) < 2:
+        size = "x".join(map(str, entry.patch_size))
+        raise UserError(
+            f"{place}: the images are too small for a network ({size} voxels at the planned spacing).",
+            "It halves them at least once: two edges need 8 voxels or more, or one edge 12.",
+        )
 
 
 def _check_unchanged(raw: Path, planned: Path) -> None:
@@ -116,22 +155,19 @@ def _standard_job(context: Context, name: str, options: TrainOptions) -> TrainJo
     """
     from segautoconfiglib.networks.device import resolve_device
     from segautoconfiglib.training.job import TrainJob
-    from segautoconfiglib.training.small_plans import small_plans_name
 
     device, recipe = resolve_device(options.device), options.recipe()
     plans = _ready_plans(context, name, options)
     configuration = options.configuration or default_configuration(plans)
     _check_trainable(plans, configuration)
-    folder, plans_name = context.workspace.preprocessed / name, plans.plans_name
-    if options.budget_s is not None and device.type != "cuda":
-        plans_name = small_plans_name(plans_name, options.budget_s, device)
+    folder = context.workspace.preprocessed / name
     return TrainJob(
         dataset_folder=folder,
         plans=plans,
         configuration=configuration,
         fold=options.fold,
         description=load_description(folder / "dataset.json"),
-        model_folder=context.workspace.model_folder(name, recipe.trainer_name, plans_name, configuration),
+        model_folder=_model_folder(context, name, options, plans),
         recipe=recipe,
         device=str(device),
         workers=options.workers,
@@ -143,6 +179,22 @@ def _standard_job(context: Context, name: str, options: TrainOptions) -> TrainJo
     )
 
 
+def _model_folder(context: Context, name: str, options: TrainOptions, plans: Plans) -> Path:
+    """The model that is asked for: with a budget that of the small plans; on CUDA the standard ones stay.
+
+    Args:
+        plans: The standard ones.
+    """
+    from segautoconfiglib.networks.device import resolve_device
+    from segautoconfiglib.training.small_plans import small_plans_name
+
+    device, plans_name = resolve_device(options.device), plans.plans_name
+    if options.budget_s is not None and device.type != "cuda":
+        plans_name = small_plans_name(plans_name, options.budget_s, device)
+    configuration = options.configuration or default_configuration(plans)
+    return context.workspace.model_folder(name, options.trainer, plans_name, configuration)
+
+
 def _check_fold(job: TrainJob) -> bool:
     """Whether the fold is to be resumed and finished already.
 
@@ -150,7 +202,7 @@ def _check_fold(job: TrainJob) -> bool:
         UserError: it was trained before and is neither to be resumed nor overwritten; or there is nothing to resume
             but in another model's folder.
     """
-    from segautoconfiglib.models.folder import FINAL, unfinished_trainings
+    from segautoconfiglib.models.folder import FINAL, ModelFolder, unfinished_trainings
     from segautoconfiglib.training.folder import find_checkpoint
 
     checkpoint = find_checkpoint(job.fold_folder, resume=job.resume, overwrite=job.overwrite or not job.checkpoints)
@@ -158,9 +210,17 @@ def _check_fold(job: TrainJob) -> bool:
     if others:
         raise UserError(
             f"{job.fold_folder} holds nothing to resume; unfinished there are {', '.join(map(str, others))}.",
-            "Give the --plans, --configuration or --budget that it was started with, or leave out --resume.",
+            f"Give what it was started with ({_arguments(ModelFolder(others[0].parent))}), or leave out --resume.",
         )
     return checkpoint is not None and checkpoint.name == FINAL
+
+
+def _arguments(model: ModelFolder) -> str:
+    """What continues a training of this model, as its folder's name tells."""
+    from segautoconfiglib.training.small_plans import is_timed
+
+    _, plans_name, configuration = model.name_parts
+    return f"--plans {plans_name} --configuration {configuration}{' --budget TIME' if is_timed(plans_name) else ''}"
 
 
 def _job_in_time(context: Context, job: TrainJob, budget: Budget) -> tuple[TrainJob, bool]:
@@ -197,20 +257,25 @@ def _job_with_small_plans(context: Context, job: TrainJob, budget: Budget) -> tu
     from segautoconfiglib.training.speed import Speed
 
     device = resolve_device(job.device)
+    recipe = job.recipe if device.type == "cuda" else small_recipe(job.recipe)
+    patience = BUDGET.measuring_share * budget.seconds
+    speed = Speed(job.description, recipe, device, context.cancel, patience_s=patience)
     if device.type == "cuda":
-        return job, Speed(job.description, job.recipe, device, context.cancel)
-    speed = Speed(job.description, small_recipe(job.recipe), device, context.cancel)
+        return job, speed
+    context.report("log", message=f"Measuring how fast {device} trains here.")
     plans_name = small_plans_name(job.plans.plans_name, budget.seconds, device)
-    plans = budget_plans(
-        job.plans,
-        job.configuration,
-        job.dataset_folder / f"{plans_name}.json",
-        speed,
-        budget,
-        stored=len(job.store.case_ids()) >= job.description.numTraining,
-        remake=job.overwrite and not job.other_folds(),
-        report=context.report,
-    )
+    lock = job.dataset_folder / f".{plans_name}.lock"
+    with alone(lock, f"Planning {plans_name}", report=context.report, cancel=context.cancel):
+        plans = budget_plans(
+            job.plans,
+            job.configuration,
+            job.dataset_folder / f"{plans_name}.json",
+            speed,
+            budget,
+            stored=len(job.store.case_ids()) >= job.description.numTraining,
+            remake=job.overwrite and not job.other_folds() and plans_name != job.plans.plans_name,
+            report=context.report,
+        )
     return replace(job, plans=plans), speed
 
 

@@ -71,7 +71,8 @@ def plan_experiment(
             ones are not, even if the new plans lack them.
 
     Raises:
-        UserError: an argument is out of range, the fingerprint is empty, or no patch fits the memory.
+        UserError: an argument is out of range, the fingerprint is empty, nothing is left of the images at the target
+            spacing, or no patch fits the memory.
     """
     preset = planner_preset(planner)
     name = checked_plans_name(plans_name or preset.plans_name)
@@ -131,7 +132,13 @@ def _median(rows: Sequence[Sequence[float]], order: Triple) -> tuple[float, ...]
 def _resampled_images(fingerprint: Fingerprint, file_spacing: Sequence[float], forward: Triple, count: int) -> _Images:
     pairs = zip(fingerprint.shapes_after_crop, fingerprint.spacings, strict=True)
     shapes = [resampled_shape(shape, spacing, file_spacing) for shape, spacing in pairs]
-    return _Images(tuple(file_spacing[axis] for axis in forward), _median(shapes, forward), count)
+    median = _median(shapes, forward)
+    if min(median) < 1:
+        raise UserError(
+            f"At the target spacing {tuple(file_spacing)} mm (z, y, x) the median image vanishes.",
+            "Give a finer spacing, or check the spacings in the headers of the images.",
+        )
+    return _Images(tuple(file_spacing[axis] for axis in forward), median, count)
 
 
 @dataclass(frozen=True)

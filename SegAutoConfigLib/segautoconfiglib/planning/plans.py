@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
+from typing_extensions import Self
 
+from segautoconfiglib.base.errors import Problem, ProblemsError
 from segautoconfiglib.base.records import Record
+from segautoconfiglib.base.words import counted
 from segautoconfiglib.defaults import PLANNING
 from segautoconfiglib.planning.architectures import Architecture
 from segautoconfiglib.planning.upgrade import resolve_inheritance, upgrade_plans
 
 __all__ = ["Architecture", "Configuration", "Plans"]
+
+#: An edge of a patch (voxels), and of a voxel (millimetres).
+Edge = Annotated[int, Field(gt=0)]
+Spacing = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 #: nnU-Net's name of its resampling.
 RESAMPLING_FUNCTION = "resample_data_or_seg_to_shape"
@@ -50,10 +58,10 @@ class Configuration(Record):
 
     data_identifier: str
     preprocessor_name: str = "DefaultPreprocessor"
-    batch_size: int
-    patch_size: tuple[int, ...]
+    batch_size: int = Field(gt=0)
+    patch_size: tuple[Edge, ...]
     median_image_size_in_voxels: tuple[int | float, ...] = ()
-    spacing: tuple[float, ...]
+    spacing: tuple[Spacing, ...]
     normalization_schemes: tuple[str, ...]
     use_mask_for_norm: tuple[bool, ...]
     resampling_fn_data: str = RESAMPLING_FUNCTION
@@ -80,6 +88,34 @@ class Configuration(Record):
         if self.next_stage is None:
             return ()
         return (self.next_stage,) if isinstance(self.next_stage, str) else self.next_stage
+
+    def contradictions(self) -> list[Problem]:
+        """Entries that do not fit each other."""
+        found = []
+        patch, spacing = list(self.patch_size), list(self.spacing)
+        if len(patch) not in (2, 3):
+            return [Problem(f"patch_size {patch} has {len(patch)} axes, images have 2 or 3.")]
+        if len(spacing) != len(patch):
+            found.append(Problem(f"spacing {spacing} has {len(spacing)} axes, patch_size {patch} has {len(patch)}."))
+        schemes, masks = len(self.normalization_schemes), len(self.use_mask_for_norm)
+        if schemes != masks:
+            text = f"normalization_schemes names {counted(schemes, 'channel')}, use_mask_for_norm {masks}."
+            found.append(Problem(text))
+        return found + self._patch_problems()
+
+    def _patch_problems(self) -> list[Problem]:
+        """Whether the network can take the patch, as far as the network is described in the usual way."""
+        patch = list(self.patch_size)
+        try:
+            dimension, divisor = self.architecture.dimension, list(self.architecture.patch_divisor)
+        except (KeyError, TypeError, ValueError):  # building the network tells what is wrong
+            return []
+        if dimension != len(patch):
+            return [Problem(f"patch_size {patch} has {len(patch)} axes, the network (conv_op) {dimension}.")]
+        if any(step > 0 and edge % step for edge, step in zip(patch, divisor, strict=True)):
+            hint = "Change patch_size, or the strides of the architecture."
+            return [Problem(f"patch_size {patch} is no multiple of {divisor}, the network's strides.", hint)]
+        return []
 
 
 class Plans(Record):
@@ -110,11 +146,29 @@ class Plans(Record):
     experiment_planner_used: str = "ExperimentPlanner"
     label_manager: str = "LabelManager"
     foreground_intensity_properties_per_channel: dict[str, dict[str, float]] = Field(default_factory=dict)
+    _file: Path | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
     def _upgrade(cls, data: Any) -> Any:
         return upgrade_plans(data) if isinstance(data, dict) else data
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read and check a file; its configurations are checked when they are asked for.
+
+        Raises:
+            UserError: missing, not JSON, or wrong content.
+        """
+        plans = super().load(path)
+        plans._file = Path(path)
+        return plans
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the content is the same; the files may be different ones."""
+        if not isinstance(other, Plans):
+            return NotImplemented
+        return (self.__dict__, self.model_extra) == (other.__dict__, other.model_extra)
 
     @property
     def configuration_names(self) -> tuple[str, ...]:
@@ -125,7 +179,11 @@ class Plans(Record):
         """A configuration with everything it inherits.
 
         Raises:
-            UserError: unknown name, a circle of ``inherits_from``, or missing entries.
+            UserError: unknown name, a circle of ``inherits_from``, or entries that are missing, out of range or do not
+                fit each other.
         """
-        entries = resolve_inheritance(name, self.configurations)
-        return Configuration.from_json(entries, f"Configuration {name!r} of plans {self.plans_name!r}")
+        source = f"Configuration {name!r} of {self._file or f'plans {self.plans_name!r}'}"
+        found = Configuration.from_json(resolve_inheritance(name, self.configurations), source)
+        if contradictions := found.contradictions():
+            raise ProblemsError(f"{source} can't be used:", contradictions)
+        return found

@@ -54,7 +54,7 @@ def resolve_inheritance(name: str, configurations: Mapping[str, Mapping[str, Any
         if current not in configurations:
             user = f", which {chain[-1]!r} inherits from" if chain else ""
             raise UserError(
-                f"The plans have no configuration {current!r}{user}.", f"Known: {', '.join(configurations)}."
+                f"The plans have no configuration {current!r}{user}.", f"Known: {', '.join(configurations) or 'none'}."
             )
         chain.append(current)
         current = configurations[current].get("inherits_from")

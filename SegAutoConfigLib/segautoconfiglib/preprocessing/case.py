@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.words import counted
 from segautoconfiglib.dataset.labels import Label, LabelSpec
 from segautoconfiglib.defaults import PREPROCESSING
 from segautoconfiglib.image.crop import Box, bounding_box, crop, fill_holes, nonzero_mask
@@ -18,12 +19,15 @@ from segautoconfiglib.image.volume import Volume
 from segautoconfiglib.planning.plans import RESAMPLING_FUNCTION, Configuration, Plans
 from segautoconfiglib.planning.spacing import resampled_shape
 from segautoconfiglib.preprocessing.geometry import SpatialRecord, Triple
-from segautoconfiglib.preprocessing.normalize import normalize
+from segautoconfiglib.preprocessing.normalize import check_scheme, normalize
 
 Number = TypeVar("Number", int, float)
 
 #: Label of voxels that are zero in all channels, connected with the outside, and carry no label (nnU-Net).
 OUTSIDE = -1
+
+#: Voxels whose labels are looked at at a time: bounds the memory.
+VOXELS_PER_PART = 1_000_000
 
 #: nnU-Net's resampling on the GPU: linear interpolation throughout.
 TORCH_RESAMPLING = "resample_torch_fornnunet"
@@ -122,7 +126,7 @@ def _check_input(image: Volume, labels: Volume | None, configuration: Configurat
     channels = len(configuration.normalization_schemes)
     if len(image.array) != channels:
         raise UserError(
-            f"The image has {len(image.array)} channels, the plans are made for {channels}.",
+            f"The image has {counted(len(image.array), 'channel')}, the plans are made for {channels}.",
             "Give one file per channel, in the order of channel_names in dataset.json.",
         )
     if labels is not None and labels.shape != image.shape:
@@ -130,6 +134,30 @@ def _check_input(image: Volume, labels: Volume | None, configuration: Configurat
             f"The label has shape {labels.shape}, the image {image.shape} (z, y, x).",
             "Export the label on the grid of the image.",
         )
+
+
+def check_settings(plans: Plans, configuration: Configuration, channels: int) -> None:
+    """Find out before any case is touched whether its preprocessing is known.
+
+    Args:
+        plans: For the training set's intensities.
+        configuration: For normalisation and resampling.
+        channels: Of the dataset.
+
+    Raises:
+        UserError: another number of channels, or an unknown normalisation or resampling.
+    """
+    schemes = configuration.normalization_schemes
+    if len(schemes) != channels:
+        raise UserError(
+            f"normalization_schemes of plans {plans.plans_name!r} names {counted(len(schemes), 'channel')} "
+            f"({', '.join(schemes)}), dataset.json {channels}.",
+            "Correct the plans, or plan the dataset again.",
+        )
+    for number, scheme in enumerate(schemes):
+        check_scheme(scheme, plans.foreground_intensity_properties_per_channel.get(str(number)))
+    resampling_options(configuration.resampling_fn_data, configuration.resampling_fn_data_kwargs)
+    resampling_options(configuration.resampling_fn_seg, configuration.resampling_fn_seg_kwargs)
 
 
 def _normalized_and_resampled(
@@ -196,20 +224,36 @@ def class_locations(labels: np.ndarray, keys: list[Label]) -> dict[Label, np.nda
     Returns:
         Per key int64 (n, 4), rows (0, z, y, x); n = 0 where the label does not occur.
     """
-    wanted = sorted({label for key in keys for label in _members(key)})
-    places = np.flatnonzero(np.isin(labels, wanted))
-    found = labels.reshape(-1)[places]
-    order = np.argsort(found, kind="stable")
-    starts = np.searchsorted(found[order], wanted)
-    blocks = dict(zip(wanted, np.split(places[order], starts[1:]), strict=True)) if wanted else {}
+    places = _places(labels, sorted({label for key in keys for label in _members(key)}))
     random = np.random.RandomState(PREPROCESSING.seed)
     locations = {}
     for key in keys:
-        pool = np.concatenate([blocks[label] for label in _members(key)])
+        pool = np.concatenate([part for label in _members(key) for part in places[label]])
         count = max(min(PREPROCESSING.min_locations, len(pool)), math.ceil(len(pool) * PREPROCESSING.location_share))
-        drawn = pool[random.choice(len(pool), count, replace=False)] if count else pool
-        locations[key] = np.stack([np.zeros_like(drawn), *np.unravel_index(drawn, labels.shape)], axis=1)
+        random.shuffle(pool)  # the draws of choice(len(pool), count, replace=False), in place
+        drawn = np.unravel_index(pool[:count], labels.shape)
+        locations[key] = np.stack([np.zeros_like(drawn[0]), *drawn], axis=1)
     return locations
+
+
+def _places(labels: np.ndarray, wanted: Sequence[int]) -> dict[int, list[np.ndarray]]:
+    """The indices into the flat array of each label's voxels, ascending, in parts.
+
+    Args:
+        labels: (z, y, x) integers.
+        wanted: Ascending.
+    """
+    flat = labels.reshape(-1)
+    index_type = np.min_scalar_type(-flat.size)
+    places: dict[int, list[np.ndarray]] = {label: [] for label in wanted}
+    for start in range(0, flat.size, VOXELS_PER_PART):
+        part = flat[start : start + VOXELS_PER_PART]
+        order = np.flatnonzero(np.isin(part, wanted))
+        order = order[np.argsort(part[order], kind="stable")]
+        ends = np.searchsorted(part[order], wanted, side="right")
+        for label, block in zip(wanted, np.split((start + order).astype(index_type), ends), strict=False):
+            places[label].append(block)
+    return places
 
 
 def _members(key: Label) -> tuple[int, ...]:

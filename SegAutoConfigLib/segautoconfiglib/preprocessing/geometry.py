@@ -10,12 +10,14 @@ import numpy as np
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.image.crop import Box, uncrop
-from segautoconfiglib.image.volume import Geometry
+from segautoconfiglib.image.volume import PSEUDO_SLICE_SPACING, Geometry
 
 Triple = tuple[int, int, int]
 
 #: Our own entries beside nnU-Net's; nnunetv2 ignores them.
 OWN_KEY = "segautoconfig"
+#: From ITK's physical space (x to the left, y to the back) to NIfTI's (x to the right, y to the front), and back.
+FLIP_XY = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ class SpatialRecord:
         return np.ascontiguousarray(uncrop(labels, self.box, self.full_shape).transpose(backward))
 
     def to_properties(self) -> dict[str, Any]:
-        """The entries of nnU-Net's properties file (class_locations excepted), and ours under :data:`OWN_KEY`."""
+        """The entries of nnU-Net's properties file (class_locations excepted), and ours under :data:`OWN_KEY`.
+
+        The place in space is there for whichever of nnU-Net's readers the plans name: each writes with its own entry.
+        """
         geometry = self.geometry
         return {
             "sitk_stuff": {
@@ -77,6 +82,7 @@ class SpatialRecord:
                 "origin": tuple(map(float, geometry.origin)),
                 "direction": tuple(map(float, geometry.direction)),
             },
+            **({"nibabel_stuff": {"original_affine": _nifti_affine(geometry)}} if geometry.dimension == 3 else {}),
             "spacing": [float(edge) for edge in geometry.spacing_mm],
             "shape_before_cropping": tuple(map(int, self.full_shape)),
             "bbox_used_for_cropping": [[int(start), int(stop)] for start, stop in self.box],
@@ -140,7 +146,17 @@ def _geometry(properties: Mapping[str, Any]) -> Geometry:
         origin, direction = (tuple(map(float, stuff[key])) for key in ("origin", "direction"))
         return Geometry((z, y, x), origin, direction, len(stuff["spacing"]))
     if "nibabel_stuff" in properties:
-        affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.asarray(properties["nibabel_stuff"]["original_affine"], float)
+        affine = FLIP_XY @ np.asarray(properties["nibabel_stuff"]["original_affine"], float)
         direction = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
         return Geometry((z, y, x), tuple(affine[:3, 3].tolist()), tuple(direction.reshape(-1).tolist()))
-    return Geometry((z, y, x), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0), 2)
+    if z == PSEUDO_SLICE_SPACING and 1 in properties["shape_before_cropping"]:
+        return Geometry((z, y, x), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0), 2)
+    return Geometry((z, y, x))
+
+
+def _nifti_affine(geometry: Geometry) -> np.ndarray:
+    """From voxel indices (x, y, z) to millimetres in NIfTI's space, float64 (4, 4), of a 3D geometry."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(geometry.direction, (3, 3)) * geometry.spacing_mm[::-1]
+    affine[:3, 3] = geometry.origin
+    return FLIP_XY @ affine

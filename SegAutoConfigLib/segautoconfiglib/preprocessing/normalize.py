@@ -29,11 +29,22 @@ def normalize(
     Raises:
         UserError: unknown scheme, missing properties, or values that do not fit the scheme.
     """
-    if scheme not in SCHEMES:
-        raise UserError(f"Unknown normalisation {scheme!r} in the plans.", f"Known: {', '.join(SCHEMES)}.")
+    check_scheme(scheme, properties)
     values = np.array(channel, dtype=np.float32, order="C")
     SCHEMES[scheme](values, inside, properties or {})
     return values
+
+
+def check_scheme(scheme: str, properties: Properties | None) -> None:
+    """Raises: UserError: unknown scheme, or properties that it needs are missing; arguments as in `normalize`."""
+    if scheme not in SCHEMES:
+        raise UserError(f"Unknown normalisation {scheme!r} in the plans.", f"Known: {', '.join(SCHEMES)}.")
+    missing = [key for key in NEEDED_PROPERTIES.get(scheme, ()) if (properties or {}).get(key) is None]
+    if missing:
+        raise UserError(
+            f"{scheme} needs the training set's intensities; the plans lack {', '.join(missing)}.",
+            "Plan the dataset again, so that foreground_intensity_properties_per_channel is complete.",
+        )
 
 
 def _z_score(values: np.ndarray, inside: np.ndarray | None, properties: Properties) -> None:
@@ -61,12 +72,6 @@ def _centred_parts(values: np.ndarray, mean: np.float64):  # type: ignore[no-unt
 
 
 def _ct(values: np.ndarray, inside: np.ndarray | None, properties: Properties) -> None:
-    missing = [key for key in ("mean", "std", "percentile_00_5", "percentile_99_5") if properties.get(key) is None]
-    if missing:
-        raise UserError(
-            f"CTNormalization needs the training set's intensities; the plans lack {', '.join(missing)}.",
-            "Plan the dataset again, so that foreground_intensity_properties_per_channel is complete.",
-        )
     np.clip(values, properties["percentile_00_5"], properties["percentile_99_5"], out=values)
     values -= properties["mean"]
     values /= max(properties["std"], PREPROCESSING.smallest_divisor)
@@ -102,3 +107,5 @@ SCHEMES: dict[str, Callable[[np.ndarray, np.ndarray | None, Properties], None]] 
     "RGBTo01Normalization": _rgb_to_01,
     "NoNormalization": _none,
 }
+#: Which of the training set's intensities a scheme needs.
+NEEDED_PROPERTIES = {"CTNormalization": ("mean", "std", "percentile_00_5", "percentile_99_5")}

@@ -12,18 +12,20 @@ from typing import Any
 import numpy as np
 
 from segautoconfiglib.base.cancel import CancelToken
-from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.errors import ProblemsError, UserError, naming
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.lock import alone
 from segautoconfiglib.base.parallel import map_cases
-from segautoconfiglib.base.records import atomic_path, read_json, write_json
+from segautoconfiglib.base.records import atomic_path, existing_folder, read_json, write_json
+from segautoconfiglib.base.words import counted
 from segautoconfiglib.dataset.dataset import Case, Dataset
 from segautoconfiglib.dataset.labels import LabelSpec
+from segautoconfiglib.dataset.structure import label_file_clashes
 from segautoconfiglib.fingerprint.extract import check_finite, largest_cases, workers_for_cases
-from segautoconfiglib.image.files import files_of, read_header, read_image, read_labels, write_labels
+from segautoconfiglib.image.files import files_of, read_header, read_image, read_labels, reading_bytes, write_labels
 from segautoconfiglib.image.formats import TIFF_ENDINGS, TWO_FILE_ENDINGS, file_ending
 from segautoconfiglib.planning.plans import Configuration, Plans
-from segautoconfiglib.preprocessing.case import network_grid, preprocess_case
+from segautoconfiglib.preprocessing.case import check_settings, network_grid, preprocess_case
 from segautoconfiglib.preprocessing.current import current_cases, data_settings, sources_of
 from segautoconfiglib.preprocessing.store import CaseStore
 
@@ -65,21 +67,27 @@ def preprocess_dataset(
         The store with all cases.
 
     Raises:
-        UserError: the disk is too small (before anything is written), the folder can't be written to, or a case can't
-            be preprocessed (it is named).
+        UserError: the disk is too small, the folder holds other files, or the ids of two cases lead to one file (all
+            before anything is written); the folder can't be written to, or a case can't be preprocessed (it is named).
         Cancelled: on request.
     """
+    clashes = label_file_clashes(case.id for case in dataset.cases)
+    if clashes:
+        raise ProblemsError(f"{dataset.name} can't be preprocessed:", clashes)
     configuration = plans.configuration(configuration_name)
     label_spec = dataset.description.label_spec
+    check_settings(plans, configuration, len(dataset.description.channels))
     store = CaseStore(folder, plans.transpose_forward)
     lock = folder.with_name(f".{folder.name}.lock")
     with alone(lock, f"Preprocessing {configuration_name}", report=report, cancel=cancel):
+        store.check_format()
         kept = current_cases(store, dataset.cases, plans, configuration, label_spec, report)
         waiting = [case for case in dataset.cases if case.id not in kept]
         _check_disk(stored_bytes(plans, configuration) * len(waiting) + label_bytes(waiting), folder)
         _prepare_folder(store, data_settings(plans, configuration, label_spec), kept)
         there = f"{len(kept)} of {len(dataset.cases)} cases are preprocessed already." if kept else ""
-        report("log", message=f"{configuration_name}: {there or f'preprocessing {len(waiting)} cases.'}")
+        begun = f"preprocessing {counted(len(waiting), 'case')}."
+        report("log", message=f"{configuration_name}: {there or begun}")
         map_cases(
             preprocess_and_save,
             [(case.id, (case, plans, configuration, label_spec, folder)) for case in waiting],
@@ -109,9 +117,7 @@ def preprocess_and_save(
         store.save(case.id, made, configuration.patch_size)
         store.note_sources(case.id, sources)
     except UserError as error:
-        if error.message.startswith(f"Case {case.id}:"):
-            raise
-        raise UserError(f"Case {case.id}: {error.message}", error.hint) from error
+        raise naming(case.id, error) from error
 
 
 def _check_values(labels: np.ndarray, file: Path, label_spec: LabelSpec) -> None:
@@ -169,7 +175,8 @@ def peak_bytes(cases: Sequence[Case], plans: Plans, configuration: Configuration
         shape = [headers[0].shape[axis] for axis in plans.transpose_forward]
         spacing = [headers[0].geometry.spacing_mm[axis] for axis in plans.transpose_forward]
         voxels = math.prod(shape) + _voxels_after(shape, spacing, configuration)
-        peak = max(peak, voxels * (4 * sum(header.channels for header in headers) + 8) + SLAB_BYTES)
+        needed = voxels * (4 * sum(header.channels for header in headers) + 8) + SLAB_BYTES
+        peak = max(peak, reading_bytes(headers), needed)
     return peak
 
 
@@ -195,9 +202,8 @@ def _voxels_after(shape: Sequence[int], spacing_mm: Sequence[float], configurati
 
 
 def _check_disk(needed: float, folder: Path) -> None:
-    """Refuse to start where the disk is too small."""
-    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
-    free = shutil.disk_usage(there).free
+    """Refuse to start where the disk is too small, or missing."""
+    free = shutil.disk_usage(existing_folder(folder)).free
     if needed > free:
         raise UserError(
             f"The preprocessed cases need about {needed / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free.",

@@ -21,7 +21,7 @@ import numpy as np
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.records import read_json, write_json
-from segautoconfiglib.dataset.labels import Label
+from segautoconfiglib.dataset.labels import PREPROCESSED_LABELS, Label
 from segautoconfiglib.defaults import STORE
 from segautoconfiglib.preprocessing.case import PreprocessedCase
 from segautoconfiglib.preprocessing.geometry import SpatialRecord, Triple
@@ -31,7 +31,8 @@ from segautoconfiglib.preprocessing.safe_pickle import load_pickle
 #: A folder of our own among the cases: nnunetv2 accepts no other files there. Holds unfinished cases, and what
 #: cases were made with and from.
 OWN_FOLDER = ".segautoconfig"
-LABELS_SUFFIX = "_seg"
+#: What older versions of nnU-Net wrote instead of the two arrays.
+OLD_SUFFIXES = (".npz", ".npy")
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,20 @@ class CaseStore:
     def _sources_file(self, case_id: str) -> Path:
         return self.folder / OWN_FOLDER / "sources" / f"{case_id}.json"
 
+    def check_format(self) -> None:
+        """Raises: UserError: the folder holds cases of an older nnU-Net, which neither are read nor may be mixed in."""
+        old = next((file.name for file in sorted(self.folder.glob("*")) if file.suffix in OLD_SUFFIXES), None)
+        if old is not None:
+            raise UserError(
+                f"{self.folder} holds cases in the format of nnunetv2 before 2.6 ({old}).",
+                "Remove or rename that folder, or set nnUNet_preprocessed to another; the cases are then made anew.",
+            )
+
     def remove_unfinished(self) -> None:
-        """Remove what interrupted runs left behind: parts of cases, and files without properties."""
+        """Remove what interrupted runs left behind: parts of cases, and files without properties.
+
+        Not for folders that :meth:`check_format` refuses.
+        """
         for left in (self.folder / OWN_FOLDER).glob("unfinished-*"):
             shutil.rmtree(left, ignore_errors=True)
         whole = {name for case in self.case_ids() for name in _file_names(case)}
@@ -166,7 +179,7 @@ class CaseStore:
 
 def _file_names(case_id: str) -> tuple[str, str, str]:
     """Image, labels, properties."""
-    return f"{case_id}.b2nd", f"{case_id}{LABELS_SUFFIX}.b2nd", f"{case_id}.pkl"
+    return f"{case_id}.b2nd", f"{case_id}{PREPROCESSED_LABELS}.b2nd", f"{case_id}.pkl"
 
 
 def write_array(array: np.ndarray, file: Path, patch_size: Sequence[int]) -> None:

@@ -20,7 +20,7 @@ from typing_extensions import Self
 
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
-from segautoconfiglib.base.parallel import cause_of_death, end_with_parent
+from segautoconfiglib.base.parallel import cause_of_death, end_with_parent, main_script_left_out
 from segautoconfiglib.preprocessing.store import CaseStore, StoredCase
 from segautoconfiglib.training.patch import PatchGeometry
 from segautoconfiglib.training.sampling import draw_start, draw_voxel, is_forced_foreground, start_bounds
@@ -171,14 +171,24 @@ class _Workers(MultiThreadedAugmenter):
     pin_memory_queue: Any
     pin_memory_thread: threading.Thread | None
 
+    def __init__(self, loader: PatchLoader, workers: int, cancel: CancelToken) -> None:
+        super().__init__(loader, None, workers, num_cached_per_queue=_BATCHES_AHEAD, wait_time=_POLL_S)
+        self._cancel = cancel
+
     def __next__(self) -> Batch:
-        """The next batch. Raises: RuntimeError: a worker has died."""
+        """The next batch.
+
+        Raises:
+            RuntimeError: a worker, or the thread that collects their batches, has ended.
+            Cancelled: on request.
+        """
         while True:
             try:
                 return self.pin_memory_queue.get(timeout=_POLL_S)
             except Empty:
-                if not all(process.is_alive() for process in self._processes):
-                    raise RuntimeError("A worker process has died.") from None
+                self._cancel.raise_if_cancelled()
+                if not all(each.is_alive() for each in (self.pin_memory_thread, *self._processes)):
+                    raise RuntimeError("No more batches will come.") from None
 
     def _finish(self, timeout: float = 1.0, force: bool = False) -> None:
         """End the processes and the thread that collects their batches; what is in the queues is left."""
@@ -201,26 +211,25 @@ class Batches:
         source: What batches are made of.
         first: Number of the first batch.
         workers: Processes; 0: batches are made when they are asked for, in this process.
-        cancel: Asked when a worker ends unexpectedly: a stop request may have reached the workers too.
+        cancel: Asked while a batch is waited for.
     """
 
     def __init__(self, source: BatchSource, *, first: int, workers: int, cancel: CancelToken) -> None:
         self._loader = PatchLoader(source, first, workers)
-        self._cancel = cancel
         self._augmenter: Any
         if workers == 0:
             self._augmenter = SingleThreadedAugmenter(self._loader, None)
         else:
-            self._augmenter = _Workers(
-                self._loader, None, workers, num_cached_per_queue=_BATCHES_AHEAD, wait_time=_POLL_S
-            )
+            self._augmenter = _Workers(self._loader, workers, cancel)
+        self._collecting_error: BaseException | None = None
 
     def __enter__(self) -> Self:
         if isinstance(self._augmenter, _Workers):
             self._previous_hook = threading.excepthook
             threading.excepthook = self._quiet
             try:
-                self._augmenter._start()
+                with main_script_left_out():
+                    self._augmenter._start()
             except BaseException:
                 self.__exit__()
                 raise
@@ -236,27 +245,31 @@ class Batches:
 
         Raises:
             UserError: a case can't be read, or a worker died; names the case.
+            MemoryError: there is none left to make or receive a batch.
             RuntimeError: a bug showed in a worker; names the case.
-            Cancelled: workers were ended by a stop request.
+            Cancelled: on request, while a worker's batch is waited for.
         """
         try:
             batch = next(self._augmenter)
         except RuntimeError as error:
-            self._cancel.raise_if_cancelled()
             raise self._death() from error
         if "failure" in batch:
             raise _failure(*batch["failure"])
         return batch
 
     def _quiet(self, arguments: Any) -> None:
-        """The library's thread ends with an exception when a worker has ended; `_death` says more about it."""
-        if arguments.thread is not self._augmenter.pin_memory_thread:
+        """Keep the exception that ended the library's thread; `_death` says more about most of them."""
+        if arguments.thread is self._augmenter.pin_memory_thread:
+            self._collecting_error = arguments.exc_value
+        else:
             self._previous_hook(arguments)
 
-    def _death(self) -> UserError:
-        processes = self._augmenter._processes
-        index = next(index for index, process in enumerate(processes) if not process.is_alive())
-        return worker_death(self._loader.current_case(index), processes[index].exitcode)
+    def _death(self) -> BaseException:
+        """What has ended the batches: a worker's death, else what happened to the thread that collects them."""
+        for index, process in enumerate(self._augmenter._processes):
+            if not process.is_alive():
+                return worker_death(self._loader.current_case(index), process.exitcode)
+        return self._collecting_error or RuntimeError("The thread that collects batches has ended.")
 
 
 def worker_death(case: str, code: int | None) -> UserError:
@@ -272,11 +285,10 @@ def _failure(case: str, error: UserError | None, text: str, trace: str) -> Excep
     if error is not None:
         return UserError(f"Making a training batch from case {case} failed. {error.message}", error.hint)
     if text.startswith("MemoryError"):
-        return UserError(
-            f"The memory did not suffice for a training batch (case {case}).",
-            "Use fewer workers (--workers 1, or 0), or close other programs. Continue with --resume.",
-        )
-    return RuntimeError(f"Making a training batch from case {case} failed: {text}\n{trace}")
+        return MemoryError(f"The memory did not suffice for a training batch (case {case}).")
+    failure = RuntimeError(f"Making a training batch from case {case} failed: {text}")
+    failure.__cause__ = RuntimeError(trace)
+    return failure
 
 
 def default_workers(device_type: str, cores: int) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.parallel import usable_cores
+from segautoconfiglib.base.words import counted
 from segautoconfiglib.defaults import BUDGET, INFERENCE
 from segautoconfiglib.fingerprint.fingerprint import Fingerprint
 from segautoconfiglib.planning.plans import Configuration, Plans
@@ -100,7 +101,7 @@ def budget_plans(
     made = Plans.load(file) if file.is_file() else None
     others = made.configurations if made is not None and same_data(made, plans) else {}
     if configuration in others and made is not None and not remake:
-        report("log", message=f"Using the plans {file.stem}, made for an earlier training with this budget.")
+        report("log", message=f"Using the plans {file.stem}, made for an earlier training in a given time.")
         report("log", message=_network_reason(made.configuration(configuration)))
         return made
     standard = plans.configuration(configuration)
@@ -163,7 +164,7 @@ def budget_length(
     if steps < BUDGET.min_epochs:
         raise UserError(
             f"{_minutes(left)} are too short on this device: a training step takes {step:.2g} s and the "
-            f"{held_out} held-out cases {_minutes(validation)}.",
+            f"{counted(held_out, 'held-out case')} {_minutes(validation)}.",
             "Give more time (--budget)"
             + (", or train on all cases (--fold all), which needs no validation." if held_out else "."),
         )
@@ -268,7 +269,8 @@ def _validation_reason(held_out: int, seconds: float, mirror: bool) -> str:
     if not held_out:
         return "All cases are used for training; none is held out."
     how = "" if mirror else ", without mirroring"
-    return f"About {_minutes(seconds)} are kept for predicting and evaluating {held_out} held-out cases{how}."
+    cases = counted(held_out, "held-out case")
+    return f"About {_minutes(seconds)} are kept for predicting and evaluating {cases}{how}."
 
 
 def _where(speed: Speed) -> str:

@@ -66,7 +66,7 @@ def _check_plan(job: TrainJob) -> None:
     file, others = job.model_folder / "plans.json", job.other_folds()
     if file.is_file() and others and _other_plan(Plans.load(file), job):
         raise UserError(
-            f"{job.model_folder} holds {others[0].parent.name}, which was trained with another plan.",
+            f"{job.model_folder} holds {others[0]}, which was trained with another plan.",
             "Give the new plans another name, or remove the old folds.",
         )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 
+from segautoconfiglib.base.lock import is_taken
 from segautoconfiglib.dataset.dataset import DatasetDescription
 from segautoconfiglib.dataset.splits import Split
 from segautoconfiglib.planning.plans import Plans
@@ -67,10 +69,17 @@ class TrainJob:
         """The preprocessed cases."""
         return CaseStore(self.dataset_folder / self.plans.configuration(self.configuration).data_identifier)
 
-    def other_folds(self) -> list[Path]:
-        """Checkpoints of the model's other folds."""
-        found = sorted(self.model_folder.glob("fold_*/checkpoint_*.pth"))
-        return [file for file in found if file.parent != self.fold_folder]
+    @property
+    def lock_file(self) -> Path:
+        """Locked while the fold is trained; beside the model's folder, which is made when training starts."""
+        return self.model_folder.with_name(f".{self.model_folder.name}.{self.fold_folder.name}.lock")
+
+    def other_folds(self) -> list[str]:
+        """The model's other folds ("fold_3") that have checkpoints or are being trained."""
+        locks = self.model_folder.parent.glob(f".{glob.escape(self.model_folder.name)}.fold_*.lock")
+        trained = {file.parent.name for file in self.model_folder.glob("fold_*/checkpoint_*.pth")}
+        in_training = {file.name.split(".")[-2] for file in locks if file != self.lock_file and is_taken(file)}
+        return sorted((trained | in_training) - {self.fold_folder.name})
 
     @property
     def batch_size(self) -> int:

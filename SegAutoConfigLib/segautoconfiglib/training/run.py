@@ -13,6 +13,7 @@ from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.parallel import usable_cores
+from segautoconfiglib.base.words import counted
 from segautoconfiglib.dataset.splits import Split, load_splits, overlap, split_for_fold, unused_cases
 from segautoconfiglib.networks.checkpoint import read_checkpoint
 from segautoconfiglib.networks.device import cpu_threads, memory_errors, resolve_device, tuned_convolutions
@@ -131,7 +132,7 @@ def _load(state: TrainingState, job: TrainJob, checkpoint_file: Path | None, rep
         changes = {name: change for name, change in changes.items() if name not in LENGTH_FIELDS}
     if changes:
         report("warning", message=f"Resuming with another recipe: {'; '.join(changes.values())}.", hint="")
-    epochs_before = checkpoint.get(OWN_KEY, {}).get("recipe", {}).get("epochs", job.recipe.epochs)
+    epochs_before = checkpoint.get(OWN_KEY, {}).get("recipe", {}).get("epochs", state.position.epoch)
     if checkpoint_file.name == FINAL and (
         state.position.epoch >= job.recipe.epochs or job.recipe.epochs <= epochs_before
     ):
@@ -191,14 +192,16 @@ def batch_sources(job: TrainJob, split: Split) -> tuple[BatchSource, BatchSource
 def _announce(job: TrainJob, means: Means, report: Reporter) -> None:
     """What is about to happen, and what about the split may not be meant."""
     configuration, split = job.plans.configuration(job.configuration), means.split
-    threads = "1 thread" if means.threads == 1 else f"{means.threads} threads"
+    threads = counted(means.threads, "thread")
     workers = "1 worker process" if means.workers == 1 else f"{means.workers} worker processes"
+    cases = f"{counted(len(split.train), 'case')} for training, {len(split.val)} for validation"
+    if job.fold == "all":
+        cases = f"{counted(len(split.train), 'case')}, none held out"
     report("started", stage="train", total=job.recipe.epochs * job.recipe.iterations_per_epoch)
     report(
         "log",
-        message=f"Training {job.configuration}, fold {job.fold}, on {means.device}: {len(split.train)} cases for "
-        f"training, {len(split.val)} for validation; patch {'x'.join(map(str, configuration.patch_size))}, "
-        f"batch {job.batch_size}; {threads}, {workers}.",
+        message=f"Training {job.configuration}, fold {job.fold}, on {means.device}: {cases}; patch "
+        f"{'x'.join(map(str, configuration.patch_size))}, batch {job.batch_size}; {threads}, {workers}.",
     )
     if not job.checkpoints:
         report(
@@ -210,19 +213,27 @@ def _announce(job: TrainJob, means: Means, report: Reporter) -> None:
 
 
 def _doubt_split(job: TrainJob, split: Split, report: Reporter) -> None:
+    file = job.dataset_folder / "splits_final.json"
+    splits = load_splits(file)
+    if isinstance(job.fold, int) and job.fold >= len(splits):
+        report(
+            "warning",
+            message=f"{file} has {counted(len(splits), 'fold')}, no fold {job.fold}: its cases are drawn at random.",
+            hint=f"Images of one patient may train and validate. The file has fold 0 to {len(splits) - 1}.",
+        )
     both = overlap(split)
     if both:
         report(
             "warning",
-            message=f"{len(both)} cases both train and validate (first: {both[0]}).",
+            message=f"Used for training and validation: {counted(len(both), 'case')} (first: {both[0]}).",
             hint="Validation results will be too good; correct splits_final.json.",
         )
-    unused = unused_cases([split, *load_splits(job.dataset_folder / "splits_final.json")], job.store.case_ids())
+    unused = unused_cases([split, *splits], job.store.case_ids())
     if unused:
         names = f"{', '.join(unused[:3])}{', ...' if len(unused) > 3 else ''}"
         report(
             "warning",
-            message=f"{len(unused)} cases are in no fold of splits_final.json and are left out: {names}.",
+            message=f"In no fold of splits_final.json, and left out: {counted(len(unused), 'case')} ({names}).",
             hint="Add them to the file, or delete it so that new folds are drawn.",
         )
 

@@ -96,10 +96,10 @@ def compile_network(
     report: Reporter,
 ) -> None:
     """Let training steps use the compiled network; where that is not possible the plain one stays, with a log event."""
-    compiled = torch.compile(state.network)
     image, target = objective.move(random_batch(batch_size, configuration, description))
     random_state = torch.get_rng_state()
     try:
+        compiled = torch.compile(state.network)
         _, loss = objective.evaluate(compiled, image, target)
         loss.backward()
     except Exception as error:  # noqa: BLE001 - compilers fail in many ways, and none of them is fatal

@@ -9,6 +9,7 @@ that further folds, and nnU-Net, use the same.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -24,10 +25,10 @@ from segautoconfiglib.training.speed import Speed
 
 
 def small_recipe(recipe: Recipe) -> Recipe:
-    """A recipe that learns in few steps: AdamW, averaged weights, cheap augmentation."""
+    """A recipe that learns in few steps: Muon, averaged weights, cheap augmentation."""
     return replace(
         recipe,
-        optimizer="adamw",
+        optimizer="muon",
         learning_rate=BUDGET.learning_rate,
         schedule="poly_warmup",
         augmentation="none" if recipe.augmentation == "none" else "fast",
@@ -36,12 +37,19 @@ def small_recipe(recipe: Recipe) -> Recipe:
 
 
 def small_plans_name(plans_name: str, seconds: float, device: torch.device) -> str:
-    """Name of the plans for a time and a kind of device: ``nnUNetPlans_20m_cpu``."""
+    """Name of the plans for a time and a kind of device: ``nnUNetPlans_20m_cpu``; plans of such a name keep it."""
+    if is_timed(plans_name):
+        return plans_name
     minutes = round(seconds / 60)
     text = f"{minutes}m" if minutes < 120 or minutes % 60 else f"{minutes // 60}h"
     if seconds < 180:
         text = f"{seconds:.0f}s"
     return f"{plans_name}_{text}_{device.type}"
+
+
+def is_timed(plans_name: str) -> bool:
+    """Whether plans of this name were made for a time (`small_plans_name`)."""
+    return re.search(r"_[0-9]+[smh]_(cpu|mps)$", plans_name) is not None
 
 
 def same_data(made: Plans, plans: Plans) -> bool:

@@ -182,7 +182,7 @@ def restore(state: TrainingState, checkpoint: Mapping[str, Any], recipe: Recipe,
     if old_recipe.get("optimizer", recipe.optimizer) != recipe.optimizer:
         raise UserError(
             f"{source} was trained with the optimizer {old_recipe['optimizer']!r}, this run uses {recipe.optimizer!r}.",
-            "Resume with the same optimizer, or start anew (--overwrite).",
+            "Resume with the same trainer, and with a --budget if it had one; or start anew (--overwrite).",
         )
     load_weights(state.network, own.get("weights", checkpoint["network_weights"]), source)
     with _unfit("state of the optimizer (optimizer_state)", source):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -26,7 +27,7 @@ def mirrorable_axes(store: CaseStore, case_ids: Sequence[str], dimension: int) -
     Returns:
         Axes as the network counts them, (z, y, x) or (y, x).
     """
-    step = max(1, len(case_ids) // BUDGET.symmetry_cases)
+    step = max(1, math.ceil(len(case_ids) / BUDGET.symmetry_cases))
     distances: dict[tuple[Any, Any], list[np.ndarray]] = {}
     for case_id in case_ids[::step]:
         for pair, distance in class_distances(store.open(case_id).class_locations).items():

@@ -67,22 +67,64 @@ def test_a_stop_file_is_not_looked_for_at_every_question(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("cancel\n", True), ("x\n cancel \n", True), ("", False), ("no\n", False)]
+    ("text", "expected"),
+    [("cancel\n", True), ("x\n cancel \n", True), ("x\ncancel", True), ("", False), ("no\n", False)],
 )
 def test_only_the_line_cancel_is_a_request(text: str, expected: bool) -> None:
     token = CancelToken()
-    token.listen(io.StringIO(text))
-    wait_for_listener()
+    reader, writer = os.pipe()
+    with open(reader) as stream:
+        token.listen(stream)
+        os.write(writer, text.encode())
+        os.close(writer)
+        wait_for_listener()
     assert token.cancelled is expected
 
 
-def test_a_closed_stream_is_no_request() -> None:
-    stream = io.StringIO()
-    stream.close()
+def test_a_line_is_a_request_as_soon_as_it_is_whole() -> None:
+    token = CancelToken()
+    reader, writer = os.pipe()
+    with open(reader) as stream, open(writer, "w") as sender:
+        token.listen(stream)
+        sender.write("can")
+        sender.flush()
+        assert not token.cancelled
+        sender.write("cel\n")
+        sender.flush()
+        wait_for_listener()
+        assert token.cancelled
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_stream_that_is_closed_or_no_file_is_no_request(tmp_path: Path, closed: bool) -> None:
+    stream = (tmp_path / "input").open("w+") if closed else io.StringIO("cancel\n")
+    stream.write("cancel\n")
+    stream.close() if closed else None
     token = CancelToken()
     token.listen(stream)
     wait_for_listener()
     assert not token.cancelled
+
+
+FORK = """
+import multiprocessing, sys
+from segautoconfiglib.base.cancel import CancelToken
+CancelToken().listen(sys.stdin)
+child = multiprocessing.get_context("fork").Process(target=print, args=("forked",), daemon=True)
+child.start()
+child.join(20)
+sys.exit(child.exitcode != 0)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs fork")
+def test_a_process_forked_while_an_open_pipe_is_listened_to_can_begin() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", FORK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.wait(timeout=60) == 0
+        assert process.stdout is not None
+        assert process.stdout.read() == "forked\n"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")

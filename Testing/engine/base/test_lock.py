@@ -14,7 +14,7 @@ import pytest
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Cancelled, UserError
 from segautoconfiglib.base.events import ListReporter
-from segautoconfiglib.base.lock import alone
+from segautoconfiglib.base.lock import alone, is_taken
 
 HOLD = """
 import sys, time
@@ -61,6 +61,16 @@ for _ in range(200):
 """
 
 
+def test_folders_made_for_the_lock_do_not_stay_empty(tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    with alone(tmp_path / "before" / "new" / "newer" / ".lock", "Testing"):
+        pass
+    assert os.listdir(tmp_path / "before") == []
+    with alone(tmp_path / "new" / "newer" / ".lock", "Testing"):
+        (tmp_path / "new" / "result").touch()
+    assert os.listdir(tmp_path / "new") == ["result"]
+
+
 def test_no_step_of_many_processes_is_lost(file: Path, tmp_path: Path) -> None:
     (tmp_path / "number").write_text("0")
     command = [sys.executable, "-c", COUNT, str(file), str(tmp_path / "number")]
@@ -93,6 +103,33 @@ def test_a_killed_owner_lets_go(file: Path, owner: subprocess.Popen[str]) -> Non
     with alone(file, "Testing", report=kill):
         assert owner.wait(60) != 0
         assert f"process {os.getpid()} on " in file.read_text()
+
+
+def test_who_does_not_wait_for_ever_is_told_who_is_at_work(file: Path, owner: subprocess.Popen[str]) -> None:
+    with (
+        pytest.raises(UserError, match=rf"Testing: another process is at it \(process {owner.pid} on ") as caught,
+        alone(file, "Testing", patience_s=0.3),
+    ):
+        pytest.fail("both at the same time")
+    assert "Wait for its end" in caught.value.hint
+
+
+def test_a_little_patience_outlasts_an_owner_that_ends(file: Path, owner: subprocess.Popen[str]) -> None:
+    owner.kill()
+    with alone(file, "Testing", patience_s=30):
+        pass
+
+
+def test_whether_somebody_is_at_work(file: Path, owner: subprocess.Popen[str]) -> None:
+    assert is_taken(file)
+    owner.kill()
+    owner.wait(60)
+    assert not is_taken(file)
+    assert not file.exists()
+    assert not is_taken(file)
+    assert not file.exists()
+    with alone(file, "Testing", patience_s=0):
+        assert is_taken(file)
 
 
 def test_an_error_lets_go(file: Path) -> None:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +18,7 @@ import pytest
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Cancelled, UserError
 from segautoconfiglib.base.events import ListReporter
-from segautoconfiglib.base.parallel import choose_workers, map_cases, usable_cores
+from segautoconfiglib.base.parallel import cause_of_death, choose_workers, map_cases, usable_cores
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,38 @@ def test_a_killed_worker_names_its_case_and_the_likely_cause(tasks: ModuleType) 
     assert time.monotonic() - started < 30
 
 
+def test_a_worker_that_dies_before_it_is_asked_anything(tasks: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = SpawnProcess.start
+
+    def start_and_die(process: SpawnProcess) -> None:
+        start(process)
+        process.kill()
+        process.join()
+
+    monkeypatch.setattr(SpawnProcess, "start", start_and_die)
+    with pytest.raises(UserError, match=r"died during squaring of case c0.*killed"):
+        run(tasks.square, [(f"c{i}", (i,)) for i in range(4)])
+
+
+def test_causes_of_death() -> None:
+    assert cause_of_death(3) == "It ended with exit code 3."
+    assert cause_of_death(-signal.SIGSEGV).startswith("It crashed with signal SIGSEGV;")
+    assert cause_of_death(-40).startswith("It crashed with signal 40;")  # a real-time signal, which has no name
+
+
+SCRIPT = """
+from segautoconfiglib.base.parallel import map_cases
+print("begins", flush=True)
+print(map_cases(len, [("a", ("12",)), ("b", ("345",))], workers=2, stage="measuring"))
+"""
+
+
+def test_a_script_without_a_guard_is_not_run_again(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("begins\n[2, 3]\n", 0), done.stderr
+
+
 def test_a_worker_that_leaves_is_noticed(tasks: ModuleType) -> None:
     with pytest.raises(UserError, match=r"case b.*exit code 3"):
         run(tasks.leave, [(case, (case,)) for case in "abc"])
@@ -78,8 +112,9 @@ def test_a_user_error_arrives_as_it_was_raised(tasks: ModuleType, workers: int) 
 
 
 def test_a_bug_names_the_case_and_shows_where(tasks: ModuleType) -> None:
-    with pytest.raises(RuntimeError, match=r"(?s)squaring of case \w failed.*parallel_tasks\.py.*OddError"):
+    with pytest.raises(RuntimeError, match=r"^squaring of case \w failed: .*OddError.*$") as caught:
         run(tasks.break_down, [(case, (case, "odd")) for case in "ab"])
+    assert "parallel_tasks.py" in str(caught.value.__cause__)
 
 
 def test_a_result_that_cant_travel_is_a_bug_with_a_text(tasks: ModuleType) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from segautoconfiglib.base.errors import ProblemsError, UserError
-from segautoconfiglib.base.records import Record, atomic_path, check_writable, read_json, write_json
+from segautoconfiglib.base.records import Record, atomic_path, check_writable, existing_folder, read_json, write_json
 
 
 class Recipe(Record):
@@ -49,6 +49,16 @@ def test_files_get_the_permissions_that_open_would_give(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {})
     (tmp_path / "b.json").touch()
     assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == stat.S_IMODE((tmp_path / "b.json").stat().st_mode)
+
+
+def test_json_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, synced = tmp_path / "a.json", []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append((os.fstat(number).st_size, target.exists())))
+    write_json(target, {})
+    assert synced == [(2, False)]
+    with atomic_path(tmp_path / "picture.png") as temporary:
+        temporary.write_text("can be made again")
+    assert len(synced) == 1
 
 
 def test_a_place_that_cant_be_written_is_a_user_error(tmp_path: Path) -> None:
@@ -128,6 +138,21 @@ def test_whether_a_folder_can_be_written_is_found_out_without_making_it(tmp_path
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(UserError, match="is no folder"):
             check_writable(folder)
+
+
+def test_the_nearest_folder_that_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert existing_folder(tmp_path) == tmp_path
+    assert existing_folder(tmp_path / "new" / "folder") == tmp_path
+    monkeypatch.chdir(tmp_path)
+    assert existing_folder(Path("new") / "folder") == tmp_path
+
+
+def test_a_drive_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "lexists", lambda path: False)
+    for look in (existing_folder, check_writable):
+        with pytest.raises(UserError, match=r"Can't write to .*new: there is no ") as caught:
+            look(tmp_path / "new")
+        assert "drive" in caught.value.hint
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a file system that refuses root too")

@@ -91,6 +91,16 @@ def test_all_problems_of_the_file_at_once(described: Callable[[Any], Path]) -> N
     assert all(problem.hint for problem in caught.value.problems)
 
 
+@pytest.mark.parametrize("name", ["", ".hidden", "..", "../a", "/tmp/a", "siteA/case1", "a\\b", "C:a"])
+def test_names_of_cases_that_would_lead_elsewhere(described: Callable[[Any], Path], name: str) -> None:
+    entry = {"images": ["a_0000.nrrd"], "label": "a.nrrd"}
+    description = load_description(described({**VALID, "dataset": {"a.b-c_1 ü": entry}}))
+    assert list(description.dataset or {}) == ["a.b-c_1 ü"]
+    with pytest.raises(ProblemsError, match="can't be the name of a case") as caught:
+        load_description(described({**VALID, "dataset": {name: entry}}))
+    assert [problem.message for problem in caught.value.problems] == [f"dataset: {name!r} can't be the name of a case."]
+
+
 def test_missing_keys_are_listed(described: Callable[[Any], Path]) -> None:
     with pytest.raises(ProblemsError) as caught:
         load_description(described({"name": "x"}))

@@ -58,6 +58,12 @@ def test_one_case_can_only_train_on_everything(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_split_can_be_looked_at_without_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "splits_final.json"
+    assert split_for_fold(file, ids(10), 3, save=False) == make_splits(ids(10))[3]
+    assert not file.exists()
+
+
 def test_the_file_is_written_once_and_then_followed(tmp_path: Path) -> None:
     file = tmp_path / "splits_final.json"
     assert split_for_fold(file, ids(10), 3) == make_splits(ids(10))[3]

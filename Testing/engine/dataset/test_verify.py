@@ -133,6 +133,15 @@ def test_an_id_used_twice(raw_dataset: Raw, twin: str) -> None:
     assert any("the id is used twice" in str(problem) for problem in check(folder).problems)
 
 
+def test_an_id_with_the_ending_of_preprocessed_labels(raw_dataset: Raw) -> None:
+    folder = raw_dataset(cases=2, numTraining=4)
+    for case, new in (("c0", "c1_seg"), ("c0", "alone_seg")):
+        shutil.copy(image_of(folder, case), image_of(folder, new))
+        shutil.copy(label_of(folder, case), label_of(folder, new))
+    problem = only(check(folder).problems)
+    assert problem.startswith("c1_seg: its preprocessed image and the labels of case c1 would be one file. Rename it")
+
+
 def test_label_under_another_name_or_format(raw_dataset: Raw) -> None:
     folder = raw_dataset(cases=3)
     label_of(folder, "c0").rename(folder / "labelsTr" / "c0_0000.nii.gz")
@@ -163,6 +172,27 @@ def test_superfluous_and_misnamed_files(raw_dataset: Raw) -> None:
         "orphan.nii.gz",
         "notes.txt",
     ]
+
+
+def test_folders_in_place_of_files(raw_dataset: Raw) -> None:
+    folder = raw_dataset(cases=3)
+    for file in (image_of(folder, "c1"), label_of(folder, "c2")):
+        file.unlink()
+        file.mkdir()
+    problems = [str(problem) for problem in check(folder).problems]
+    assert f"{image_of(folder, 'c1')}: this is a folder, no image file. Replace it by the file." in problems
+    assert f"c2: {label_of(folder, 'c2')}: this is a folder, no label file. Replace it by the file." in problems
+    assert len(problems) == 3  # and numTraining
+
+
+def test_2d_images_among_volumes(raw_dataset: Raw) -> None:
+    folder = raw_dataset(cases=3)
+    flat = Geometry((999.0, 1.0, 1.0), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0), 2)
+    write_image(np.ones((1, 3, 4), np.int16), image_of(folder, "c1"), flat)
+    write_labels(np.arange(12).reshape(1, 3, 4) % 3, label_of(folder, "c1"), flat)
+    report = check(folder)
+    assert report.problems == []
+    assert "mixes 2D and 3D images: 1 case (c1) 2D, 2 cases (c0, c2) 3D." in only(report.warnings)
 
 
 def test_values_nobody_declared(raw_dataset: Raw) -> None:

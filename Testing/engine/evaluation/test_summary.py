@@ -26,6 +26,7 @@ from segautoconfiglib.image.volume import Geometry
 LABELS = LabelSpec({"background": 0, "liver": 1, "tumour": 2})
 REGIONS = LabelSpec({"background": 0, "organ": (1, 2), "tumour": 2}, (1, 2))
 GRID = Geometry((3.0, 1.0, 1.0))
+VOXELS = 6 * 5 * 4
 
 
 def block(first: int, last: int, tumour: bool = True) -> np.ndarray:
@@ -132,6 +133,18 @@ def test_class_in_no_case_does_not_spoil_the_mean():
     assert summary.foreground_mean == {"Dice": 0.5, "TP": 1.5}
 
 
+@pytest.mark.parametrize("all_declared", [True, False])
+def test_values_that_are_no_labels(folders, all_declared):
+    labels = block(1, 3)
+    labels[0, 0] = [7, 7, 9, 3]
+    write(folders[1], a=labels)
+    report = ListReporter()
+    spec = LabelSpec({"background": 0, "liver": 1, "tumour": 2, "ignore": 3})
+    evaluate(folders, spec, report=report, all_declared=all_declared)
+    messages = [event["message"] for event in report.of("warning")]
+    assert messages == ["1 prediction with values that are no labels (a: 7, 9)."] * all_declared
+
+
 class TestPairing:
     def test_missing_prediction(self, folders):
         (folders[1] / "b.nii.gz").unlink()
@@ -216,7 +229,8 @@ def test_events(folders, tmp_path):
     assert reporter.events[3].data["path"] == str(tmp_path / "summary.json")
 
 
-def test_workers_give_the_same(folders):
+def test_workers_give_the_same(folders, monkeypatch):
+    monkeypatch.setattr("segautoconfiglib.evaluation.summary.VOXELS_PER_WORKER", 1)
     alone = evaluate(folders)
     together = evaluate_folder(*folders, LABELS, file_ending=".nii.gz", workers=2)
     assert together.model_dump_json() == alone.model_dump_json()
@@ -238,3 +252,22 @@ def test_labels_found(folders):
     spec = labels_found(folders[0], ".nii.gz")
     assert spec.foreground == (1, 2, 7)
     assert spec.names == {1: "label 1", 2: "label 2", 7: "label 7"}
+
+
+@pytest.mark.parametrize(
+    ("pays_from", "requested", "processes"), [(2 * VOXELS + 1, None, 1), (VOXELS, None, 3), (1, None, 7), (1, 2, 2)]
+)
+def test_processes_are_started_where_they_pay(folders, monkeypatch, pays_from, requested, processes):
+    """Two cases of 120 voxels; seven cores."""
+    started = []
+
+    def count(function, cases, *, workers, **_):
+        started.append(workers)
+        return [function(*arguments) for _, arguments in cases]
+
+    module = "segautoconfiglib.evaluation.summary"
+    monkeypatch.setattr(f"{module}.map_cases", count)
+    monkeypatch.setattr(f"{module}.usable_cores", lambda: 7)
+    monkeypatch.setattr(f"{module}.VOXELS_PER_WORKER", pays_from)
+    evaluate_folder(*folders, LABELS, file_ending=".nii.gz", workers=requested)
+    assert started == [processes]

@@ -1,10 +1,12 @@
 """Measuring datasets."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import ListReporter
@@ -72,6 +74,25 @@ def test_drawing_in_parts_gives_the_same_numbers(part, monkeypatch):
     for a, b in zip(whole, draw_samples(image, labels, 1000), strict=True):
         assert np.array_equal(a.values, b.values)
         assert np.array_equal(a.counts, b.counts)
+
+
+def test_drawing_takes_little_memory_where_everything_is_labelled(monkeypatch):
+    monkeypatch.setattr(extract, "SAMPLES_PER_PART", 10_000)
+    image, labels = np.ones((1, 100, 100, 100), np.float32), np.ones((100, 100, 100), np.uint8)
+    tracemalloc.start()
+    draw_samples(image, labels, labels.size)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 18 * labels.size
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels", "per_voxel"), [("f4", 1, 20), ("f8", 1, 20), ("f8", 3, 60), ("u1", 3, 28)]
+)
+def test_memory_estimate_knows_how_numbers_are_stored(tmp_path, kind, channels, per_voxel):
+    frame = sitk.GetImageFromArray(np.zeros((2, 3, 4), kind))
+    sitk.WriteImage(sitk.JoinSeries([frame] * channels), str(tmp_path / "a_0000.nii"))
+    assert extract._peak_bytes([Case("a", (tmp_path / "a_0000.nii",))]) == 24 * per_voxel
 
 
 def test_statistics_are_those_of_the_single_values():

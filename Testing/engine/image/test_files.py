@@ -7,6 +7,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from segautoconfiglib.image.files import (
     read_image,
     read_labels,
     reader_name,
+    reading_bytes,
     sitk_from_labels,
     volume_from_sitk,
     write_image,
@@ -117,6 +119,27 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path, value: int) -> None:
     with pytest.raises(UserError, match=str(value)):
         write_labels(np.array([[[0, value]]]), tmp_path / "a.nii.gz", Geometry((1.0, 1.0, 1.0)))
     assert not list(tmp_path.iterdir())
+
+
+def test_memory_of_reading_is_the_result_and_two_copies_of_a_file(tmp_path: Path) -> None:
+    write_image(np.zeros((2, 3, 4)), tmp_path / "a_0000.mha", GEOMETRY)
+    write_image(np.zeros((2, 3, 4), np.int16), tmp_path / "a_0001.mha", GEOMETRY)
+    headers = [read_header(tmp_path / f"a_000{channel}.mha") for channel in (0, 1)]
+    assert [header.dtype.itemsize for header in headers] == [8, 2]
+    assert reading_bytes(headers) == 24 * (4 + 4 + 2 * 8)
+    assert reading_bytes(headers[1:]) == 24 * (4 + 2 * 2)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.int16])
+def test_reading_channel_files_takes_no_more(tmp_path: Path, kind: type) -> None:
+    files = [tmp_path / f"a_000{channel}.mha" for channel in range(3)]
+    for file in files:
+        write_image(np.zeros((50, 60, 70), kind), file, GEOMETRY)
+    tracemalloc.start()
+    read_image(files)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.01 * (reading_bytes([read_header(file) for file in files]) - 210_000 * kind().itemsize)  # of ITK
 
 
 def test_2d_labels_stay_2d(tmp_path: Path) -> None:

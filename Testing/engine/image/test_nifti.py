@@ -18,9 +18,15 @@ CODES = {"f4": 16, "f8": 64, "i2": 4}
 
 
 def nifti(
-    array: np.ndarray, order: str = "<", slope: float = 0, intercept: float = 0, offset: int = 352, meaning: int = 0
+    array: np.ndarray,
+    order: str = "<",
+    slope: float = 0,
+    intercept: float = 0,
+    offset: int = 352,
+    meaning: int = 0,
+    named: float | None = None,
 ) -> bytes:
-    """The content of a NIfTI file, with few entries in its header."""
+    """The content of a NIfTI file, with few entries in its header; ``named`` is the offset that stands in it."""
     kind = array.dtype.str[1:]
     header = bytearray(offset)
     entries = [
@@ -28,7 +34,7 @@ def nifti(
         (40, "8h", [array.ndim, *array.shape[::-1], *[1] * (7 - array.ndim)]),
         (68, "3h", [meaning, CODES[kind], 8 * array.itemsize]),
         (76, "8f", [1.0, 1.5, 2.0, 3.0, 1.0, 1.0, 1.0, 1.0]),
-        (108, "3f", [offset, slope, intercept]),
+        (108, "3f", [offset if named is None else named, slope, intercept]),
         (344, "4s", [b"n+1"]),
     ]
     for place, form, values in entries:
@@ -50,6 +56,7 @@ def nifti(
         {"intercept": 5},
         {"slope": float("nan"), "intercept": 5},
         {"slope": 2.5, "intercept": float("inf")},
+        *[{"offset": 348, "named": named} for named in (0, 1, 347.9, -5)],
     ],
 )
 @pytest.mark.parametrize("shape", [(3, 4, 5), (2, 3, 4, 5), (4, 5), (1, 4, 5)])
@@ -95,6 +102,14 @@ def test_vectors_that_are_no_numbers_stay(tmp_path: Path) -> None:
     array[1, 0, 1, 2, 3] = np.nan
     (tmp_path / "a.nii").write_bytes(nifti(array, meaning=1007))
     assert np.argwhere(np.isnan(read_image([tmp_path / "a.nii"]).array)).tolist() == [[1, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("named", [np.nan, np.inf, -np.inf, 1e30])
+def test_an_offset_that_is_none_counts_as_the_header(tmp_path: Path, named: float) -> None:
+    (tmp_path / "a.nii").write_bytes(nifti(np.arange(8, dtype="f4"), offset=348, named=named))
+    found = float_voxels(tmp_path / "a.nii", 8)
+    assert found is not None
+    assert found.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
 def test_other_numbers_are_left_to_itk(tmp_path: Path) -> None:

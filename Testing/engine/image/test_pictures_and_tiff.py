@@ -140,6 +140,21 @@ def test_writing_3d_tif_writes_the_side_car(tmp_path: Path) -> None:
         assert (volume.shape, volume.geometry) == ((1, 5, 6), geometry)
 
 
+def test_a_2d_tif_has_nothing_to_do_with_a_json_file_of_its_name(tmp_path: Path) -> None:
+    write_labels(GREY[None], tmp_path / "a.tif", PIXELS)
+    for content in ('{"shapes": []}', '{"spacing": [1, 1, 1]}', "[]"):
+        (tmp_path / "a.json").write_text(content)
+        assert read_labels(tmp_path / "a.tif").geometry == PIXELS
+        assert read_header(tmp_path / "a.tif").geometry == PIXELS
+
+
+@pytest.mark.parametrize("ending", [".tif", ".png"])
+def test_several_slices_are_no_2d_image(tmp_path: Path, ending: str) -> None:
+    with pytest.raises(UserError, match=r"a\.(tif|png): the image has 5 slices"):
+        write_labels(np.ones((5, 8, 8), int), tmp_path / f"a{ending}", PIXELS)
+    assert not list(tmp_path.iterdir())
+
+
 def test_lzw_compressed_tif(tmp_path: Path) -> None:
     picture_of(GREY).save(tmp_path / "a.tif", compression="tiff_lzw")
     assert np.array_equal(read_image([tmp_path / "a.tif"]).array[0, 0], GREY)

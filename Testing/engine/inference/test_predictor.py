@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from itertools import combinations, product
 
 import numpy as np
@@ -125,18 +126,46 @@ def test_single_slices_share_batches():
     assert tiles.inner == slice(0, 7)
 
 
-def test_where_a_gpus_memory_does_not_suffice_tiles_are_added_one_by_one(monkeypatch):
+class OnGpu(torch.Tensor):
+    """Stands for sums in a GPU's memory, which is free again when no reference is left."""
+
+    def cpu(self):
+        return torch.Tensor(self.numpy().copy())
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED")]
+)
+def test_where_a_gpus_memory_does_not_suffice_tiles_are_added_one_by_one_in_main_memory(monkeypatch, error):
     image = np.random.default_rng(0).standard_normal((2, 11, 9, 17), dtype=np.float32)
     window = SlidingWindow([make_network(3, 0)], (4, 6, 8), 3, CPU)
     expected = torch.cat(list(window.slabs(image)), dim=1)
-    logits, sizes = SlidingWindow._logits, []
+    logits, zeros, sizes, sums = SlidingWindow._logits, torch.zeros, [], []
+
+    def on_gpu(*shape, **options):
+        values = zeros(*shape, **options).as_subclass(OnGpu)
+        sums.append(weakref.ref(values))
+        return values
 
     def small(self, tiles):
         sizes.append(len(tiles))
         if len(tiles) > 1:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            assert (sums[0]() is None) == (len(sizes) > 1)  # given back before the first single tile
+            raise error
+        assert sums[0]() is None
         return logits(self, tiles)
 
+    monkeypatch.setattr(torch, "zeros", on_gpu)
     monkeypatch.setattr(SlidingWindow, "_logits", small)
     np.testing.assert_allclose(torch.cat(list(window.slabs(image)), dim=1), expected, atol=2e-5)
     assert sizes[:9] == [8, *[1] * 8]
+
+
+def test_other_errors_are_no_lack_of_memory(monkeypatch):
+    def broken(self, tiles):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(SlidingWindow, "_logits", broken)
+    window = SlidingWindow([make_network(3, 0)], (4, 6, 8), 3, CPU)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        next(window.slabs(np.zeros((2, 11, 9, 17), np.float32)))

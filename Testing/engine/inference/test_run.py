@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +19,9 @@ from segautoconfiglib.base.cancel import CancelToken  # noqa: E402
 from segautoconfiglib.base.errors import Cancelled, UserError  # noqa: E402
 from segautoconfiglib.base.events import ListReporter  # noqa: E402
 from segautoconfiglib.dataset.dataset import Case, list_cases  # noqa: E402
-from segautoconfiglib.image.files import read_header, read_image, read_labels  # noqa: E402
+from segautoconfiglib.image.files import read_header, read_image, read_labels, write_image  # noqa: E402
 from segautoconfiglib.image.resample import resample_image  # noqa: E402
-from segautoconfiglib.image.volume import Volume  # noqa: E402
+from segautoconfiglib.image.volume import Geometry, Volume  # noqa: E402
 from segautoconfiglib.inference import run  # noqa: E402
 from segautoconfiglib.inference.run import (  # noqa: E402
     PredictOptions,
@@ -91,6 +93,27 @@ def test_probabilities_are_those_of_the_labels(make_model, make_images, tmp_path
     assert names(tmp_path / "disk") == names(tmp_path / "out")
 
 
+def test_probabilities_in_a_file_are_unmapped_whatever_happens(make_model, make_images, tmp_path, monkeypatch):
+    """Windows removes no file that is mapped, and the error of removing it would hide the other."""
+    model = load_model(make_model())
+    cases = list_cases(make_images(1), ".nii.gz", 1)
+    monkeypatch.setattr(
+        "segautoconfiglib.inference.probabilities.INFERENCE", replace(run.INFERENCE, probabilities_in_memory=0)
+    )
+    seen = []
+
+    def full(values, record, stem):
+        seen.append(values)
+        assert not values.base.closed
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr(run, "write_probabilities", full)
+    with pytest.raises(UserError, match="the disk is full"):
+        predict_cases(model, cases, tmp_path / "out", options=PredictOptions(save_probabilities=True))
+    assert seen[0].base.closed
+    assert not list((tmp_path / "out").glob(".partial-*"))
+
+
 def test_regions(make_model, make_images, tmp_path):
     labels = {"background": 0, "whole": [1, 2], "core": 2}
     model = load_model(make_model(labels=labels, regions_class_order=[1, 2]))
@@ -128,6 +151,34 @@ def test_a_single_image_without_mirroring(make_model, make_images):
     unmirrored = replace(model, mirror_axes=())
     same = predict_image(image, unmirrored)
     assert (sitk.GetArrayFromImage(same.labels) == sitk.GetArrayFromImage(plain.labels)).all()
+
+
+def test_an_array_gives_the_labels_of_its_volume(make_model):
+    model = load_model(make_model(channels=2))
+    array = np.random.default_rng(0).normal(100, 20, (2, 7, 12, 10)).astype(np.float32)
+    expected = predict_image(Volume(array, Geometry((2.0, 1.0, 1.5))), model).labels.array[0]
+    found = predict_image(array, model, spacing_mm=[2, 1, 1.5], probabilities=True)
+    np.testing.assert_array_equal(found.labels, expected)
+    assert found.probabilities.shape == (3, 7, 12, 10)
+
+
+@pytest.mark.parametrize(
+    ("image", "spacing", "says"),
+    [
+        (np.zeros((8, 8, 8)), (1, 1, 1), r"shape \(8, 8, 8\).*array\[None\]"),
+        (np.zeros((1, 8, 8, 8)), None, "spacing is None.*spacing_mm="),
+        (np.zeros((1, 8, 8, 8)), (1, 1), r"spacing is \(1, 1\)"),
+        (np.zeros((1, 8, 8, 8)), (1, 0, 1), r"spacing is \(1, 0, 1\)"),
+        ("case_0000.nii.gz", None, "A str is no image.*ReadImage"),
+        (Path("case_0000.nii.gz"), None, "Path is no image.*ReadImage"),
+        (["a", "b"], None, "A list is no image"),
+        ([], None, "no image"),
+    ],
+)
+def test_what_is_no_image_is_refused_with_a_remedy(make_model, image, spacing, says):
+    with pytest.raises(UserError) as caught:
+        predict_image(image, load_model(make_model()), spacing_mm=spacing)
+    assert re.search(says, str(caught.value))
 
 
 def test_channels_on_different_grids(make_model):
@@ -177,6 +228,10 @@ def test_parts(make_model, make_images, tmp_path, part, expected, workers):
     assert [file.name for file in files] == [f"{name}.nii.gz" for name in expected]
     assert [event["done"] for event in report.of("progress")] == list(range(1, len(expected) + 1))
     assert report.of("done")[0]["cases"] == len(expected)
+    assert [event["description"] for event in report.of("artifact")] == [f"{len(expected)} segmentations"]
+    report.events.clear()
+    predict_cases(model, cases, tmp_path / "out", options=replace(options, continue_=True), report=report)
+    assert not report.of("artifact")
 
 
 @pytest.mark.parametrize("options", [PredictOptions(part=2, parts=2), PredictOptions(parts=0), PredictOptions(step=2)])
@@ -218,7 +273,7 @@ def test_a_failing_case_is_named_and_the_ones_before_it_stay(make_model, make_im
 def test_a_wrong_number_of_channels_is_named(make_model, make_images, tmp_path):
     model = load_model(make_model(channels=2))
     cases = list_cases(make_images(1), ".nii.gz")
-    with pytest.raises(UserError, match=r"Case c0: .*1 channels.*2"):
+    with pytest.raises(UserError, match=r"Case c0: .*1 channel,.*2"):
         predict_cases(model, cases, tmp_path / "out")
 
 
@@ -263,3 +318,11 @@ def test_a_cascade_is_refused(make_model):
     (folder / "plans.json").write_text(json.dumps(plans))
     with pytest.raises(UserError, match="needs the predictions of '3d_lowres'"):
         load_model(folder)
+
+
+def test_a_case_is_named_once(make_model, make_images, tmp_path):
+    images = make_images(1)
+    write_image(np.full((7, 12, 10), np.nan, np.float32), images / "c0_0000.nii.gz", Geometry((2.0, 1.0, 1.5)))
+    with pytest.raises(UserError) as caught:
+        predict_cases(load_model(make_model()), list_cases(images, ".nii.gz", 1), tmp_path / "out")
+    assert caught.value.message.startswith(f"Case c0: {images / 'c0_0000.nii.gz'} holds 840 voxels that are NaN")

@@ -32,6 +32,13 @@ NNUNET_ORDER = FIXTURES / "nnunet_parameter_order.json"
 NNUNET_CHECKPOINT = FIXTURES / "nnunet_checkpoint.pth"
 
 
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    target, synced = tmp_path / "checkpoint_latest.pth", []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append((os.fstat(number).st_size, target.exists())))
+    write_checkpoint(target, {"network_weights": {"a": torch.zeros(1000)}})
+    assert synced == [(target.stat().st_size, False)]
+
+
 @pytest.mark.parametrize("name", ["plain_3d", "residual_3d", "plain_2d"])
 def test_nnunets_weights_give_its_logits(name):
     example = torch.load(NNUNET_NETWORKS, weights_only=True)[name]
@@ -141,6 +148,12 @@ def test_prefixes_of_wrapped_networks_are_dropped(architecture):
         (1, 3, {}, "3 output classes instead of 2"),
         (4, 2, {}, "4 input channels instead of 1"),
         (4, 3, {}, "3 output classes instead of 2; 4 input channels instead of 1"),
+        (
+            1,
+            2,
+            {"features_per_stage": [3, 4, 8]},
+            r"(?<=network: )encoder\.stages\.0\.0\.convs\.0\.conv\.weight is \(3, 1, 1, 3, 3\) instead",
+        ),
         (
             1,
             2,

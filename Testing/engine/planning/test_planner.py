@@ -157,6 +157,10 @@ class TestOptions:
         with pytest.raises(UserError, match="Raise the GPU memory target"):
             plan(make_dataset(*LUNG), gpu_memory_target_gb=1e-7)
 
+    def test_target_spacing_that_leaves_nothing(self, make_dataset):
+        with pytest.raises(UserError, match=r"spacing \(1000\.0, 1\.0, 1\.0\) mm .* vanishes"):
+            plan(make_dataset(*LUNG), target_spacing=(1000, 1, 1))
+
     def test_target_spacing_is_given_in_file_order(self, make_dataset):
         plans = plan(make_dataset(*LUNG), target_spacing=(2.0, 1.0, 3.0))
         assert plans.transpose_forward == (2, 0, 1)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from typing import Any
 
 import pytest
@@ -196,3 +197,49 @@ def test_all_published_files_load(shared_data):
             assert configuration.dimension == configuration.architecture.dimension
         if all("UNet_class_name" not in entries for entries in raw["configurations"].values()):
             assert plans.to_json() == raw
+
+
+@pytest.mark.parametrize(
+    ("entries", "says"),
+    [
+        ({"patch_size": [-32, 32]}, r"patch_size\.0: .*greater than 0 \(got -32\)"),
+        ({"patch_size": [64, 0]}, r"patch_size\.1: .*greater than 0 \(got 0\)"),
+        ({"patch_size": [64]}, r"patch_size \[64\] has 1 axes"),
+        ({"patch_size": [64, 64, 64], "spacing": [1, 1, 1]}, r"patch_size \[64, 64, 64\] has 3 axes, the network .* 2"),
+        ({"patch_size": [63, 48]}, r"patch_size \[63, 48\] is no multiple of \[2, 4\]"),
+        ({"batch_size": 0}, r"batch_size: .*greater than 0 \(got 0\)"),
+        ({"spacing": [0, 1]}, r"spacing\.0: .*greater than 0 \(got 0\)"),
+        ({"spacing": [1, float("inf")]}, r"spacing\.1: .*finite number \(got inf\)"),
+        ({"spacing": [1, 1, 1]}, r"spacing \[1\.0, 1\.0, 1\.0\] has 3 axes, patch_size \[64, 48\] has 2"),
+        ({"use_mask_for_norm": []}, r"normalization_schemes names 1 channel, use_mask_for_norm 0"),
+    ],
+)
+def test_limits_name_file_configuration_key_and_value(tmp_path, entries, says):
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(plans_with(good={**SETTINGS, **OLD_NETWORK}, bad={"inherits_from": "good", **entries})))
+    plans = Plans.load(file)
+    assert plans.configuration("good").batch_size == 12
+    with pytest.raises(ProblemsError) as caught:
+        plans.configuration("bad")
+    assert caught.value.message.startswith(f"Configuration 'bad' of {file} ")
+    assert re.search(says, str(caught.value.problems[0]))
+    assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"strides": 7}, {"strides": [[2]], "conv_op": "Conv2d"}, {"strides": "x"}])
+def test_unusual_network_descriptions_are_left_to_the_builder(options):
+    architecture = {"network_class_name": "somebody.Else", "arch_kwargs": options}
+    assert load(a={**SETTINGS, "architecture": architecture}).configuration("a").patch_size == (64, 48)
+
+
+def test_plans_without_configurations_say_so():
+    with pytest.raises(UserError, match="Known: none"):
+        load().configuration("2d")
+
+
+def test_where_plans_were_read_from_makes_no_difference(tmp_path):
+    plans = load(a={**SETTINGS, **OLD_NETWORK})
+    plans.save(tmp_path / "plans.json")
+    assert Plans.load(tmp_path / "plans.json") == plans
+    assert Plans.load(tmp_path / "plans.json") != plans.model_copy(update={"plans_name": "other"})
+    assert plans != "nnUNetPlans"

@@ -1,11 +1,16 @@
 """Preprocessing of one case."""
 
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.dataset.labels import LabelSpec
+from segautoconfiglib.defaults import PREPROCESSING
 from segautoconfiglib.image.volume import Geometry, Volume
+from segautoconfiglib.preprocessing import case as module
 from segautoconfiglib.preprocessing.case import class_locations, location_keys, preprocess_case
 
 SPEC = LabelSpec({"background": 0, "a": 1, "b": 2})
@@ -120,7 +125,7 @@ def test_no_resampling(make_plans):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"channels": 2}, "1 channels.*made for 2"),
+        ({"channels": 2}, "1 channel,.*made for 2"),
         ({"scheme": "MyNorm"}, "MyNorm"),
         ({"resampling_fn_data": "my_resampling"}, "my_resampling"),
         ({"spacing": (100.0, 1.0, 1.0)}, "vanishes at"),
@@ -153,6 +158,33 @@ def test_location_keys():
     regions = LabelSpec({"background": 0, "whole": (1, 2), "core": 2, "ignore": 3}, (1, 2))
     assert location_keys(SPEC) == [1, 2]
     assert location_keys(regions) == [(1, 2), 2, (-1, 0, 1, 2)]
+
+
+@pytest.mark.parametrize("part", [7, 1000])
+def test_class_locations_are_the_draws_of_choice(monkeypatch, part):
+    monkeypatch.setattr(module, "VOXELS_PER_PART", part)
+    monkeypatch.setattr(module, "PREPROCESSING", replace(PREPROCESSING, min_locations=20))
+    labels = np.random.default_rng(0).integers(-1, 6, (5, 6, 7)).astype(np.int16)
+    keys = [3, 9, (4, 1), 1, (-1, 0, 1, 2, 3, 4)]
+    found = class_locations(labels, keys)
+    random = np.random.RandomState(PREPROCESSING.seed)
+    for key in keys:
+        places = [np.argwhere(labels[None] == label) for label in (key if isinstance(key, tuple) else (key,))]
+        pool = np.concatenate(places)
+        expected = pool[random.choice(len(pool), 20, replace=False)] if len(pool) else pool
+        assert np.array_equal(found[key], expected)
+        assert found[key].dtype == np.int64
+    assert list(found) == keys
+
+
+def test_class_locations_take_little_memory(monkeypatch):
+    monkeypatch.setattr(module, "VOXELS_PER_PART", 10_000)
+    labels = np.ones((100, 100, 100), np.int16)
+    tracemalloc.start()
+    class_locations(labels, [1, 2])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 9 * labels.size
 
 
 def test_class_locations_of_many_voxels_are_a_share():

@@ -1,5 +1,7 @@
 """The record of spatial steps, and its way through nnU-Net's properties."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,7 @@ def test_two_dimensional_files():
 
 def test_nnunets_own_properties_need_the_order_of_axes():
     properties = {key: value for key, value in RECORD.to_properties().items() if key != OWN_KEY}
+    del properties["nibabel_stuff"]
     found = SpatialRecord.from_properties(properties, (10, 5, 2), (2, 0, 1))
     assert found == RECORD
     with pytest.raises(UserError, match="written by nnunetv2"):
@@ -59,6 +62,39 @@ def test_properties_of_nnunets_nifti_reader():
     properties = {key: value for key, value in RECORD.to_properties().items() if key != "sitk_stuff"}
     found = SpatialRecord.from_properties({**properties, "nibabel_stuff": {"original_affine": affine}}, (10, 5, 2))
     assert found == RECORD
+
+
+def test_nnunets_nifti_reader_can_write_with_what_is_stored():
+    found = RECORD.to_properties()["nibabel_stuff"]["original_affine"]
+    # What nibabel 5.4 reads from a NIfTI file that ITK wrote with GEOMETRY.
+    assert found.tolist() == [[0, -2, 0, -5], [-1, 0, 0, -6], [0, 0, -3, 7], [0, 0, 0, 1]]
+    assert found.dtype == np.float64
+    oblique = Geometry((3.0, 2.0, 0.5), (5.0, 6.0, 7.0), (0.8, -0.6, 0.0, 0.6, 0.8, 0.0, 0.0, 0.0, 1.0))
+    found = replace(RECORD, geometry=oblique).to_properties()["nibabel_stuff"]["original_affine"]
+    assert found == pytest.approx(
+        np.array([[-0.4, 1.2, 0, -5], [-0.3, -1.6, 0, -6], [0, 0, 3, 7], [0, 0, 0, 1]]), abs=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("spacing", "shape", "dimension"),
+    [
+        ([999, 1, 1], (1, 8, 8), 2),  # of a picture
+        ([1, 1, 1], (5, 8, 8), 3),  # of a 3D tif
+        ([1, 1, 1], (1, 8, 8), 3),
+        ([999, 1, 1], (5, 8, 8), 3),
+    ],
+)
+def test_properties_of_nnunets_picture_and_tif_readers(spacing, shape, dimension):
+    properties = {
+        "spacing": spacing,
+        "shape_before_cropping": shape,
+        "bbox_used_for_cropping": [[0, edge] for edge in shape],
+    }
+    found = SpatialRecord.from_properties(properties, shape, (0, 1, 2)).geometry
+    assert found.dimension == dimension
+    assert found.spacing_mm == tuple(spacing)
+    assert (len(found.origin), len(found.direction)) == (dimension, dimension**2)
 
 
 @pytest.mark.parametrize("change", [{"spacing": [1.0]}, {"bbox_used_for_cropping": None}, {"sitk_stuff": {}}])

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -11,9 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from segautoconfiglib.base.cancel import CancelToken
-from segautoconfiglib.base.errors import Cancelled, UserError
+from segautoconfiglib.base.errors import Cancelled, ProblemsError, UserError
 from segautoconfiglib.base.events import ListReporter
 from segautoconfiglib.image.files import read_image, read_labels, write_image, write_labels
 from segautoconfiglib.image.volume import Geometry
@@ -64,6 +66,25 @@ def test_a_second_run_keeps_everything(raw_dataset, make_plans, folder):
     preprocess_dataset(raw_dataset, make_plans(patch_size=(8, 8, 8)), "3d", folder, workers=1, report=report)
     assert times(folder) == before
     assert "3 of 3" in report.of("log")[0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"scheme": "Foo"}, "Unknown normalisation 'Foo'"),
+        ({"scheme": "CTNormalization"}, "CTNormalization needs the training set's intensities"),
+        ({"channels": 2}, "names 2 channels .*, dataset.json 1"),
+        ({"resampling_fn_seg": "mine"}, "Unknown resampling function 'mine'"),
+        ({"spacing": (-1.0, 1.0, 1.0)}, "spacing.0"),
+    ],
+)
+def test_plans_that_can_not_be_followed_leave_the_cases_as_they_are(raw_dataset, make_plans, folder, settings, says):
+    preprocess_dataset(raw_dataset, make_plans(), "3d", folder, workers=1)
+    before = times(folder)
+    with pytest.raises(UserError) as caught:
+        preprocess_dataset(raw_dataset, make_plans(**settings), "3d", folder, workers=1)
+    assert re.search(says, str(caught.value))
+    assert times(folder) == before
 
 
 def test_an_interrupted_run_is_continued(raw_dataset, make_plans, folder):
@@ -255,6 +276,25 @@ def test_a_full_disk_is_noticed_before_anything_is_written(raw_dataset, make_pla
     assert not folder.exists()
 
 
+def test_cases_of_an_older_nnunet_are_left_alone(raw_dataset, make_plans, folder):
+    folder.mkdir(parents=True)
+    for name in ("a.npz", "a.pkl", "b.npz", "b.pkl"):
+        (folder / name).write_bytes(b"old")
+    with pytest.raises(UserError, match=r"before 2\.6 \(a\.npz\)") as caught:
+        preprocess_dataset(raw_dataset, make_plans(), "3d", folder, workers=1)
+    assert "nnUNet_preprocessed" in caught.value.hint
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == dict.fromkeys(
+        ("a.npz", "a.pkl", "b.npz", "b.pkl"), b"old"
+    )
+
+
+def test_two_cases_that_share_a_file_are_refused(raw_dataset, make_plans, folder):
+    cases = (*raw_dataset.cases, replace(raw_dataset.cases[0], id="a_seg"))
+    with pytest.raises(ProblemsError, match="a_seg: its preprocessed image and the labels of case a would be one file"):
+        preprocess_dataset(replace(raw_dataset, cases=cases), make_plans(), "3d", folder, workers=1)
+    assert not folder.parent.exists()
+
+
 def test_labels_that_will_be_copied_count(raw_dataset):
     assert label_bytes(raw_dataset.cases[:2]) == sum(case.label.stat().st_size for case in raw_dataset.cases[:2])
 
@@ -263,6 +303,15 @@ def test_memory_estimate_counts_old_and_new_voxels(raw_dataset, make_plans):
     plans = make_plans((1.0, 0.5, 0.5))
     found = peak_bytes(raw_dataset.cases, plans, plans.configuration("3d")) - run.SLAB_BYTES
     assert found == (4 * 6 * 5 + 8 * 12 * 10) * 12
+
+
+def test_memory_estimate_of_wide_numbers_is_that_of_reading(raw_dataset, make_plans, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "SLAB_BYTES", 0)
+    frame = sitk.GetImageFromArray(np.zeros((4, 6, 5)))  # float64
+    sitk.WriteImage(sitk.JoinSeries([frame] * 3), str(tmp_path / "a_0000.nii"))
+    plans = make_plans((1.0, 1.0, 1.0), channels=3)
+    case = replace(raw_dataset.cases[0], images=(tmp_path / "a_0000.nii",))
+    assert peak_bytes([case], plans, plans.configuration("3d")) == 120 * 3 * (4 + 2 * 8)
 
 
 def test_a_file_where_the_folder_should_be(raw_dataset, make_plans, folder):

@@ -142,6 +142,17 @@ def test_a_name_ending_like_a_label_file_is_no_trouble(tmp_path):
     assert store.open("b_seg").data[0, 0, 0, 0] == 2
 
 
+@pytest.mark.parametrize("old", ["a.npz", "a.npy", "a_seg.npy"])
+def test_a_folder_of_an_older_nnunet_is_refused(tmp_path, old):
+    store = CaseStore(tmp_path / "plans_3d")
+    store.check_format()
+    store.save("b", make_case(1), (4, 4, 4))
+    store.check_format()
+    (store.folder / old).touch()
+    with pytest.raises(UserError, match=rf"plans_3d holds cases .* before 2\.6 \({old}\)"):
+        store.check_format()
+
+
 def test_an_unknown_case(tmp_path):
     with pytest.raises(UserError, match="no case 'x'"):
         CaseStore(tmp_path).open("x")

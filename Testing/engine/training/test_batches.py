@@ -107,8 +107,9 @@ def test_workers_are_gone_afterwards(source: BatchSource):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_bug_names_the_case_and_the_cause(source: BatchSource, workers: int):
     broken = replace(source, transform=Fail(), case_ids=("blob_3",))
-    with pytest.raises(RuntimeError, match=r"(?s)blob_3.*no patch today.*in __call__"):
+    with pytest.raises(RuntimeError, match=r"^Making .* case blob_3 failed: .*no patch today.*$") as caught:
         take(broken, first=0, workers=workers, count=1)
+    assert "in __call__" in str(caught.value.__cause__)
     assert not multiprocessing.active_children()
 
 
@@ -170,6 +171,55 @@ def test_a_worker_that_dies_while_it_writes_a_batch_stops_nobody(source: BatchSo
 
     threading.Thread(target=take_until_it_dies, daemon=True).start()
     assert ended.wait(timeout=60)
+    assert not multiprocessing.active_children()
+
+
+class Sleep:
+    """A transform that takes longer than anybody wants to wait."""
+
+    def __call__(self, **sample: object) -> dict:
+        time.sleep(600)
+        return {}
+
+
+def no_memory() -> None:
+    raise MemoryError("no place for a batch")
+
+
+class TooMuch:
+    """Can't be received."""
+
+    def __reduce__(self) -> tuple:
+        return no_memory, ()
+
+
+class GiveTooMuch:
+    """A transform whose samples the main process can't receive."""
+
+    def __call__(self, **sample: object) -> dict[str, np.ndarray]:
+        return {"data": np.array([TooMuch()]), "target": np.zeros(1, np.int16)}
+
+
+@pytest.mark.parametrize(("transform", "outcome"), [(Sleep(), Cancelled), (GiveTooMuch(), MemoryError)])
+def test_nobody_waits_for_a_batch_that_is_not_wanted_or_never_comes(
+    source: BatchSource, transform: object, outcome: type[Exception]
+):
+    cancel, caught = CancelToken(), []
+
+    def take_one() -> None:
+        try:
+            with Batches(replace(source, transform=transform), first=0, workers=1, cancel=cancel) as batches:
+                next(batches)
+        except Exception as error:  # noqa: BLE001 - looked at below
+            caught.append(type(error))
+
+    taking = threading.Thread(target=take_one, daemon=True)
+    taking.start()
+    if outcome is Cancelled:
+        time.sleep(1)
+        cancel.cancel()
+    taking.join(timeout=60)
+    assert caught == [outcome]
     assert not multiprocessing.active_children()
 
 

@@ -89,7 +89,7 @@ def known_speed(describe: Any, second_per_megavoxel: float, recipe: Recipe | Non
     ("second_per_megavoxel", "seconds", "patch", "width", "spacing"),
     [
         (1.0, 1e6, (128, 128, 128), 32, 1.0),  # all the time of the world: the planner's patch, the widest network
-        (1.0, 4100 * 2 * 1.5**2 * 128**3 / 1e6, (128, 128, 128), 12, 1.0),  # 4000 steps of 12 features, not of 16
+        (1.0, 2050 * 2 * 1.5**2 * 128**3 / 1e6, (128, 128, 128), 12, 1.0),  # 2000 steps of 12 features, not of 16
         (1.0, 2500.0, (112, 112, 112), 8, 1.03**4),  # 1.56 million voxels for 800 steps, an eighth of the image
         (100.0, 100.0, (8, 8, 8), 8, 1.03**46),  # coarser, up to the limit of 4
     ],
@@ -217,10 +217,16 @@ def test_names_of_plans_tell_time_and_device(seconds: float, name: str) -> None:
     assert small_plans_name("nnUNetPlans", seconds, CPU) == f"nnUNetPlans_{name}_cpu"
 
 
+def test_plans_for_a_time_keep_their_name() -> None:
+    assert small_plans_name("nnUNetPlans_60s_cpu", 40, CPU) == "nnUNetPlans_60s_cpu"
+    assert small_plans_name("nnUNetPlans_2h_mps", 40, CPU) == "nnUNetPlans_2h_mps"
+    assert small_plans_name("nnUNetPlans_2h_cpu_b", 40, CPU) == "nnUNetPlans_2h_cpu_b_40s_cpu"
+
+
 def test_the_small_recipe_keeps_what_was_asked_for() -> None:
     small = small_recipe(Recipe(seed=3, augmentation="none", trainer_name="nnUNetTrainerNoDA"))
     assert (small.seed, small.augmentation, small.trainer_name) == (3, "none", "nnUNetTrainerNoDA")
-    assert (small.optimizer, small.mirror) == ("adamw", True)
+    assert (small.optimizer, small.mirror) == ("muon", True)
 
 
 def test_measuring_real_steps(make_job: Any) -> None:
@@ -234,6 +240,41 @@ def test_measuring_real_steps(make_job: Any) -> None:
     assert chosen.threads is not None
     assert chosen.threads >= 1
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("patience_s", "steps"), [(math.inf, 4), (0.0, 2)])
+def test_a_step_is_measured_once_and_not_for_long(
+    make_job: Any, monkeypatch: pytest.MonkeyPatch, patience_s: float, steps: int
+) -> None:
+    """One step that does not count, and three that do; at least one of these, however little time there is."""
+    job, taken = make_job(), []
+    monkeypatch.setattr("segautoconfiglib.training.speed.train_step", lambda *_: taken.append(1))
+    speed = Speed(job.description, job.recipe, CPU, CancelToken(), patience_s=patience_s)
+    entry = job.plans.configuration("3d_fullres")
+    seconds = replace(speed, threads=1).step_seconds(entry)
+    assert len(taken) == steps
+    assert replace(speed, threads=1, recipe=replace(job.recipe, mirror=False)).step_seconds(entry) == seconds
+    assert len(taken) == steps
+    replace(speed, threads=2).step_seconds(entry)
+    assert len(taken) == 2 * steps
+
+
+def test_measuring_is_done_with_the_settings_of_what_is_measured(
+    make_job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training lets cuDNN try its algorithms, prediction does not; both have the device's precision."""
+    job, seen = make_job(), set()
+    lower = lambda device: torch.autocast(device.type, torch.bfloat16)  # noqa: E731
+    for module in ("speed", "step"):
+        monkeypatch.setattr(f"segautoconfiglib.training.{module}.autocast", lower)
+    look = lambda *_: seen.add((torch.is_autocast_enabled("cpu"), torch.backends.cudnn.benchmark))  # noqa: E731
+    with torch.nn.modules.module.register_module_forward_hook(look):
+        speed, entry = Speed(job.description, job.recipe, CPU, CancelToken()), job.plans.configuration("3d_fullres")
+        speed.step_seconds(entry)
+        assert seen == {(True, True)}
+        seen.clear()
+        speed.forward_seconds(entry)
+        assert seen == {(True, False)}
 
 
 def test_measuring_can_be_cancelled(make_job: Any) -> None:

@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 
 from segautoconfiglib.base.errors import UserError  # noqa: E402
 from segautoconfiglib.base.events import ListReporter  # noqa: E402
+from segautoconfiglib.base.lock import alone  # noqa: E402
 from segautoconfiglib.dataset.splits import Split  # noqa: E402
 from segautoconfiglib.planning.plans import Plans  # noqa: E402
 from segautoconfiglib.training import folder  # noqa: E402
@@ -90,6 +91,26 @@ def test_folds_must_be_of_one_plan(make_job: Any, change: Any, fits: bool):
         return
     with pytest.raises(UserError, match="holds fold_3, which was trained with another plan"):
         folder.check_folders(other, ListReporter())
+
+
+def test_a_fold_in_training_must_be_of_the_same_plan_too(make_job: Any):
+    """It has no checkpoint yet."""
+    job: TrainJob = make_job()
+    folder.write_model_files(job)
+    changed = job.plans.to_json()
+    changed["configurations"]["3d_fullres"]["patch_size"] = [8, 16, 12]
+    other = replace(job, fold=3, plans=Plans.from_json(changed, "plans"))
+    with alone(other.lock_file, "Testing"):
+        assert other.other_folds() == []
+        with alone(job.lock_file, "Testing"):
+            assert other.other_folds() == ["fold_0"]
+            with pytest.raises(UserError, match="holds fold_0, which was trained with another plan"):
+                folder.check_folders(other, ListReporter())
+        touch(job.fold_folder / BEST, other.fold_folder / BEST, job.model_folder / "fold_all" / FINAL)
+        assert other.other_folds() == ["fold_0", "fold_all"]
+    job.lock_file.touch()  # of one that was killed
+    assert replace(job, fold=1).other_folds() == ["fold_0", "fold_3", "fold_all"]
+    assert replace(job, model_folder=job.model_folder.with_name("new"), fold=1).other_folds() == []
 
 
 def test_discarding_takes_results_and_leaves_logs(tmp_path: Path):

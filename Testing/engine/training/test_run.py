@@ -19,7 +19,7 @@ from segautoconfiglib.base.errors import Cancelled, UserError  # noqa: E402
 from segautoconfiglib.base.events import ListReporter  # noqa: E402
 from segautoconfiglib.networks.checkpoint import read_checkpoint, write_checkpoint  # noqa: E402
 from segautoconfiglib.planning.recipe import Recipe  # noqa: E402
-from segautoconfiglib.training import step  # noqa: E402
+from segautoconfiglib.training import batches, step  # noqa: E402
 from segautoconfiglib.training.hooks import BEST, FINAL, LATEST  # noqa: E402
 from segautoconfiglib.training.run import TrainJob, train_fold  # noqa: E402
 from segautoconfiglib.training.state import HISTORY_KEYS, OWN_KEY  # noqa: E402
@@ -117,7 +117,11 @@ def test_checkpoint_has_nnunets_keys(make_job):
 
 @pytest.mark.parametrize(
     ("recipe", "stops"),
-    [({}, [10]), ({"optimizer": "adamw", "schedule": "cosine_warmup", "average_weights": 0.9}, [13, 1, 5])],
+    [
+        ({}, [10]),
+        ({"optimizer": "adamw", "schedule": "cosine_warmup", "average_weights": 0.9}, [13, 1, 5]),
+        ({"optimizer": "muon", "schedule": "poly_warmup", "average_weights": 0.99}, [13, 1]),
+    ],
 )
 def test_resuming_is_exact(make_job, tmp_path, tiny_recipe: Recipe, recipe: dict, stops: list[int]):
     """An epoch asks 3 + 2 times: stops after two epochs; within the third, after one step more, and in a validation."""
@@ -208,6 +212,18 @@ def test_more_epochs_continue_a_finished_run(make_job, tiny_recipe: Recipe):
     assert train_fold(longer, report=report).epochs_done == 6
     assert [row["epoch"] for row in report.of("metric")] == [4, 5]
     assert "epochs is 6, was 4" in report.of("warning")[0]["message"]
+
+
+def test_more_epochs_continue_a_run_that_nnunet_finished(make_job, tiny_recipe: Recipe):
+    """Its checkpoints do not tell how many epochs were wanted."""
+    job = make_job()
+    train_fold(job)
+    content = read_checkpoint(job.fold_folder / FINAL)
+    del content[OWN_KEY]
+    write_checkpoint(job.fold_folder / FINAL, content)
+    assert train_fold(replace(job, resume=True)).epochs_done == 4
+    longer = replace(job, resume=True, recipe=replace(tiny_recipe, epochs=6))
+    assert train_fold(longer).epochs_done == 6
 
 
 def test_resuming_another_network_is_refused(make_job):
@@ -412,6 +428,28 @@ def test_too_little_memory_is_a_user_error(make_job, monkeypatch: pytest.MonkeyP
         train_fold(make_job())
 
 
+def test_too_little_memory_for_a_batch_names_the_patch(make_job, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise MemoryError("Unable to allocate 149 GiB")
+
+    monkeypatch.setattr(batches, "make_batch", fail)
+    with pytest.raises(UserError, match=r"memory of cpu.*batch of 2 patches of 8x16x16"):
+        train_fold(make_job())
+
+
+@pytest.mark.parametrize(("fold", "warnings"), [(1, 0), (2, 1)])
+def test_a_fold_beyond_the_splits_file_is_said_to_be_drawn(make_job, tmp_path, fold: int, warnings: int):
+    folder = tmp_path / "Dataset999_Blobs"
+    shutil.copytree(make_job().dataset_folder, folder)
+    even, odd = (["blob_0", "blob_2", "blob_4"], ["blob_1", "blob_3", "blob_5"])
+    file = folder / "splits_final.json"
+    file.write_text(json.dumps([{"train": even, "val": odd}, {"train": odd, "val": even}]))
+    report = ListReporter()
+    train_fold(make_job(dataset_folder=folder, model_folder=tmp_path / "model", fold=fold), report=report)
+    messages = [event["message"] for event in report.of("warning")]
+    assert messages == [f"{file} has 2 folds, no fold 2: its cases are drawn at random."] * warnings
+
+
 def test_cases_in_no_fold_are_named(make_job, tmp_path):
     folder = tmp_path / "Dataset999_Blobs"
     shutil.copytree(make_job().dataset_folder, folder)
@@ -420,7 +458,7 @@ def test_cases_in_no_fold_are_named(make_job, tmp_path):
     report = ListReporter()
     train_fold(make_job(dataset_folder=folder, model_folder=tmp_path / "one"), report=report)
     (warning,) = report.of("warning")
-    assert "2 cases are in no fold of splits_final.json and are left out: blob_4, blob_5." in warning["message"]
+    assert "In no fold of splits_final.json, and left out: 2 cases (blob_4, blob_5)." in warning["message"]
     report = ListReporter()
     train_fold(make_job(dataset_folder=folder, model_folder=tmp_path / "all", fold="all"), report=report)
     assert report.of("warning") == []

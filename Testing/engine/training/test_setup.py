@@ -112,14 +112,20 @@ def test_random_batch_has_the_shape_of_training(make_job: Any, describe: Any):
     assert setup.random_batch(2, configuration, regions)["target"].shape == (2, 3, 8, 16, 16)
 
 
-@pytest.mark.parametrize("works", [True, False])
+@pytest.mark.parametrize(("works", "asked"), [(True, False), (False, False), (False, True)])
 def test_without_a_compiler_the_plain_network_stays(
-    make_job: Any, make_state: Any, monkeypatch: pytest.MonkeyPatch, works: bool
+    make_job: Any, make_state: Any, monkeypatch: pytest.MonkeyPatch, works: bool, asked: bool
 ):
+    """It fails with the first image, or when it is asked for."""
+    failure = RuntimeError("no C++ compiler found\nand more")
+
     def compiler(network: torch.nn.Module) -> Any:
+        if asked:
+            raise failure
+
         def forward(image: torch.Tensor) -> Any:
             if not works:
-                raise RuntimeError("no C++ compiler found\nand more")
+                raise failure
             return network(image)
 
         return forward

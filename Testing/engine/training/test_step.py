@@ -61,6 +61,27 @@ def test_a_step_goes_down_the_gradient_at_its_learning_rate(linear_state: Linear
     assert weight_of(state) == pytest.approx(0.5 - 0.125 * (0.9 * 2 + 2))  # momentum
 
 
+def test_a_gpu_gets_its_batches_from_pinned_memory(monkeypatch: pytest.MonkeyPatch):
+    """Only from there it can fetch them while the program goes on."""
+    pinned, sent = [], []
+
+    def pin(tensor: Any) -> Any:
+        pinned.append(tensor.clone())
+        return pinned[-1]
+
+    def send(tensor: Any, device: Any, *, non_blocking: bool, **_: Any) -> Any:
+        sent.append((any(tensor is each for each in pinned), device.type, non_blocking))
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.Tensor, "to", send)
+    Objective(product, LossSettings(), torch.device("cuda")).move(batch(2.0))
+    assert sent == [(True, "cuda", True)] * 2
+    sent.clear()
+    objective(product).move(batch(2.0))
+    assert sent == [(False, "cpu", True)] * 2
+
+
 def test_long_gradients_are_shortened(linear_state: LinearState):
     state = linear_state(1.0)
     train_step(state, objective(product), batch(100.0), 0.25)

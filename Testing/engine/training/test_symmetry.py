@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from segautoconfiglib.defaults import BUDGET
 from segautoconfiglib.image.volume import Geometry
 from segautoconfiglib.preprocessing.case import PreprocessedCase
 from segautoconfiglib.preprocessing.geometry import SpatialRecord
@@ -51,6 +53,19 @@ def test_fixed_sides_are_not_mirrored(store: CaseStore) -> None:
     assert mirrorable_axes(store, ids, 2) == (1,)
     assert mirrorable_axes(store, [case for case in ids if case != "c3"][:4], 3) == (0, 2)
     assert mirrorable_axes(store, ["c3", "c4"], 3) == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("limit", "opened"), [(3, ["c0", "c4", "c8"]), (5, ["c0", "c2", "c4", "c6", "c8"]), (6, 5), (10, 10)]
+)
+def test_no_more_cases_are_opened_than_wanted(
+    store: CaseStore, monkeypatch: pytest.MonkeyPatch, limit: int, opened: list[str] | int
+) -> None:
+    seen, read = [], CaseStore.open
+    monkeypatch.setattr(CaseStore, "open", lambda store, case: seen.append(case) or read(store, case))
+    monkeypatch.setattr("segautoconfiglib.training.symmetry.BUDGET", replace(BUDGET, symmetry_cases=limit))
+    mirrorable_axes(store, store.case_ids(), 3)
+    assert (len(seen) if isinstance(opened, int) else seen) == opened
 
 
 def test_one_inside_the_other_can_be_mirrored(blob_store: CaseStore) -> None:
