@@ -26,7 +26,6 @@ SHOWN = 5
 #: Files that belong to images of another name: spacing of tif files, voxels of nhdr and mhd files.
 COMPANIONS = re.compile(r".*\.(json|raw|zraw|raw\.gz)", re.IGNORECASE)
 
-
 Findings = tuple[list[Problem], list[Problem]]
 
 

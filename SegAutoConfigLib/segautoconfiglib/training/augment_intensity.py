@@ -6,6 +6,7 @@ leaves its input as it is. Images are (channel, z, y, x) float32.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -21,19 +22,19 @@ Range = tuple[float, float]
 _TINY = 1e-7
 
 
-class ImageTransform(AbstractTransform, Generic[Parameters]):
+class ImageTransform(AbstractTransform, ABC, Generic[Parameters]):
     """Changes a sample's image with a probability."""
 
     def __init__(self, probability: float) -> None:
         self.probability = probability
 
+    @abstractmethod
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Parameters:
         """Parameters for an image of a shape (channel, z, y, x)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def apply(self, image: np.ndarray, parameters: Parameters) -> np.ndarray:
         """The changed image."""
-        raise NotImplementedError
 
     def __call__(self, *, rng: np.random.Generator, image: np.ndarray, **sample: Any) -> dict[str, Any]:
         """The sample with its image changed, or as it is."""

@@ -39,13 +39,19 @@ def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monk
     assert synced == [(target.stat().st_size, False)]
 
 
-@pytest.mark.parametrize("name", ["plain_3d", "residual_3d", "plain_2d"])
-def test_nnunets_weights_give_its_logits(name):
+def nnunet_example(name):
+    """Weights, image and logits from nnunetv2, and a network of the same plan."""
     example = torch.load(NNUNET_NETWORKS, weights_only=True)[name]
     plan = Architecture(
         network_class_name=example["network_class_name"], arch_kwargs=json.loads(example["arch_kwargs"])
     )
     network = build_network(plan, 2, 3, deep_supervision=True)
+    return example, network
+
+
+@pytest.mark.parametrize("name", ["plain_3d", "residual_3d", "plain_2d"])
+def test_nnunets_weights_give_its_logits(name):
+    example, network = nnunet_example(name)
     load_weights(network, example["network_weights"], name)
     with torch.no_grad():
         logits = network(example["image"])
@@ -59,11 +65,7 @@ def test_nnunets_weights_give_its_logits(name):
 @pytest.mark.parametrize("name", ["plain_3d", "residual_3d", "plain_2d"])
 def test_parameters_are_in_nnunets_order(name):
     """An optimizer's state in a checkpoint names them by their number alone."""
-    example = torch.load(NNUNET_NETWORKS, weights_only=True)[name]
-    plan = Architecture(
-        network_class_name=example["network_class_name"], arch_kwargs=json.loads(example["arch_kwargs"])
-    )
-    network = build_network(plan, 2, 3, deep_supervision=True)
+    _, network = nnunet_example(name)
     assert [key for key, _ in network.named_parameters()] == json.loads(NNUNET_ORDER.read_text())[name]
 
 
