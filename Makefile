@@ -2,8 +2,10 @@
 #
 #   PYTHON=python3.12      the interpreter that .venv is made with (default: the first of python3, python3.13 ... 3.10 that fits)
 #   VENV=.venv             where the environment lies
+#   PYTHON311=/path        the Python 3.11 of .venv-slicer (slicer-core has a wheel for 3.11 only); else python3.11 or pyenv's
+#   SLICER_TESTS=no        leaves the tests of the Slicer extension out of make test
 #   TORCH=2.13.0           the torch version; without an NVIDIA GPU always the CPU build
-#   TESTARGS, DEMOARGS, BENCHARGS   handed on to pytest, the demo and the benchmarks
+#   TESTARGS, SLICERTESTARGS, DEMOARGS, BENCHARGS   handed on to pytest, the demo and the benchmarks
 
 SHELL := /bin/bash
 VENV ?= .venv
@@ -17,10 +19,16 @@ PIP = $(RUN) pip --disable-pip-version-check install --quiet --quiet
 # The extra "train" without torch.
 TORCH_FREE_TRAINING = "batchgenerators>=0.25.5,<0.26" matplotlib
 STAMP = $(VENV)/.installed
+
+IS_3_11 = -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null
+PYTHON311 ?= $(shell for p in python3.11 $(HOME)/.pyenv/versions/3.11.*/bin/python; do $$p $(IS_3_11) && echo $$p && break; done)
+SLICER_VENV = .venv-slicer
+SLICER_STAMP = $(SLICER_VENV)/.installed
+SLICER_PYTEST = SEGAUTOCONFIG_PYTHON="$(abspath $(VENV))/bin/python" $(SLICER_VENV)/bin/python -m pytest
 # Every Python found, on PATH or under pyenv; one that can't start is left out when its turn comes.
 ALL_PYTHONS = $(foreach v,3.10 3.11 3.12 3.13,$(or $(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/$(v).*/bin/python))),python$(v)))
 
-.PHONY: venv demo test lint lint-code lint-format lint-types lint-imports lint-spelling format bench test-pythons clean
+.PHONY: venv venv-slicer demo test test-engine test-slicer cmake-lists lint lint-code lint-format lint-types lint-imports lint-spelling format bench test-pythons clean
 
 venv: $(STAMP)
 
@@ -41,8 +49,30 @@ $(STAMP): SegAutoConfigLib/pyproject.toml
 demo: $(STAMP)
 	$(RUN) segautoconfiglib demo $(DEMOARGS)
 
-test: $(STAMP)
+test: test-engine $(if $(filter no,$(SLICER_TESTS)),,test-slicer)
+
+test-engine: $(STAMP)
 	$(RUN) pytest $(TESTARGS)
+
+# The Slicer extension: its logic against real MRML without Qt, then the stand-in for Slicer and the panels in it.
+# Training and prediction run in .venv's Python, as in an external Python that a user chose.
+test-slicer: $(STAMP) $(SLICER_STAMP)
+	$(SLICER_PYTEST) Testing/slicer/logic $(SLICERTESTARGS)
+	$(SLICER_PYTEST) Testing/slicer/host Testing/slicer/panels $(SLICERTESTARGS)
+
+venv-slicer: $(SLICER_STAMP)
+
+$(SLICER_STAMP): Testing/SlicerHost/requirements.txt
+	@[ -n "$(PYTHON311)" ] || { echo "The tests of the Slicer extension can't run: slicer-core (Slicer's MRML classes) has a wheel for Python 3.11"; \
+	    echo "only, and none was found. Install it, or name it: make PYTHON311=/path/to/python3.11. Without: make test SLICER_TESTS=no"; exit 2; }
+	@echo "Installing into $(SLICER_VENV) (1.5 GB, some minutes the first time) ..."
+	test -x $(SLICER_VENV)/bin/python || $(PYTHON311) -m venv $(SLICER_VENV)
+	$(SLICER_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet --requirement $<
+	@touch $@
+
+# Writes the lists of files in SegAutoConfigLib/CMakeLists.txt and SegAutoConfig/CMakeLists.txt anew.
+cmake-lists: $(STAMP)
+	$(VENV)/bin/python Testing/SlicerHost/cmake/lists.py --write
 
 # The pre-commit hooks call the same targets.
 lint: lint-code lint-format lint-types lint-imports lint-spelling
@@ -84,6 +114,6 @@ test-pythons:
 	done; [ $$tried -gt 0 ] || { echo "No Python 3.10 to 3.13 found"; exit 2; }
 
 clean:
-	rm -rf $(VENV) .venv-3.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
-	rm -rf SegAutoConfigLib/*.egg-info SegAutoConfigLib/build SegAutoConfigLib/dist demo-output bench-output
-	find SegAutoConfigLib Testing -name __pycache__ -type d -exec rm -rf {} +
+	rm -rf $(VENV) $(SLICER_VENV) .venv-3.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf SegAutoConfigLib/*.egg-info SegAutoConfigLib/build SegAutoConfigLib/dist demo-output bench-output slicer-output
+	find SegAutoConfigLib SegAutoConfig Testing -name __pycache__ -type d -exec rm -rf {} +

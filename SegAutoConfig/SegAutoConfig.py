@@ -1,0 +1,279 @@
+"""The SegAutoConfig module of 3D Slicer: from segments in the scene to a trained network and back.
+
+Slicer reads this file at every start, so it imports nothing heavy. What the panels do lies in the package
+``SegAutoConfigGui`` beside it; the engine (``segautoconfiglib``) runs in processes of its own.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+#: The engine's folder in a source checkout; installed, both lie side by side on Python's path.
+ENGINE_CHECKOUT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "SegAutoConfigLib"))
+
+
+def _findEngine() -> None:
+    """Make ``segautoconfiglib`` importable when the module runs from a source checkout."""
+    if os.path.isdir(os.path.join(ENGINE_CHECKOUT, "segautoconfiglib")) and ENGINE_CHECKOUT not in sys.path:
+        sys.path.append(ENGINE_CHECKOUT)
+
+
+class SegAutoConfig(ScriptedLoadableModule):
+    """What Slicer shows of the module before it is opened."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("SegAutoConfig")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        self.parent.dependencies = []
+        self.parent.contributors = ["SegAutoConfig contributors"]
+        self.parent.helpText = _(
+            "Trains a segmentation network from your own segmentations and applies it to new volumes. "
+            "Collect cases under Dataset, press Train, then Segment."
+        )
+        self.parent.acknowledgementText = _(
+            "The method follows nnU-Net (Isensee et al., Nature Methods 2021); please cite it in publications."
+        )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData() -> None:
+    """Offer the tutorial's data in the Sample Data module; nothing is downloaded or computed here."""
+
+
+class SegAutoConfigWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel: tabs (one class each in ``SegAutoConfigGui``), and one place for messages above them.
+
+    It is the ``host`` of the tabs: they reach the logic, the scene's parameters and each other through it.
+    """
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic: SegAutoConfigLogic | None = None
+        self.parameters = None
+        self.panels: dict[str, Any] = {}
+        self._messageBar = None
+
+    def setup(self):
+        """Build the panel. Nothing is started and nothing but widgets is made."""
+        ScriptedLoadableModuleWidget.setup(self)
+        _findEngine()
+        from SegAutoConfigGui.MessageBar import MessageBar
+        from SegAutoConfigGui.Panels import makePanels
+
+        root = slicer.util.loadUI(self.resourcePath("UI/SegAutoConfig.ui"))
+        self.layout.addWidget(root)
+        self.ui = slicer.util.childWidgetVariables(root)
+        root.setMRMLScene(slicer.mrmlScene)
+        self.logic = SegAutoConfigLogic()
+        self._messageBar = MessageBar(self.ui)
+        for panel in makePanels(self):
+            self.panels[panel.name] = panel
+            self.ui.tabs.addTab(panel.root, panel.title)
+            panel.root.setMRMLScene(slicer.mrmlScene)
+            panel.setup()
+        self.ui.tabs.connect("currentChanged(int)", self._onTabChanged)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self._onSceneEndImport)
+
+    def enter(self):
+        """The user opens the module."""
+        self._useParameters()
+        self.currentPanel.enter()
+
+    def exit(self):
+        """The user goes to another module: jobs go on, their panels keep following them."""
+        self.currentPanel.exit()
+
+    def cleanup(self):
+        """The module is reloaded or Slicer ends: nothing of the panel may be called any more. Trainings go on."""
+        self.removeObservers()
+        self._setParameters(None)
+        for panel in self.panels.values():
+            panel.cleanup()
+        if self.logic is not None:
+            self.logic.close()
+
+    def onReload(self):
+        """Reload the helper package too, innermost modules first."""
+        from SegAutoConfigGui.Panels import reloadPackage
+
+        reloadPackage()
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    # -- host of the panels
+
+    @property
+    def currentPanel(self):
+        """The panel of the tab that is shown."""
+        return list(self.panels.values())[self.ui.tabs.currentIndex]
+
+    def openPanel(self, name: str):
+        """Show a tab ("Dataset", "Train", "Segment", "Models", "Setup") and return its panel."""
+        self.ui.tabs.currentIndex = list(self.panels).index(name)
+        return self.panels[name]
+
+    def showProblems(self, problems, title: str = "") -> None:
+        """Show what went wrong and what to do, above the tabs; details on demand.
+
+        Args:
+            problems: One Problem, or several.
+            title: Above several problems ("3 cases can't be exported").
+        """
+        self._messageBar.showProblems(problems, title)
+
+    def showMessage(self, text: str) -> None:
+        """Show a short note (something was finished) above the tabs."""
+        self._messageBar.showText(text)
+
+    def clearMessage(self) -> None:
+        """Take away what was shown."""
+        self._messageBar.clear()
+
+    def notify(self, topic: str) -> None:
+        """Tell all panels what changed: "datasets", "models" or "engine" (packages, Python, workspace)."""
+        for panel in self.panels.values():
+            panel.changed(topic)
+
+    # -- scene
+
+    def _useParameters(self) -> None:
+        from SegAutoConfigGui.Parameters import Parameters
+
+        self._setParameters(Parameters(self.logic.getParameterNode()))
+
+    def _setParameters(self, parameters) -> None:
+        if parameters and self.parameters and parameters.parameterNode is self.parameters.parameterNode:
+            return
+        self.parameters = parameters
+        for panel in self.panels.values():
+            panel.setParameters(parameters)
+
+    def _onSceneStartClose(self, caller, event):
+        self._setParameters(None)
+
+    def _onSceneEndClose(self, caller, event):
+        if self.parent.isEntered:
+            self._useParameters()
+
+    def _onSceneEndImport(self, caller, event):
+        if self.parent.isEntered:
+            self._setParameters(None)
+            self._useParameters()
+
+    def _onTabChanged(self, index: int) -> None:
+        for number, panel in enumerate(self.panels.values()):
+            if number == index:
+                panel.enter()
+            elif panel.entered:
+                panel.exit()
+
+
+class SegAutoConfigLogic(ScriptedLoadableModuleLogic):
+    """Scene and engine together, without a window; also for Slicer's Python console.
+
+    Example::
+
+        logic = SegAutoConfigLogic()
+        job = logic.engine.start(["train", "Dataset001_Liver", "--budget", "20m"], title="Liver")
+        job.wait(3600, slicer.app.processEvents)
+    """
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleLogic.__init__(self, parent)
+        _findEngine()
+        from SegAutoConfigGui.Settings import Settings
+
+        self.settings = Settings()
+        self.datasets: list[dict[str, Any]] = []
+        self.models: list[dict[str, Any]] = []
+        self._followers: list[Any] = []
+
+    @property
+    def engine(self):
+        """The engine, for the workspace and the Python of the settings.
+
+        Raises:
+            UserProblem: the packages that it needs are not installed, or the Python of the settings is not there.
+        """
+        from SegAutoConfigGui.Engine import Engine
+        from SegAutoConfigGui.Installer import checkInstalled, engineEnvironment
+
+        checkInstalled(self.settings)
+        return Engine(self.settings.pythonExecutable, self.settings.workspace, engineEnvironment(self.settings))
+
+    def request(
+        self,
+        command: Sequence[str],
+        onDone: Callable[[dict[str, dict[str, Any]]], None],
+        onProblem: Callable[[Any], None] | None = None,
+    ):
+        """Run a short command of the engine in the background.
+
+        Args:
+            command: Words of the command line, such as ``["info"]``.
+            onDone: Gets the data of the "done" events by stage.
+            onProblem: Gets a list of Problem; the command's own, or that the engine can't be started.
+
+        Returns:
+            The job, or None where it could not be started.
+        """
+        from SegAutoConfigGui.Follower import JobFollower
+        from SegAutoConfigGui.Problems import UserProblem
+
+        try:
+            job = self.engine.start(list(command), temporary=True)
+        except UserProblem as problem:
+            if onProblem is not None:
+                onProblem(problem.problems)
+            return None
+
+        def end(job):
+            self._followers.remove(follower)
+            job.discard()
+            if job.state == job.FINISHED:
+                onDone(job.results)
+            elif onProblem is not None and job.problem is not None:
+                onProblem(job.problems)
+
+        follower = JobFollower(job, onEnd=end, interval=50)
+        self._followers.append(follower)
+        follower.start()
+        return job
+
+    def refresh(self, onDone: Callable[[], None], onProblem: Callable[[Any], None] | None = None) -> None:
+        """Read again which datasets and models there are (attributes ``datasets`` and ``models``)."""
+
+        def take(results):
+            info = results.get("info", {})
+            self.datasets, self.models = info.get("datasets", []), info.get("models", [])
+            onDone()
+
+        self.request(["info"], take, onProblem)
+
+    def close(self) -> None:
+        """Stop following short commands; they end by themselves."""
+        for follower in self._followers:
+            follower.stop()
+        self._followers.clear()
+
+
+class SegAutoConfigTest(ScriptedLoadableModuleTest):
+    """Slicer's self test: run by *Reload and Test* and by CTest in the real application."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()

@@ -1,0 +1,63 @@
+"""Choices that belong to the computer and its user, not to a scene (QSettings, group SegAutoConfig)."""
+
+import os
+import sys
+from pathlib import Path
+
+import qt
+import slicer
+
+GROUP = "SegAutoConfig"
+#: Under the user's home; the same default as the engine's.
+DEFAULT_WORKSPACE = "SegAutoConfig"
+
+
+class Settings:
+    """Read and written at once; nothing is cached, so several windows agree."""
+
+    @property
+    def workspace(self) -> Path:
+        """The folder of datasets, models and jobs."""
+        return Path(self._text("workspace") or Path.home() / DEFAULT_WORKSPACE)
+
+    @workspace.setter
+    def workspace(self, folder: Path) -> None:
+        self._set("workspace", str(folder))
+
+    @property
+    def externalPython(self) -> str:
+        """Path of a Python outside Slicer that runs the engine; empty: Slicer's own."""
+        return self._text("externalPython")
+
+    @externalPython.setter
+    def externalPython(self, path: str) -> None:
+        self._set("externalPython", path)
+
+    @property
+    def pythonExecutable(self) -> str:
+        """The Python that runs the engine; Slicer's own is the launcher PythonSlicer."""
+        return os.path.expanduser(self.externalPython) or sys.executable
+
+    @property
+    def device(self) -> str:
+        """The device last chosen ("auto" at first)."""
+        return self._text("device") or "auto"
+
+    @device.setter
+    def device(self, device: str) -> None:
+        self._set("device", device)
+
+    @property
+    def lastFolder(self) -> str:
+        """Where the user last looked for files."""
+        return self._text("lastFolder")
+
+    @lastFolder.setter
+    def lastFolder(self, folder: str) -> None:
+        self._set("lastFolder", folder)
+
+    def _text(self, key: str) -> str:
+        return str(slicer.util.settingsValue(f"{GROUP}/{key}", "") or "")
+
+    def _set(self, key: str, value: str) -> None:
+        qt.QSettings().setValue(f"{GROUP}/{key}", value)
