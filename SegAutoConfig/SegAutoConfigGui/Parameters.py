@@ -1,7 +1,9 @@
 """What is saved with the scene."""
 
-from slicer import vtkMRMLScalarVolumeNode
-from slicer.parameterNodeWrapper import parameterNodeWrapper
+from typing import Annotated
+
+from slicer import vtkMRMLSegmentationNode, vtkMRMLSequenceNode
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
 
 @parameterNodeWrapper
@@ -10,8 +12,30 @@ class Parameters:
 
     # Dataset
     dataset: str = ""
+    datasetNumber: Annotated[int, WithinRange(1, 999)] = 1
+    datasetName: str = ""
+    datasetFileEnding: Annotated[str, Choice([".nrrd", ".nii.gz", ".mha"])] = ".nrrd"
+    datasetVisibleOnly: bool = False
+    datasetResample: bool = False
     # Train
     trainDataset: str = ""
+    trainTimed: bool = True
+    trainMinutes: int = 60
+    trainEpochs: int = 100
+    trainConfiguration: str = ""
+    trainFold: str = "0"
+    trainPlanner: str = "default"
+    trainMemoryTarget: float = 0.0
+    trainStartFrom: str = ""
     # Segment
     model: str = ""
-    segmentVolume: vtkMRMLScalarVolumeNode | None
+    segmentInput: str = "volume"
+    segmentSequence: vtkMRMLSequenceNode | None
+    segmentResult: vtkMRMLSegmentationNode | None
+    segmentFolds: str = ""
+    segmentFaster: bool = False
+    segmentResample: bool = False
+    segmentShow3D: bool = False
+    segmentProbabilities: bool = False
+    segmentUncertainty: bool = False
+    segmentReplace: bool = False

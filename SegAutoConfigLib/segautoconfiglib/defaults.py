@@ -99,6 +99,7 @@ class TrainingDefaults:
     muon_betas: tuple[float, float] = (0.9, 0.99)  # of Adam, for what is no kernel (ours)
     min_slices_3d: int = 4  # of the median image; with fewer 2d is trained unless 3d_fullres is asked for (ours)
     warmup_share: float = 0.02  # of the run, for the schedules with a warm-up (ours)
+    continued_rate_share: float = 0.3  # of the usual learning rate, for weights that have learned already (ours)
 
 
 @dataclass(frozen=True)

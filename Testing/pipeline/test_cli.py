@@ -514,3 +514,16 @@ def test_nothing_to_do_says_so_without_starting(raw: Path, cli: Cli) -> None:
     again = cli("preprocess", 7, "-c", "3d_fullres")
     assert again.code == 0
     assert again.err == "3d_fullres: 5 of 5 cases are preprocessed already.\n"
+
+
+def test_demo_data_is_a_dataset_that_is_not_overwritten(cli: Cli, refused: Refused, workspace: Path) -> None:
+    folder = workspace / "nnUNet_raw" / "Dataset050_Cases"
+    made = cli("demo-data", folder, "--cases", 2, "--held-out", 1, "--events", "jsonl")
+    assert made.code == 0
+    done = [json.loads(line) for line in made.out.splitlines()]
+    assert {"folder": str(folder), "cases": 2, "held_out": 1}.items() <= next(
+        event for event in done if event["kind"] == "done" and event["stage"] == "demo-data"
+    ).items()
+    assert sorted(file.name for file in folder.glob("labelsT?/*")) == [f"demo_00{n}.nii.gz" for n in range(3)]
+    assert cli("verify", 50).code == 0
+    refused("demo-data", folder, says=[f"{folder} holds a dataset already."])

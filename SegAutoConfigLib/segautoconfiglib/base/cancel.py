@@ -1,4 +1,4 @@
-"""Stopping a long run cleanly: Ctrl-C, SIGTERM, a stop file, or the line ``cancel`` on standard input."""
+"""Stopping a long run cleanly: Ctrl-C, SIGTERM, stop files, or the line ``cancel`` on standard input."""
 
 from __future__ import annotations
 
@@ -23,30 +23,38 @@ class CancelToken:
 
     def __init__(self) -> None:
         self._event = threading.Event()
-        self._stop_file: Path | None = None
+        self._stop_files: list[Path] = []
         self._next_look = 0.0
 
     @property
     def cancelled(self) -> bool:
         """True once a stop was requested."""
-        if self._stop_file is not None and time.monotonic() >= self._next_look:
+        if self._stop_files and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + LOOK_EVERY_S
-            if self._stop_file.exists():
-                self._event.set()
-                with suppress(OSError):
-                    self._stop_file.unlink()
+            for file in self._stop_files:
+                if file.exists():
+                    self._event.set()
+                    with suppress(OSError):
+                        file.unlink()
         return self._event.is_set()
 
     @contextmanager
-    def watching(self, stop_file: Path) -> Iterator[None]:
-        """Inside the block, making ``stop_file`` is a request too. One from before is removed, as is one when seen."""
-        with suppress(OSError):
-            stop_file.unlink()
-        self._stop_file = stop_file
+    def watching(self, stop_file: Path, *, earlier_counts: bool = False) -> Iterator[None]:
+        """Inside the block, making ``stop_file`` is a request too; it is removed when seen. Blocks may be nested.
+
+        Args:
+            stop_file: Any path; its folder need not exist.
+            earlier_counts: Whether one that is there already is a request; else it is removed.
+        """
+        if not earlier_counts:
+            with suppress(OSError):
+                stop_file.unlink()
+        self._stop_files.append(stop_file)
+        self._next_look = 0.0
         try:
             yield
         finally:
-            self._stop_file = None
+            self._stop_files.remove(stop_file)
 
     def cancel(self) -> None:
         """Request a stop."""

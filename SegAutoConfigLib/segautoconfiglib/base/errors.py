@@ -61,7 +61,8 @@ class Problem:
     case: str = ""
 
     def __str__(self) -> str:
-        place = ": ".join(part for part in (self.case, self.file) if part)
+        file = "" if self.file in self.message else self.file
+        place = ": ".join(part for part in (self.case, file) if part)
         return f"{place + ': ' if place else ''}{self.message} {self.hint}".strip()
 
 

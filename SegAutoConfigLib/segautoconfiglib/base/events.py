@@ -11,9 +11,19 @@ metric    stage, name and value, or a row of values: epoch, train_loss, val_loss
 log       message (text for people), level ("info" by default)
 artifact  path, description (a file that was finished)
 warning   message, hint
-error     message, hint, exit_code, problems (list of {message, hint, file, case})
+error     message, hint, exit_code, problems (list of {message, hint, file, case}); missing (names of packages)
+          where some are not installed
 done      stage, and a summary of the stage's result
 ========  ==================================================================================================
+
+A command's first event is "started" with stage ``command``, its name as ``command``, pid and engine_version. Its
+last event, and the only one of its kind, is "error" or "done" with stage ``command``, cancelled (true or false) and
+exit_code. A command that could not begin (another run of the same job) reports "error" alone.
+
+In the file of a job (``--job``, base/job.py) there is also, every few seconds, "metric" with stage ``resources``:
+memory_gb and cpu_percent (this process and all that it has started; percent of the cores that may be used),
+free_memory_gb, free_disk_gb (of the workspace), gpu (name), gpu_memory_gb (held by this process), gpu_free_gb; the last
+three are null without a GPU in use.
 """
 
 from __future__ import annotations
@@ -68,9 +78,14 @@ class JsonReporter:
         self._stream = stream
 
     def __call__(self, kind: str, **data: Any) -> None:
-        line = {"version": EVENT_VERSION, "time": round(time.time(), 3), "kind": kind, **data}
-        self._stream.write(json.dumps(strict_json(line)) + "\n")
+        self._stream.write(json_line(kind, data))
         self._stream.flush()
+
+
+def json_line(kind: str, data: dict[str, Any]) -> str:
+    """One event as a line of JSON, with its end."""
+    line = {"version": EVENT_VERSION, "time": round(time.time(), 3), "kind": kind, **data}
+    return json.dumps(strict_json(line)) + "\n"
 
 
 def strict_json(value: Any) -> Any:

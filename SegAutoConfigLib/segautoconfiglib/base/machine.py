@@ -28,6 +28,11 @@ def usable_cores(root: Path = ROOT) -> int:
     return max(1, min([cores, *(_core_limit(group, cores) for group in _control_groups(root, "cpu"))]))
 
 
+def total_memory() -> int:
+    """Bytes of memory that the computer has."""
+    return psutil.virtual_memory().total
+
+
 def free_memory(root: Path = ROOT) -> int:
     """Bytes that this process can still take: what the system has, and what its container or batch job leaves.
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from segautoconfiglib.base.errors import Problem
 from segautoconfiglib.base.words import counted
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ class HumanReporter:
         self._view: _Bars | _Lines = _Bars(stream) if stream.isatty() else _Lines(stream)
 
     def __call__(self, kind: str, **data: Any) -> None:
-        """Show one event."""
+        """Show one event; the beginning and the end of a command are for programs."""
+        if kind in ("started", "done") and data.get("stage") == "command":
+            return
         if kind == "started":
             if data.get("total") == 0:
                 return
@@ -235,9 +238,7 @@ def event_lines(kind: str, data: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _problem_text(problem: dict[str, Any]) -> str:
-    place = ": ".join(str(problem[key]) for key in ("case", "file") if problem.get(key))
-    text = f"{problem.get('message', '')} {problem.get('hint') or ''}".strip()
-    return f"{place}: {text}" if place else text
+    return str(Problem(*(str(problem.get(key) or "") for key in ("message", "hint", "file", "case"))))
 
 
 def metric_text(data: dict[str, Any]) -> str:

@@ -3,66 +3,126 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from segautoconfiglib.base.context import Context
-from segautoconfiglib.base.errors import UserError, problem_list
-
-if TYPE_CHECKING:
-    from segautoconfiglib.models.folder import ModelFolder
 
 Row = dict[str, Any]
 
+EPILOG = """examples:
+  info                 all datasets and models
+  info 4               the plans and models of dataset 4
+  info --model FOLDER  one model: folds, plan, held-out cases"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """[DATASET]."""
-    parser.add_argument("dataset", nargs="?", metavar="DATASET", help="number or name (default: list all datasets)")
+    """[DATASET] or --model."""
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("dataset", nargs="?", metavar="DATASET", help="number or name (default: all)")
+    what.add_argument("--model", "-m", type=Path, metavar="FOLDER", help="a model folder: its folds and its plan")
 
 
 def run(arguments: argparse.Namespace, context: Context) -> None:
-    """List datasets, or one dataset's plans and models."""
-    if arguments.dataset is None:
-        rows = [dataset_row(context, name) for name in context.workspace.dataset_names()]
-        context.report("done", stage="info", datasets=rows)
-        _show(context, f"Datasets in {context.workspace.raw.parent}", rows)
-        if not rows:
-            context.report("log", message="No datasets yet. Start with: convert-msd FOLDER, or demo")
-        return
-    name = context.workspace.dataset_name(arguments.dataset)
-    plans, models = plans_rows(context, name), model_rows(context, name)
+    """List everything, one dataset's plans and models, or one model's folds."""
+    if arguments.model is not None:
+        _show_model(arguments.model, context)
+    elif arguments.dataset is not None:
+        _show_dataset(context.workspace.dataset_name(arguments.dataset), context)
+    else:
+        _show_all(context)
+
+
+def _show_all(context: Context) -> None:
+    from segautoconfiglib.pipeline.inventory import inventory
+
+    datasets, models = inventory(context)
+    context.report("done", stage="info", datasets=datasets, models=models)
+    for row in (*datasets, *models):
+        _warn(row, context)
+    _show(context, f"Datasets in {context.workspace.raw.parent}", [_dataset_line(row, context) for row in datasets])
+    _show(context, "Models", [_model_line(row) for row in models])
+    if not datasets:
+        context.report("log", message="No datasets yet. Start with: convert-msd FOLDER, or demo")
+
+
+def _show_dataset(name: str, context: Context) -> None:
+    from segautoconfiglib.pipeline.inventory import dataset_models
+
+    plans, models = plans_rows(context, name), dataset_models(context, name)
     context.report("done", stage="info", plans=plans, models=models)
+    for row in models:
+        _warn(row, context)
     _show(context, f"{name}: plans", plans)
-    _show(context, f"{name}: models", models)
+    _show(context, f"{name}: models", [_model_line(row) for row in models])
     if not plans:
         context.report("log", message=f"Nothing is planned for {name} yet. Next: plan, or train.")
     elif not models:
         context.report("log", message=f"No model of {name} is trained yet. Next: train.")
 
 
-def dataset_row(context: Context, name: str) -> Row:
-    """What exists of a dataset."""
-    from segautoconfiglib.dataset.description import load_description
-    from segautoconfiglib.models.folder import list_models
-    from segautoconfiglib.pipeline import FINGERPRINT_FILE, plans_files
+def _show_model(path: Path, context: Context) -> None:
+    from segautoconfiglib.pipeline.inventory import model_report
 
-    folder = context.workspace.preprocessed / name
-    raw = context.workspace.raw / name / "dataset.json"
-    source = raw if raw.exists() else folder / "dataset.json"
-    description = None
-    try:
-        description = load_description(source) if source.exists() else None
-    except UserError as error:
-        context.report("warning", message=error.message, hint=error.hint, problems=problem_list(error))
+    model = model_report(path)
+    context.report("done", stage="info", model=model)
+    _warn(model, context)
+    about = {key: model[key] for key in ("title", "dataset", "configuration", "origin", "date", "size_mb", "path")}
+    about |= {"channels": ", ".join(model["channels"]), "labels": ", ".join(model["labels"])}
+    _show(context, model["title"], [{"": key, " ": _text(value)} for key, value in about.items()])
+    _show(context, "Plan", [{"": key, " ": _text(value)} for key, value in model["plan"].items()])
+    _show(context, "Folds", [_fold_line(row) for row in model["fold_table"]])
+
+
+def _warn(row: Row, context: Context) -> None:
+    """What is wrong with a dataset or model; the list goes on."""
+    if row["problem"]:
+        context.report("warning", message=f"{row.get('path', row['dataset'])}: {row['problem']}", hint="")
+
+
+def _dataset_line(row: Row, context: Context) -> Row:
+    from segautoconfiglib.pipeline import FINGERPRINT_FILE
+
+    measured = (context.workspace.preprocessed / row["dataset"] / FINGERPRINT_FILE).exists()
     return {
-        "dataset": name,
-        "cases": description.numTraining if description else None,
-        "channels": ", ".join(description.channels) if description else "",
-        "labels": len(description.label_spec.foreground) if description else None,
-        "fingerprint": "yes" if (folder / FINGERPRINT_FILE).exists() else "no",
-        "plans": ", ".join(plans_files(folder)) or "-",
-        "models": len(list_models(context.workspace, name)),
+        "dataset": row["dataset"],
+        "cases": row["cases"],
+        "channels": ", ".join(row["channels"]),
+        "labels": len([name for name in row["labels"] if name not in ("background", "ignore")]),
+        "fingerprint": "yes" if measured else "no",
+        "plans": ", ".join(row["plans"]) or "-",
+        "models": row["models"],
     }
+
+
+def _model_line(row: Row) -> Row:
+    return {
+        "model": row["path"].replace("\\", "/").rpartition("/")[2],
+        "title": row["title"],
+        "folds": _folds(row["folds"]) or ("none finished" if row["unfinished"] else "none"),
+        "validation Dice": row["dice"],
+        "date": (row["date"] or "")[:10],
+        "origin": row["origin"],
+    }
+
+
+def _fold_line(row: Row) -> Row:
+    classes = {entry["label"]: entry["dice"] for entry in row["per_label"]}
+    shown = {"fold": row["fold"], "state": row["state"], "epochs": row["epochs"], "cases": len(row["cases"])}
+    return {**shown, "Dice": row["dice"], **classes}
+
+
+def _folds(folds: Sequence[int | str]) -> str:
+    return ", ".join(map(str, folds))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return (
+            " x ".join(_text(item) for item in value) if value and not isinstance(value[0], str) else ", ".join(value)
+        )
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def plans_rows(context: Context, name: str) -> list[Row]:
@@ -91,6 +151,7 @@ def plans_rows(context: Context, name: str) -> list[Row]:
 
 def _case_count(description: Path) -> int | None:
     """Number of training cases; None where dataset.json does not tell."""
+    from segautoconfiglib.base.errors import UserError
     from segautoconfiglib.dataset.description import load_description
 
     try:
@@ -103,23 +164,9 @@ def _of_all(cases: int, total: int | None) -> str:
     return "no" if not cases else f"{cases} cases" if total is None else f"{cases} of {total}"
 
 
-def model_rows(context: Context, name: str) -> list[Row]:
-    """Every trained model of a dataset with its folds and their validation Dice."""
-    from segautoconfiglib.models.folder import list_models
-
-    return [_model_row(model) for model in list_models(context.workspace, name)]
-
-
-def _model_row(model: ModelFolder) -> Row:
-    return {
-        "model": model.path.name,
-        "folds": ", ".join(map(str, model.folds())) or "none finished",
-        "validation Dice": model.validation_dice(),
-    }
-
-
 def _show(context: Context, title: str, rows: list[Row]) -> None:
     from segautoconfiglib.base.terminal import print_table
 
     if context.out and rows:
-        print_table(title, list(rows[0]), [list(row.values()) for row in rows], context.out)
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        print_table(title, columns, [[row.get(column) for column in columns] for row in rows], context.out)

@@ -12,16 +12,18 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from importlib import import_module
-from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from segautoconfiglib import __version__
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import EXIT_BUG, EXIT_CANCELLED, EXIT_OK, Cancelled, UserError, problem_list
+from segautoconfiglib.base.packages import FOR_TRAINING, distribution_of
+from segautoconfiglib.cli.options import add_common
 
 if TYPE_CHECKING:
+    from segautoconfiglib.base.cancel import CancelToken
     from segautoconfiglib.base.events import Reporter
 
 PROGRAM = "segautoconfiglib"
@@ -29,7 +31,10 @@ PROGRAM = "segautoconfiglib"
 #: Command name -> one line of help. The code of a command is the module of this package with the same name.
 COMMANDS = {
     "demo": "make a small dataset, plan, train, predict and show the result, in about five minutes",
+    "demo-data": "write the synthetic cases of the demo, to try things out with",
     "convert-msd": "turn a Medical Segmentation Decathlon folder into a raw dataset",
+    "add-cases": "put images and segmentations into a raw dataset, new or existing",
+    "remove-cases": "take cases out of a raw dataset; their files are kept",
     "verify": "check a raw dataset and list everything that is wrong with it",
     "fingerprint": "measure a dataset: shapes, spacings, intensities",
     "plan": "choose patch size, spacing, network and batch size",
@@ -38,6 +43,10 @@ COMMANDS = {
     "predict": "segment new images with a trained model",
     "evaluate": "compare predicted with true segmentations",
     "info": "show datasets, plans and trained models",
+    "export-model": "write a model to a zip file, which nnU-Net can install, too",
+    "import-model": "put the models of a zip file, also of nnU-Net, into the workspace",
+    "rename-model": "give a model another title",
+    "delete-model": "remove a model",
     "doctor": "check this computer: Python, torch, GPU, memory, disk, folders",
 }
 
@@ -62,6 +71,8 @@ NNUNET_COMMANDS = {
     "nnUNetv2_predict_from_modelfolder": "as predict --model FOLDER",
     "nnUNetv2_evaluate_folder": "as evaluate, with labels from dataset.json",
     "nnUNetv2_evaluate_simple": "as evaluate, with labels given by number",
+    "nnUNetv2_export_model_to_zip": "as export-model, several configurations in one file",
+    "nnUNetv2_install_pretrained_model_from_zip": "as import-model",
 }
 
 
@@ -78,12 +89,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command, parser = build_parser(words[0])
         arguments = parser.parse_args(words[1:])
-    except UserError as error:
-        jsonl = "--events=jsonl" in words or ("--events", "jsonl") in pairwise(words)
-        return _report_failure(error, _make_reporter("jsonl" if jsonl else "human"))
+    except (UserError, ModuleNotFoundError) as error:
+        return run_command(words, _Refusal(error), _common_arguments(words))
     except SystemExit as end:  # the command's help was printed
         return int(end.code or EXIT_OK)
-    return run_command(words[0], command, arguments)
+    return run_command(words, command, arguments)
+
+
+class _Refusal:
+    """Stands for a command whose words are wrong, or that can't be loaded: reported as any other failure."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def run(self, arguments: argparse.Namespace, context: Context) -> NoReturn:
+        """Raise it."""
+        raise self._error
+
+
+def _common_arguments(words: Sequence[str]) -> argparse.Namespace:
+    """The common options among words of which some are wrong."""
+    parser = _Parser(add_help=False)
+    add_common(parser)
+    try:
+        return parser.parse_known_args(words)[0]
+    except UserError:  # one of them is what is wrong
+        return parser.parse_args([])
 
 
 def _open_missing_streams() -> None:
@@ -149,49 +180,90 @@ def build_parser(name: str) -> tuple[object, argparse.ArgumentParser]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_arguments(parser)  # type: ignore[attr-defined]
-    common = parser.add_argument_group("common options")
-    common.add_argument(
-        "--workspace", type=Path, metavar="FOLDER",
-        help="where datasets and models lie (default: the folders in nnUNet_raw, nnUNet_preprocessed and "
-        "nnUNet_results, else ~/SegAutoConfig)",
-    )  # fmt: skip
-    common.add_argument(
-        "--events", choices=("human", "jsonl"), default="human",
-        help="jsonl: one JSON object per line on stdout, for other programs",
-    )  # fmt: skip
+    add_common(parser)
     return command, parser
 
 
-def run_command(name: str, command: object, arguments: argparse.Namespace) -> int:
+def run_command(words: Sequence[str], command: object, arguments: argparse.Namespace) -> int:
     """Run a command inside the process boundary: every error becomes one message and an exit code."""
     from segautoconfiglib.base.cancel import CancelToken
-    from segautoconfiglib.base.workspace import Workspace
 
     report = _make_reporter(arguments.events)
     cancel = CancelToken()
     restore = cancel.install_signal_handlers()
     if arguments.events == "jsonl" and not sys.stdin.isatty():
         cancel.listen(sys.stdin)
-    out = None if arguments.events == "jsonl" else sys.stdout
     try:
-        context = Context(Workspace.find(arguments.workspace), report, cancel, out)
-        command.run(arguments, context)  # type: ignore[attr-defined]
-        sys.stdout.flush()
-        return EXIT_OK
-    except (Cancelled, KeyboardInterrupt):
-        report("log", message=_stopped(name, arguments))
-        report("done", stage="command", cancelled=True)
-        return EXIT_CANCELLED
-    except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_CANCELLED
-    except Exception as error:  # noqa: BLE001 - the process boundary
-        return _report_failure(error, report)
+        if arguments.job is None:
+            return _run(words[0], command, arguments, report, cancel)
+        return _run_as_job(words, command, arguments, report, cancel)
     finally:
         restore()
         close = getattr(report, "close", None)
         if close is not None:
-            close()
+            with suppress(OSError):
+                close()
+
+
+def _run_as_job(
+    words: Sequence[str], command: object, arguments: argparse.Namespace, report: Reporter, cancel: CancelToken
+) -> int:
+    """Run a command whose events also go to the job's folder, whatever becomes of the normal output."""
+    from segautoconfiglib.base.job import job_files
+
+    try:
+        with job_files(arguments.job, words, report=report, cancel=cancel) as log:
+
+            def report_to_both(kind: str, **data: Any) -> None:
+                log(kind, **data)
+                with suppress(OSError):  # no disk space for it, or nobody reads it
+                    report(kind, **data)
+
+            return _run(words[0], command, arguments, report_to_both, cancel, log)
+    except UserError as error:  # another run of the job, or a folder that can't be written
+        return _report_failure(error, report)
+    except (Cancelled, KeyboardInterrupt):
+        return EXIT_CANCELLED
+
+
+def _run(
+    name: str,
+    command: object,
+    arguments: argparse.Namespace,
+    report: Reporter,
+    cancel: CancelToken,
+    job_log: Reporter | None = None,
+) -> int:
+    """Run a command between its first and its last event.
+
+    Args:
+        name: Of the command.
+        command: Has ``run(arguments, context)``.
+        arguments: Its own and the common ones.
+        report: Gets all events, but those about resources.
+        cancel: Asks the command to stop.
+        job_log: Gets events about resources.
+    """
+    from segautoconfiglib.base.resources import watched_resources
+    from segautoconfiglib.base.workspace import Workspace
+
+    out = None if arguments.events == "jsonl" else sys.stdout
+    code = EXIT_CANCELLED
+    try:
+        report("started", stage="command", command=name, pid=os.getpid(), engine_version=__version__)
+        workspace = Workspace.find(arguments.workspace)
+        with watched_resources(job_log, workspace.results) if job_log else nullcontext():
+            command.run(arguments, Context(workspace, report, cancel, out))  # type: ignore[attr-defined]
+            sys.stdout.flush()
+        code = EXIT_OK
+    except (Cancelled, KeyboardInterrupt):
+        report("log", message=_stopped(name, arguments))
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:  # noqa: BLE001 - the process boundary
+        return _report_failure(error, report)
+    report("done", stage="command", cancelled=code == EXIT_CANCELLED, exit_code=code)
+    return code
 
 
 def _stopped(name: str, arguments: argparse.Namespace) -> str:
@@ -214,6 +286,7 @@ def _make_reporter(events: str) -> Reporter:
 
 def _report_failure(error: Exception, report: Reporter) -> int:
     known = error if isinstance(error, UserError) else _as_user_error(error)
+    missing = distribution_of(error.name) if isinstance(error, ModuleNotFoundError) else None
     if known is None:
         sys.stderr.write(traceback.format_exc())
         report(
@@ -229,6 +302,7 @@ def _report_failure(error: Exception, report: Reporter) -> int:
         hint=known.hint,
         exit_code=known.exit_code,
         problems=problem_list(known),
+        **({"missing": [missing]} if missing else {}),
     )
     return known.exit_code
 
@@ -241,10 +315,12 @@ def _as_user_error(error: Exception) -> UserError | None:
         return UserError(
             f"The memory ran out: {error}.", "Use fewer workers, a smaller batch or patch size, or --device cpu."
         )
-    if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "batchgenerators", "matplotlib"):
+    package = distribution_of(error.name) if isinstance(error, ModuleNotFoundError) else None
+    if package is not None:
+        extra = "[train]" if package in FOR_TRAINING else ""
         return UserError(
-            f"The package {error.name!r} is needed for this command and is not installed.",
-            'Install it with: pip install "segautoconfiglib[train]"',
+            f"The package {package!r} is needed for this command and is not installed.",
+            f'Install it with: pip install "segautoconfiglib{extra}"',
         )
     return None
 

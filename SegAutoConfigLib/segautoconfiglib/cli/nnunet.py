@@ -14,6 +14,7 @@ from pathlib import Path
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.cli import evaluate as evaluate_command
+from segautoconfiglib.cli import import_model as import_model_command
 from segautoconfiglib.cli import predict as predict_command
 from segautoconfiglib.cli.options import add_device, add_planning, add_workers, fold, positive, whole_number
 from segautoconfiglib.cli.train import add_length, train_options
@@ -298,6 +299,54 @@ def evaluate_simple_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def export_arguments(parser: argparse.ArgumentParser) -> None:
+    """nnUNetv2_export_model_to_zip's flags."""
+    parser.add_argument("-d", dest="dataset", required=True, metavar="DATASET", help="number or name")
+    parser.add_argument("-o", dest="output", type=Path, required=True, metavar="FILE.zip", help="is written")
+    parser.add_argument("-c", nargs="+", metavar="NAME", help="configurations (default: all that were trained)")
+    parser.add_argument("-tr", dest="trainer", default="nnUNetTrainer", metavar="NAME", help="trainer name")
+    parser.add_argument("-p", dest="plans", default="nnUNetPlans", metavar="NAME", help="plans file, without .json")
+    parser.add_argument("-f", dest="folds", nargs="+", type=fold, metavar="FOLD", help="default: all that were trained")
+    parser.add_argument(
+        "-chk", dest="checkpoints", nargs="+", default=["checkpoint_final.pth"], metavar="FILE",
+        help="which of each fold (default: checkpoint_final.pth)",
+    )  # fmt: skip
+    parser.add_argument("--not_strict", action="store_true", help="leave out configurations that were not trained")
+    parser.add_argument("--exp_cv_preds", action="store_true", help="also the segmentations of the held-out cases")
+
+
+def export(arguments: argparse.Namespace, context: Context) -> None:
+    """nnUNetv2_export_model_to_zip."""
+    from segautoconfiglib import pipeline
+    from segautoconfiglib.models.folder import list_models
+    from segautoconfiglib.pipeline.models import export_models
+
+    name = context.workspace.dataset_name(arguments.dataset)
+    wanted = (arguments.trainer, arguments.plans)
+    models = [model for model in list_models(context.workspace, name) if model.name_parts[:2] == wanted]
+    found = {model.name_parts[2]: model.path for model in models if model.folds(None)}
+    asked = arguments.c or list(found)
+    missing = [configuration for configuration in asked if configuration not in found]
+    if (missing and not arguments.not_strict) or len(missing) == len(asked):  # raises; says what there is
+        configuration = missing[0] if missing else None
+        pipeline.find_model(context, name, trainer=wanted[0], plans=wanted[1], configuration=configuration)
+    export_models(
+        context,
+        [found[configuration] for configuration in asked if configuration in found],
+        arguments.output,
+        folds=arguments.folds,
+        checkpoints=arguments.checkpoints,
+        predictions=arguments.exp_cv_preds,
+    )
+
+
+def install_arguments(parser: argparse.ArgumentParser) -> None:
+    """ZIP, and what nnU-Net does not ask."""
+    parser.add_argument("file", type=Path, metavar="FILE.zip", help="of nnU-Net or of export-model")
+    parser.add_argument("--overwrite", action="store_true", help="replace models of the same name")
+    parser.set_defaults(dataset=None)
+
+
 COMMANDS = {
     "nnUNetv2_convert_MSD_dataset": Command(convert_arguments, convert),
     "nnUNetv2_extract_fingerprint": Command(fingerprint_arguments, _fingerprints),
@@ -309,4 +358,6 @@ COMMANDS = {
     "nnUNetv2_predict_from_modelfolder": Command(predict_from_folder_arguments, predict),
     "nnUNetv2_evaluate_folder": Command(evaluate_folder_arguments, evaluate_command.run),
     "nnUNetv2_evaluate_simple": Command(evaluate_simple_arguments, evaluate_command.run),
+    "nnUNetv2_export_model_to_zip": Command(export_arguments, export),
+    "nnUNetv2_install_pretrained_model_from_zip": Command(install_arguments, import_model_command.run),
 }

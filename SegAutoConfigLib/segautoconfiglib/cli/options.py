@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from pathlib import Path
 
 UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
@@ -58,6 +59,24 @@ def above_zero(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """What every command takes."""
+    common = parser.add_argument_group("common options")
+    common.add_argument(
+        "--workspace", type=Path, metavar="FOLDER",
+        help="where datasets and models lie (default: the folders in nnUNet_raw, nnUNet_preprocessed and "
+        "nnUNet_results, else ~/SegAutoConfig)",
+    )  # fmt: skip
+    common.add_argument(
+        "--events", choices=("human", "jsonl"), default="human",
+        help="jsonl: one JSON object per line on stdout, for other programs",
+    )  # fmt: skip
+    common.add_argument(
+        "--job", type=Path, metavar="FOLDER",
+        help="also write the events to FOLDER/events.jsonl; a file FOLDER/stop ends the command cleanly",
+    )  # fmt: skip
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:

@@ -68,6 +68,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="... of which this is number K (from 0)",
     )
+    parser.add_argument(
+        "--file-ending", metavar="ENDING",
+        help="of the images and of the segmentations, .nrrd for example (default: that of the model's training cases)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--probability-images", action="store_true",
+        help="also write <case>_probability_<label value>: images from 0 to 1, one for each structure",
+    )  # fmt: skip
+    parser.add_argument(
+        "--uncertainty-image", action="store_true",
+        help="also write <case>_uncertainty: 0 where the network is certain, 1 where all structures are equally likely",
+    )  # fmt: skip
     add_device(parser)
     parser.add_argument(
         "-npp", "--workers", type=whole_number, metavar="N",
@@ -105,6 +117,9 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
         mirror=not arguments.disable_tta,
         step=arguments.step_size,
         workers=arguments.workers,
+        file_ending=arguments.file_ending,
+        probability_images=arguments.probability_images,
+        uncertainty_image=arguments.uncertainty_image,
     )
     pipeline.predict(
         context,

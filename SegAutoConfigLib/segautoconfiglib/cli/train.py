@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 EPILOG = """examples:
   train 4 --budget 20m                         the best model that 20 minutes on this computer allow
   train 4 --fold all --budget 2h --device cpu  learn from all cases, none is held out
+  train 4 --budget 20m --continue-from MODEL   learn on, from the weights of a model folder
   train Dataset004_Hippocampus --configuration 3d_fullres --fold 0 --device cuda --epochs 100"""
 
 
@@ -73,6 +74,11 @@ def add_continuation(parser: argparse.ArgumentParser) -> None:
         "--pretrained-weights", "-pretrained_weights", type=Path, metavar="FILE", help="start from this checkpoint"
     )
     parser.add_argument(
+        "--continue-from", type=Path, metavar="FOLDER",
+        help="start from this model's weights, with its plan, in a new model beside it; the learning rate begins lower "
+        "than usual. For a dataset with more or corrected cases, or another one with the same channels",
+    )  # fmt: skip
+    parser.add_argument(
         "--trainer", "-tr", default="nnUNetTrainer", metavar="NAME", help="nnU-Net's name of a training recipe"
     )
 
@@ -107,4 +113,5 @@ def train_options(arguments: argparse.Namespace) -> TrainOptions:
         resume=arguments.resume,
         overwrite=arguments.overwrite,
         initial_weights=arguments.pretrained_weights,
+        continue_from=getattr(arguments, "continue_from", None),
     )

@@ -156,7 +156,12 @@ def channel_problems(case: str, found: dict[int, list[Path]], channels: int | No
     A single file may hold all channels (colour, 4D), so that one is not counted here.
     """
     problems = [
-        Problem(f"the id is used twice: {', '.join(path.name for path in files)}.", "Rename or remove one.", case=case)
+        Problem(
+            f"the id is used twice: {', '.join(path.name for path in files)}.",
+            "Rename or remove one.",
+            str(files[0]),
+            case,
+        )
         for files in found.values()
         if len(files) > 1
     ]
@@ -177,7 +182,7 @@ def _channels_inside(case: Case, channels: int) -> Iterable[Problem]:
     try:
         count = read_header(case.images[0]).channels
     except UserError as error:
-        return [Problem(error.message, error.hint, case=case.id)]
+        return [Problem(error.message, error.hint, str(case.images[0]), case.id)]
     if count == channels:
         return []
     return [channel_count_problem(case, count, channels)]

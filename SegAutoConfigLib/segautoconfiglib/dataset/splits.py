@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.records import atomic_path, read_json, write_json
 from segautoconfiglib.defaults import TRAINING
 
+SPLITS_FILE = "splits_final.json"
 FORM = 'A splits file is a list of {"train": [case ids], "val": [case ids]}, one entry per fold.'
 #: Share of the training cases of a fold beyond the splits file (nnU-Net).
 RANDOM_TRAIN_SHARE = 0.8
@@ -61,12 +63,16 @@ def load_splits(path: Path) -> list[Split]:
 
 
 def save_splits(path: Path, splits: Sequence[Split]) -> None:
-    """Write a splits file, atomically. Fewer folds than usual are explained in a ``note`` beside train and val."""
-    cases = {case for split in splits for case in (*split.train, *split.val)}
+    """Write a splits file, atomically."""
+    write_json(path, splits_content(splits))
+
+
+def splits_content(splits: Sequence[Split]) -> list[dict[str, Any]]:
+    """What a splits file holds. Fewer folds than usual are explained in a ``note`` beside train and val."""
     note = {}
-    if len(splits) == len(cases) < TRAINING.folds:
+    if len(splits) == len(_named(splits)) < TRAINING.folds:
         note = {"note": f"{len(splits)} folds instead of {TRAINING.folds}, because there are only so many cases."}
-    write_json(path, [{"train": list(split.train), "val": list(split.val), **note} for split in splits])
+    return [{"train": list(split.train), "val": list(split.val), **note} for split in splits]
 
 
 def take_over_splits(raw: Path, preprocessed: Path) -> None:
@@ -77,35 +83,119 @@ def take_over_splits(raw: Path, preprocessed: Path) -> None:
         preprocessed: The one that training uses; may be missing.
 
     Raises:
-        UserError: ``raw`` is no splits file, or differs from an existing ``preprocessed``.
+        UserError: ``raw`` is no splits file, or contradicts an existing ``preprocessed``.
     """
-    if not raw.exists():
-        return
-    mine = load_splits(raw)
-    if not preprocessed.exists():
+    if raw.exists() and not preprocessed.exists():
+        load_splits(raw)
         with atomic_path(preprocessed) as temporary:
             shutil.copyfile(raw, temporary)
-        return
-    difference = _difference(mine, load_splits(preprocessed))
+    joined_splits(raw, preprocessed)
+
+
+def joined_splits(raw: Path, used: Path) -> list[Split] | None:
+    """The folds of the user's own splits file and of the one that training uses; either may be missing.
+
+    One may name cases that the other does not: the dataset has grown or shrunk since.
+
+    Returns:
+        None where there is neither file.
+
+    Raises:
+        UserError: a file is no splits file, or they contradict each other.
+    """
+    files = [file for file in (raw, used) if file.exists()]
+    if len(files) < 2:
+        return load_splits(files[0]) if files else None
+    mine, theirs = load_splits(raw), load_splits(used)
+    difference = _difference(mine, theirs)
     if difference:
         raise UserError(
-            f"{raw} differs from {preprocessed}: {difference}.",
+            f"{raw} differs from {used}: {difference}.",
             "Models may have been trained with the latter. Delete one of the two files.",
         )
+    known = _named(mine)
+    rest = [_only(split, lambda case: case not in known) for split in theirs[: len(mine)]]
+    joined = [
+        Split(one.train + more.train, one.val + more.val)
+        for one, more in zip_longest(mine, rest, fillvalue=Split((), ()))
+    ]
+    return joined + theirs[len(mine) :]
 
 
 def _difference(mine: Sequence[Split], used: Sequence[Split]) -> str:
-    """What the first difference between two lists of folds is; the order of the cases does not count."""
-    if len(mine) != len(used):
-        return f"{len(mine)} folds against {len(used)}"
-    for number, (one, other) in enumerate(zip(mine, used, strict=True)):
-        if set(one.train) != set(other.train) or set(one.val) != set(other.val):
+    """What the first difference between two lists of folds is, over the cases that both name; order does not count."""
+    common = _named(mine) & _named(used)
+    for number, (one, other) in enumerate(zip(mine, used, strict=False)):
+        if any(set(a) & common != set(b) & common for a, b in ((one.train, other.train), (one.val, other.val))):
             return f"fold {number} has other cases"
+    shorter = min(len(mine), len(used))
+    further = [*mine[shorter:], *used[shorter:]]  # may hold out cases that the other does not know
+    if any(not split.val or common & set(split.val) for split in further):
+        return f"{len(mine)} folds against {len(used)}"
     return ""
 
 
+def update_splits(
+    splits: Sequence[Split], *, new: Iterable[str] = (), gone: Collection[str] = (), folds: int = TRAINING.folds
+) -> list[Split]:
+    """Folds for a dataset that grew or shrank: its other cases keep their places.
+
+    A new case validates in the fold with the fewest validation cases (the first of several) and trains in all others.
+    A single fold keeps its share of validation cases. Folds that were as many as cases, for want of more, become as
+    many as usual.
+
+    Args:
+        splits: As they are.
+        new: Cases to be dealt out; those that have a place keep it.
+        gone: Cases to be dropped.
+        folds: The usual number of folds.
+    """
+    known = _named(splits)
+    waiting = sorted(set(new) - known)
+    few = len(splits) == len(known) < folds and all(len(split.val) == 1 for split in splits)
+    kept = [_only(split, lambda case: case not in gone) for split in splits]
+    result = [(list(split.train), list(split.val)) for split in kept]
+    if few and waiting:
+        missing = min(folds, len(known) + len(waiting)) - len(splits)
+        result += [(sorted(known - set(gone)), []) for _ in range(missing)]
+    share = len(splits[0].val) / max(1, len(known))
+    for case in waiting:
+        sizes = [len(val) for _, val in result]
+        chosen = sizes.index(min(sizes))
+        if len(result) == 1 and sizes[0] + 1 > share * (len(result[0][0]) + sizes[0] + 1):
+            chosen = -1
+        for fold, (train, val) in enumerate(result):
+            (val if fold == chosen else train).append(case)
+    changed = bool(waiting) or known & set(gone)
+    return [Split(tuple(sorted(train)), tuple(sorted(val))) for train, val in result] if changed else list(splits)
+
+
+def current_splits(raw: Path, used: Path, case_ids: Collection[str], known: Collection[str]) -> list[Split] | None:
+    """The folds that apply to a dataset as it is now, from the files that are there; None where there are none.
+
+    Args:
+        raw: The user's own splits file, in the raw folder.
+        used: The one that training uses.
+        case_ids: The dataset's cases.
+        known: Those that it had when it was preprocessed last. Cases beside them are new; cases among them that are in
+            no fold were left out on purpose. Empty: nothing is known, and the files apply as they are.
+
+    Raises:
+        UserError: a file is no splits file, or they contradict each other.
+    """
+    splits = joined_splits(raw, used)
+    if splits is None or not known:
+        return splits
+    return update_splits(splits, new=set(case_ids) - set(known), gone=set(known) - set(case_ids))
+
+
 def split_for_fold(
-    splits_file: Path, case_ids: Sequence[str], fold: int | Literal["all"], *, save: bool = True
+    splits_file: Path,
+    case_ids: Sequence[str],
+    fold: int | Literal["all"],
+    *,
+    splits: Sequence[Split] | None = None,
+    save: bool = True,
 ) -> Split:
     """The cases of one fold.
 
@@ -113,6 +203,7 @@ def split_for_fold(
         splits_file: Made when it is missing (not for "all"); an existing one (a manual split) is used as it is.
         case_ids: The cases that exist.
         fold: "all" trains and validates on everything; a number beyond the file draws a random split (nnU-Net).
+        splits: To be taken in place of the file's.
         save: Write a file that is missing.
 
     Raises:
@@ -122,9 +213,10 @@ def split_for_fold(
         return Split(tuple(sorted(case_ids)), tuple(sorted(case_ids)))
     if not isinstance(fold, int) or fold < 0:
         raise UserError(f"{fold!r} is no fold.", 'Give a number from 0, or "all".')
-    splits = load_splits(splits_file) if splits_file.is_file() else make_splits(case_ids)
-    if save and not splits_file.is_file():
-        save_splits(splits_file, splits)
+    if splits is None:
+        splits = load_splits(splits_file) if splits_file.is_file() else make_splits(case_ids)
+        if save and not splits_file.is_file():
+            save_splits(splits_file, splits)
     split = splits[fold] if fold < len(splits) else _random_split(sorted(case_ids), fold)
     _check_split(split, set(case_ids), splits_file, fold)
     return split
@@ -137,8 +229,15 @@ def overlap(split: Split) -> tuple[str, ...]:
 
 def unused_cases(splits: Iterable[Split], case_ids: Iterable[str]) -> tuple[str, ...]:
     """Cases that no split names, sorted."""
-    named = {case for split in splits for case in (*split.train, *split.val)}
-    return tuple(sorted(set(case_ids) - named))
+    return tuple(sorted(set(case_ids) - _named(splits)))
+
+
+def _named(splits: Iterable[Split]) -> set[str]:
+    return {case for split in splits for case in (*split.train, *split.val)}
+
+
+def _only(split: Split, wanted: Callable[[str], bool]) -> Split:
+    return Split(*(tuple(filter(wanted, cases)) for cases in (split.train, split.val)))
 
 
 def _is_split(entry: Any) -> bool:

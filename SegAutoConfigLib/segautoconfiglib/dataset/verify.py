@@ -116,13 +116,13 @@ def verify_dataset(
     return VerificationReport(problems, warnings, len(dataset.cases), dataset.name)
 
 
-def check_case(case: Case, channels: int, expected: tuple[int, ...]) -> CaseFindings:
+def check_case(case: Case, channels: int | None, expected: tuple[int, ...] | None) -> CaseFindings:
     """Read and check the files of one case.
 
     Args:
         case: Its files.
-        channels: Number of channels that dataset.json names.
-        expected: The label values that it declares, ignore included.
+        channels: Number of channels that dataset.json names; None: not known.
+        expected: The label values that it declares, ignore included; None: not known.
     """
     findings = CaseFindings()
     grids, count = [], 0
@@ -130,12 +130,13 @@ def check_case(case: Case, channels: int, expected: tuple[int, ...]) -> CaseFind
         try:
             volume = read_image([file])
         except UserError as error:
-            findings.problems.append(Problem(error.message, error.hint, case=case.id))
+            findings.problems.append(Problem(error.message, error.hint, str(file), case.id))
             continue
         count += volume.array.shape[0]
         grids.append(_Grid(file, volume.shape, volume.geometry))
         findings.problems += _number_problems(volume.array, file, case.id)
-    if len(grids) == len(case.images) and count != channels and (len(grids) == 1 or count != len(grids)):
+    read = len(grids) == len(case.images)
+    if channels is not None and read and count != channels and (len(grids) == 1 or count != len(grids)):
         findings.problems.append(channel_count_problem(case, count, channels))
     for grid in grids[1:]:
         findings.problems += _grid_problems(grids[0], grid, case.id, "Resample the channels onto one grid.")
@@ -163,19 +164,19 @@ def value_counts(labels: np.ndarray) -> dict[int, int]:
     return dict(sorted(counts.items()))
 
 
-def _check_label(case: Case, expected: tuple[int, ...], image: _Grid | None, findings: CaseFindings) -> None:
+def _check_label(case: Case, expected: tuple[int, ...] | None, image: _Grid | None, findings: CaseFindings) -> None:
     if case.label is None:  # the structure check says so
         return
     try:
         labels = read_labels(case.label)
     except UserError as error:
-        findings.problems.append(Problem(error.message, error.hint, case=case.id))
+        findings.problems.append(Problem(error.message, error.hint, str(case.label), case.id))
         return
     if image is not None:
         grid = _Grid(case.label, labels.shape, labels.geometry)
         findings.problems += _grid_problems(image, grid, case.id, RESAMPLE_HINT)
     counts = value_counts(labels.array)
-    findings.problems += _value_problems(counts, expected, case)
+    findings.problems += _value_problems(counts, expected, case) if expected is not None else []
     findings.label_values = tuple(counts)
 
 
@@ -298,10 +299,10 @@ def _workers(dataset: Dataset, requested: int | None) -> int:
     files = [file for case in dataset.cases for file in (*case.images, case.label) if file is not None]
     files = [file for file in files if file.is_file()]
     largest = sorted(files, key=lambda file: -file.stat().st_size)[:SAMPLED_FILES]
-    return workers_for_files(files, max(map(_bytes_to_check, largest), default=0), requested)
+    return workers_for_files(files, max(map(bytes_to_check, largest), default=0), requested)
 
 
-def _bytes_to_check(file: Path) -> int:
+def bytes_to_check(file: Path) -> int:
     """Peak memory of reading and checking one file: two copies of its own type, float32 and temporaries."""
     try:
         header = read_header(file)

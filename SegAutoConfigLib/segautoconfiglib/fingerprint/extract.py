@@ -14,6 +14,7 @@ from segautoconfiglib.base.errors import ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.parallel import map_cases
 from segautoconfiglib.dataset.dataset import Case, Dataset, channel_count_problem
+from segautoconfiglib.dataset.sources import newest_source_ns, sources_digest
 from segautoconfiglib.dataset.workers import workers_for_files
 from segautoconfiglib.defaults import FINGERPRINT
 from segautoconfiglib.fingerprint.fingerprint import Fingerprint
@@ -76,6 +77,7 @@ def extract_fingerprint(
     """
     if not dataset.cases:
         raise UserError(f"{dataset.name} has no training cases.", f"Put images and labels into {dataset.folder}.")
+    sources = sources_digest(dataset)
     count = int(FINGERPRINT.foreground_samples // len(dataset.cases))
     tasks = [(case.id, (case, count)) for case in dataset.cases]
     measurements = map_cases(
@@ -87,7 +89,23 @@ def extract_fingerprint(
         cancel=cancel,
     )
     _check_channels(dataset, measurements)
-    return summarize(dataset.name, measurements)
+    return summarize(dataset.name, measurements).model_copy(update={"sources": sources})
+
+
+def is_current(fingerprint: Fingerprint, dataset: Dataset, made_ns: int) -> bool:
+    """Whether a dataset has the cases and files that were measured.
+
+    Args:
+        fingerprint: Of the dataset, as it was.
+        dataset: As it is.
+        made_ns: When the fingerprint was written; for nnU-Net's, which do not tell what they were made from.
+
+    Raises:
+        UserError: a file is missing.
+    """
+    if fingerprint.sources is not None:
+        return fingerprint.sources == sources_digest(dataset)
+    return len(fingerprint.spacings) == len(dataset.cases) and newest_source_ns(dataset) <= made_ns
 
 
 def _check_channels(dataset: Dataset, measurements: Sequence[CaseMeasurement]) -> None:

@@ -14,9 +14,11 @@ class Fingerprint(Record):
         median_relative_size_after_cropping: Voxels left by cropping to what is not zero, as a share.
         shapes_after_crop: Voxels.
         spacings: Millimetres.
+        sources: Of the files that were measured (`dataset.sources.sources_digest`); None in nnU-Net's own files.
     """
 
     foreground_intensity_properties_per_channel: dict[str, dict[str, float]]
     median_relative_size_after_cropping: float
     shapes_after_crop: tuple[tuple[int, int, int], ...]
     spacings: tuple[tuple[float, float, float], ...]
+    sources: str | None = None

@@ -38,6 +38,7 @@ __all__ = [
     "read_header",
     "read_image",
     "read_labels",
+    "read_stored",
     "reader_name",
     "reading_bytes",
     "sitk_from_labels",
@@ -99,6 +100,11 @@ def read_image(files: Sequence[Path]) -> Volume:
             array[index] = volume.array
             del volume  # before the next one comes
     return Volume(array.reshape(-1, *first.shape), first.geometry)
+
+
+def read_stored(file: Path) -> Volume:
+    """Read one file in its own number type, axes (channel, z, y, x). Raises: UserError: can't be read."""
+    return _read(file)
 
 
 def reading_bytes(headers: Sequence[Header]) -> int:

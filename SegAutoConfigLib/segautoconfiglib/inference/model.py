@@ -90,6 +90,7 @@ class Model:
         mirror: bool = True,
         step: float = INFERENCE.step,
         probabilities: np.ndarray | None = None,
+        uncertainty: np.ndarray | None = None,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
     ) -> np.ndarray:
@@ -101,6 +102,7 @@ class Model:
             mirror: Average over mirrored images along the axes of the training.
             step: Distance of tiles, share of the patch.
             probabilities: (class, z, y, x) float32 on the grid of the file; filled if given.
+            uncertainty: (z, y, x) float32 on the grid of the file; filled if given, from 0 to 1.
             progress: Called with tiles done and tiles in all.
             cancel: Asked between tiles.
 
@@ -112,7 +114,14 @@ class Model:
             Cancelled: on request.
         """
         slabs = self.slabs(data, mirror=mirror, step=step, progress=progress, cancel=cancel)
-        return restore(slabs, record, self.configuration, self.label_spec, probabilities=probabilities)
+        return restore(
+            slabs,
+            record,
+            self.configuration,
+            self.label_spec,
+            probabilities=probabilities,
+            uncertainty=uncertainty,
+        )
 
 
 def load_model(
@@ -147,13 +156,25 @@ def load_model(
             "Cascades are not supported yet. Use another configuration.",
         )
     networks = tuple(
-        _network(folder, configuration, content, fold, checkpoint, target)
+        _network(folder, configuration, content, folder.checkpoint(fold, checkpoint), target)
         for fold, content in zip(chosen, contents, strict=True)
     )
     mirror_axes = tuple(contents[0].get("inference_allowed_mirroring_axes") or ())
     which = "the fold trained on all cases" if chosen == [ALL] else f"fold(s) {', '.join(map(str, chosen))}"
     report("log", message=f"Predicting with {which} of {folder.path.name} on {target}.")
     return Model(folder.plans, folder.description, name, networks, mirror_axes, target, folder)
+
+
+def check_checkpoints(folder: ModelFolder) -> None:
+    """Open every checkpoint of a model and put its weights into the network of the plans.
+
+    Raises:
+        UserError: one is damaged, would run code, or does not fit.
+    """
+    for file in sorted(folder.path.glob("fold_*/checkpoint_*.pth")):
+        content = read_checkpoint(file)
+        configuration = folder.plans.configuration(_configuration_name(folder, content))
+        _network(folder, configuration, content, file, torch.device("cpu"))
 
 
 def _configuration_name(folder: ModelFolder, content: dict[str, Any]) -> str:
@@ -166,8 +187,7 @@ def _network(
     folder: ModelFolder,
     configuration: Configuration,
     content: dict[str, Any],
-    fold: Fold,
-    checkpoint: str,
+    file: Path,
     device: torch.device,
 ) -> UNet:
     description = folder.description
@@ -177,5 +197,5 @@ def _network(
         description.label_spec.output_channels,
         deep_supervision=False,
     )
-    load_weights(network, content["network_weights"], folder.checkpoint(fold, checkpoint))
+    load_weights(network, content["network_weights"], file)
     return network.eval().to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -13,12 +14,28 @@ from torch import nn
 
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.events import Reporter
 from segautoconfiglib.defaults import INFERENCE
 from segautoconfiglib.inference.window import AxisTiles, check_step
 from segautoconfiglib.networks.device import autocast, lacks_memory
 
+STAGE = "predict"
+
 #: (tiles done, tiles in all)
 Progress = Callable[[int, int], None]
+
+
+def tile_progress(report: Reporter, case: str, done: int, total: int) -> Progress:
+    """Reports progress within a case as parts of 1, not too often."""
+    last = time.monotonic()
+
+    def progress(tile: int, tiles: int) -> None:
+        nonlocal last
+        if tile < tiles and time.monotonic() - last >= INFERENCE.report_interval_s:
+            last = time.monotonic()
+            report("progress", stage=STAGE, done=round(done + tile / tiles, 3), total=total, case=case)
+
+    return progress
 
 
 @dataclass(frozen=True)

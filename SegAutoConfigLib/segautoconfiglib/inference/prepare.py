@@ -51,8 +51,8 @@ def prepare_case(case: Case, model: Model) -> Prepared:
         return made.data, made.record
 
 
-def prepared_cases(cases: Sequence[Case], model: Model, *, ahead: bool) -> Iterator[Prepared]:
-    """Prepare cases one after the other.
+def prepared_cases(cases: Sequence[Case], model: Model, *, ahead: bool) -> Iterator[Prepared | UserError]:
+    """Prepare cases one after the other; in place of one that can't be there is the reason, see `prepare_case`.
 
     Whoever lets go of a case before asking for the next one has two in memory at most: that one and the following.
 
@@ -60,27 +60,38 @@ def prepared_cases(cases: Sequence[Case], model: Model, *, ahead: bool) -> Itera
         cases: In order.
         model: That they are prepared for.
         ahead: Prepare the following case while this one is worked on, wherever the memory suffices for both.
-
-    Raises:
-        UserError: see `prepare_case`; when the case's turn comes, not before.
     """
-    following: Future[Prepared] | None = None
+    following: Future[Prepared | UserError] | None = None
     with small_products(), ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare") as pool:
         for number, case in enumerate(cases, start=1):
-            prepared = prepare_case(case, model) if following is None else following.result()
+            prepared = _prepare(case, model) if following is None else following.result()
             following = None
-            if ahead and number < len(cases) and fits_beside(cases[number], prepared[1], model):
-                following = pool.submit(prepare_case, cases[number], model)
+            if not ahead or number == len(cases) or isinstance(prepared, UserError):
+                pass
+            elif fits_beside(cases[number], prepared[1], model):
+                following = pool.submit(_prepare, cases[number], model)
             yield prepared
             del prepared
 
 
-def stored_cases(store: CaseStore, case_ids: Sequence[str]) -> Iterator[Prepared]:
-    """Cases that are preprocessed already, one after the other. Raises: UserError: see `prepare_case`."""
+def _prepare(case: Case, model: Model) -> Prepared | UserError:
+    """A case, or why it can't be had, in a new error: the first one would keep the images alive."""
+    try:
+        return prepare_case(case, model)
+    except UserError as error:
+        return UserError(error.message, error.hint)
+
+
+def stored_cases(store: CaseStore, case_ids: Sequence[str]) -> Iterator[Prepared | UserError]:
+    """Cases that are preprocessed already, one after the other; as `prepared_cases`."""
     for case_id in case_ids:
-        case = store.open(case_id)
-        with memory_errors(CPU, case.record.file_shape):
-            prepared = case.data[...], case.record
+        prepared: Prepared | UserError
+        try:
+            case = store.open(case_id)
+            with memory_errors(CPU, case.record.file_shape):
+                prepared = case.data[...], case.record
+        except UserError as error:
+            prepared = UserError(error.message, error.hint)
         yield prepared
         del prepared
 

@@ -6,7 +6,7 @@ import mmap
 import pickle
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,11 @@ import numpy as np
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.records import atomic_path
+from segautoconfiglib.dataset.labels import LabelSpec
 from segautoconfiglib.defaults import INFERENCE
+from segautoconfiglib.image.files import write_image
+from segautoconfiglib.image.formats import PICTURE_ENDINGS
+from segautoconfiglib.image.volume import Geometry
 from segautoconfiglib.inference.model import Model
 from segautoconfiglib.preprocessing.geometry import SpatialRecord
 
@@ -66,3 +70,30 @@ def write_probabilities(probabilities: np.ndarray, record: SpatialRecord, stem: 
             file.write_bytes(pickle.dumps(record.to_properties()))
     except OSError as error:
         raise UserError(f"Can't write {stem}.npz: {error}.", "Check the free space on the disk.") from error
+
+
+def map_files(spec: LabelSpec, stem: Path, ending: str) -> dict[int, Path]:
+    """The probability images of a case: output channel to file, for every structure but the background.
+
+    Args:
+        spec: Meaning of the channels.
+        stem: Folder and name of the case.
+        ending: Of its segmentation; pictures, which hold no fractions, become .nrrd.
+    """
+    values = spec.regions_class_order if spec.has_regions else spec.all_labels
+    return {
+        channel: map_file(stem, f"probability_{value}", ending)
+        for channel, value in enumerate(values)
+        if spec.has_regions or value != 0
+    }
+
+
+def map_file(stem: Path, name: str, ending: str) -> Path:
+    """The file of a map of fractions of a case."""
+    return stem.with_name(f"{stem.name}_{name}{'.nrrd' if ending in PICTURE_ENDINGS else ending}")
+
+
+def write_maps(probabilities: np.ndarray, files: Mapping[int, Path], geometry: Geometry) -> None:
+    """Write channels of an array (class, z, y, x) float32 as images, one after the other. Raises: UserError."""
+    for channel, file in files.items():
+        write_image(probabilities[channel], file, geometry)

@@ -7,6 +7,7 @@ around a block is below another's smallest can't win there and is not looked at.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ def restore(
     spec: LabelSpec,
     *,
     probabilities: np.ndarray | None = None,
+    uncertainty: np.ndarray | None = None,
 ) -> np.ndarray:
     """Labels in the grid of the file.
 
@@ -37,6 +39,7 @@ def restore(
         configuration: Says how logits are resampled.
         spec: Meaning of the channels.
         probabilities: (class, z, y, x) float32 in the grid of the file; filled if given (may be a memory map).
+        uncertainty: (z, y, x) float32 in the grid of the file; filled if given, see `entropy`.
 
     Returns:
         (z, y, x) uint8, or uint16 for more than 255 classes.
@@ -50,10 +53,10 @@ def restore(
     )
     rows = LogitRows(slabs)
     parts = [SplineBlock(rows, record, options)] if weights is None else blocks(rows, weights)
-    target = None if probabilities is None else _cropped_view(probabilities, record, spec)
+    target, doubt = _probability_view(probabilities, record, spec), _uncertainty_view(uncertainty, record)
     for block in parts:
-        if target is not None:
-            _fill_probabilities(block, spec, target)
+        if target is not None or doubt is not None:
+            _fill(block, spec, target, doubt)
         labels = region_labels(block, spec.regions_class_order) if spec.has_regions else winning_labels(block)
         cropped[block.box] = labels.transpose(1, 0, 2)
     return record.restore_labels(cropped)
@@ -117,20 +120,52 @@ def region_labels(block: Block | SplineBlock, class_order: Iterable[int]) -> np.
     return labels
 
 
-def _fill_probabilities(block: Block | SplineBlock, spec: LabelSpec, target: np.ndarray) -> None:
+def entropy(probabilities: torch.Tensor, *, regions: bool) -> torch.Tensor:
+    """How undecided the network is, from 0 (one class is certain) to 1 (all are equally likely).
+
+    Args:
+        probabilities: (class or region, ...) float32.
+        regions: They are independent of each other: each is yes or no, and the most undecided one counts.
+
+    Returns:
+        Entropy as a share of the largest possible one, without the first axis.
+    """
+    if regions:
+        binary = torch.special.entr(probabilities) + torch.special.entr(1 - probabilities)
+        return binary.amax(dim=0) / math.log(2)
+    return torch.special.entr(probabilities).sum(dim=0) / math.log(max(2, len(probabilities)))
+
+
+def _fill(
+    block: Block | SplineBlock, spec: LabelSpec, probabilities: np.ndarray | None, uncertainty: np.ndarray | None
+) -> None:
+    """Write a block's probabilities and their entropy into the parts of full-size arrays that the network saw."""
     logits = torch.empty((block.classes, *block.shape))
     for channel, values in enumerate(logits):
         values.copy_(torch.from_numpy(block.values(channel)))
     result = torch.sigmoid(logits) if spec.has_regions else torch.softmax(logits, dim=0)
-    inside = (slice(None), *block.box)
-    target[inside] = result.numpy().transpose(0, 2, 1, 3)
+    if probabilities is not None:
+        inside = (slice(None), *block.box)
+        probabilities[inside] = result.numpy().transpose(0, 2, 1, 3)
+    if uncertainty is not None:
+        uncertainty[block.box] = entropy(result, regions=spec.has_regions).clamp_(0, 1).numpy().transpose(1, 0, 2)
 
 
-def _cropped_view(probabilities: np.ndarray, record: SpatialRecord, spec: LabelSpec) -> np.ndarray:
+def _probability_view(array: np.ndarray | None, record: SpatialRecord, spec: LabelSpec) -> np.ndarray | None:
     """The part of the full-size array that the network saw, axes as in the network; the rest becomes background."""
-    probabilities[...] = 0
+    if array is None:
+        return None
+    array[...] = 0
     if not spec.has_regions:
-        probabilities[0] = 1
-    transposed = probabilities.transpose(0, *(axis + 1 for axis in record.transpose))
+        array[0] = 1
+    transposed = array.transpose(0, *(axis + 1 for axis in record.transpose))
     inside = (slice(None), *(slice(low, high) for low, high in record.box))
     return transposed[inside]
+
+
+def _uncertainty_view(array: np.ndarray | None, record: SpatialRecord) -> np.ndarray | None:
+    """Likewise; the rest is certain."""
+    if array is None:
+        return None
+    array[...] = 0
+    return array.transpose(record.transpose)[tuple(slice(low, high) for low, high in record.box)]

@@ -1,33 +1,35 @@
-"""Prediction of images in memory, of files, and of preprocessed cases."""
+"""Prediction of files and of preprocessed cases; images in memory are in images.py."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from segautoconfiglib.base.cancel import CancelToken
-from segautoconfiglib.base.errors import UserError, naming
+from segautoconfiglib.base.errors import Problem, ProblemsError, UserError, naming
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.records import write_json
 from segautoconfiglib.base.words import counted
 from segautoconfiglib.dataset.dataset import Case
 from segautoconfiglib.defaults import INFERENCE
-from segautoconfiglib.image.files import sitk_from_labels, volume_from_sitk, write_labels
-from segautoconfiglib.image.volume import Geometry, Volume
+from segautoconfiglib.image.files import write_image, write_labels
+from segautoconfiglib.image.formats import READABLE_ENDINGS
+from segautoconfiglib.inference.images import Prediction, predict_image
 from segautoconfiglib.inference.model import Model, load_model
-from segautoconfiglib.inference.predictor import Progress
+from segautoconfiglib.inference.predictor import STAGE, Progress, tile_progress
 from segautoconfiglib.inference.prepare import Prepared, memory_errors, prepared_cases, stored_cases
-from segautoconfiglib.inference.probabilities import probabilities_array, write_probabilities
+from segautoconfiglib.inference.probabilities import (
+    map_file,
+    map_files,
+    probabilities_array,
+    write_maps,
+    write_probabilities,
+)
 from segautoconfiglib.inference.window import check_step
-from segautoconfiglib.preprocessing.case import preprocess_case
 from segautoconfiglib.preprocessing.geometry import SpatialRecord
 from segautoconfiglib.preprocessing.store import CaseStore
 
@@ -40,8 +42,6 @@ __all__ = [
     "predict_image",
     "predict_preprocessed",
 ]
-
-STAGE = "predict"
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,10 @@ class PredictOptions:
         step: Distance of tiles, share of the patch.
         workers: 0 prepares each case only when its turn comes; otherwise the next one is prepared meanwhile, where the
             memory suffices for both.
+        file_ending: Of the files that are written; None: that of the model's training cases.
+        probability_images: Also write ``<case>_probability_<label value><ending>``, float32 images from 0 to 1, one for
+            each structure (for regions: the value that stands for the region in the segmentation).
+        uncertainty_image: Also write ``<case>_uncertainty<ending>``, float32 from 0 (certain) to 1.
     """
 
     save_probabilities: bool = False
@@ -65,6 +69,9 @@ class PredictOptions:
     mirror: bool = True
     step: float = INFERENCE.step
     workers: int | None = None
+    file_ending: str | None = None
+    probability_images: bool = False
+    uncertainty_image: bool = False
 
     def check(self) -> None:
         """Raises: UserError: values out of range."""
@@ -74,127 +81,10 @@ class PredictOptions:
                 f"Part {self.part} of {self.parts} does not exist.",
                 f"Parts are numbered 0 to {max(self.parts - 1, 0)}.",
             )
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What is found in one image.
-
-    Attributes:
-        labels: Like the image that was given: a SimpleITK image, a Volume (1, z, y, x), or an array (z, y, x).
-        probabilities: (class or region, z, y, x) float32 where they were asked for.
-    """
-
-    labels: Any
-    probabilities: np.ndarray | None = None
-
-
-def predict_image(
-    image: Volume | np.ndarray | sitk.Image | Sequence[sitk.Image],
-    model: Model,
-    *,
-    spacing_mm: Sequence[float] | None = None,
-    mirror: bool = True,
-    step: float = INFERENCE.step,
-    probabilities: bool = False,
-    report: Reporter = silent,
-    cancel: CancelToken | None = None,
-) -> Prediction:
-    """Segment one image in memory.
-
-    Args:
-        image: A SimpleITK image, one SimpleITK image per channel, an array (channel, z, y, x), or a Volume.
-        model: From :func:`load_model`.
-        spacing_mm: Voxel edges (z, y, x) of an array; other images know theirs.
-        mirror: Average over mirrored images, along the axes the network was trained for.
-        step: Distance of tiles, share of the patch.
-        probabilities: Return those too.
-        report: Gets "progress" events.
-        cancel: Asked between tiles.
-
-    Returns:
-        The labels on the image's grid, in the form in which the image was given.
-
-    Raises:
-        UserError: the image is none of these, an array has no spacing, the channels are not those that the model was
-            trained with, or the memory does not suffice.
-        Cancelled: on request.
-
-    Example:
-        Segment a file with all folds of a model::
-
-            import SimpleITK as sitk
-            from segautoconfiglib.inference.run import load_model, predict_image
-
-            model = load_model("Dataset004_Hippocampus/nnUNetTrainer__nnUNetPlans__3d_fullres", device="cpu")
-            prediction = predict_image(sitk.ReadImage("case_0000.nii.gz"), model)
-            sitk.WriteImage(prediction.labels, "case.nii.gz")
-
-        An array of your own, axes (channel, z, y, x)::
-
-            labels = predict_image(array, model, spacing_mm=(3.0, 0.8, 0.8)).labels
-    """
-    volume = _as_volume(image, spacing_mm)
-    classes = model.label_spec.output_channels
-    with memory_errors(model.device, volume.shape, classes):
-        case = preprocess_case(volume, None, model.plans, model.configuration, None)
-        values = np.empty((classes, *volume.shape), np.float32) if probabilities else None
-        found = model.segment(
-            case.data,
-            case.record,
-            mirror=mirror,
-            step=step,
-            probabilities=values,
-            progress=_tile_progress(report, "image", 0, 1),
-            cancel=cancel,
-        )
-    report("progress", stage=STAGE, done=1, total=1, case="image")
-    if isinstance(image, Volume):
-        return Prediction(Volume(found[None], volume.geometry), values)
-    if isinstance(image, np.ndarray):
-        return Prediction(found, values)
-    return Prediction(sitk_from_labels(found, volume.geometry), values)
-
-
-def _as_volume(image: Any, spacing_mm: Sequence[float] | None) -> Volume:
-    """An image of any kind that `predict_image` takes."""
-    if isinstance(image, Volume):
-        return image
-    if isinstance(image, np.ndarray):
-        return _array_volume(image, spacing_mm)
-    channels = [image] if isinstance(image, sitk.Image) else image
-    if not isinstance(channels, (list, tuple)) or not all(isinstance(channel, sitk.Image) for channel in channels):
-        raise UserError(
-            f"A {type(image).__name__} is no image in memory.",
-            "Give a SimpleITK image (SimpleITK.ReadImage reads a file), one for each channel, or an array "
-            "(channel, z, y, x) with spacing_mm.",
-        )
-    volumes = [volume_from_sitk(channel) for channel in channels]
-    if not volumes:
-        raise UserError("There is no image.", "Give one for each channel.")
-    for number, volume in enumerate(volumes[1:], start=1):
-        differences = volumes[0].geometry.differences(volume.geometry)
-        if differences or volumes[0].shape != volume.shape:
+        if self.file_ending is not None and self.file_ending not in READABLE_ENDINGS:
             raise UserError(
-                f"Channel {number} has not the grid of channel 0 (shape {volume.shape} against {volumes[0].shape}"
-                f"{''.join('; ' + text for text in differences)}).",
-                "Resample all channels to one grid.",
+                f"Files ending in {self.file_ending!r} can't be written.", f"Known: {', '.join(READABLE_ENDINGS)}."
             )
-    return Volume(np.concatenate([volume.array for volume in volumes]), volumes[0].geometry)
-
-
-def _array_volume(array: np.ndarray, spacing_mm: Sequence[float] | None) -> Volume:
-    if array.ndim != 4:
-        raise UserError(
-            f"The array has the shape {array.shape}; its axes must be (channel, z, y, x).",
-            "array[None] adds the axis of a single channel, array[:, None] that of a single slice.",
-        )
-    z, y, x = spacing_mm if spacing_mm is not None and len(spacing_mm) == 3 else (0.0, 0.0, 0.0)
-    if not all(0 < edge < math.inf for edge in (z, y, x)):
-        raise UserError(
-            f"The array's spacing is {spacing_mm}.", "Give spacing_mm=(z, y, x), the edges of a voxel in millimetres."
-        )
-    return Volume(array, Geometry((float(z), float(y), float(x))))
 
 
 def predict_cases(
@@ -211,7 +101,7 @@ def predict_cases(
     Args:
         model: From :func:`load_model`.
         cases: Such as :func:`~segautoconfiglib.dataset.dataset.list_cases` gives, which checks the channels.
-        output: Folder for ``<case><file ending of the dataset>``.
+        output: Folder for ``<case><file ending>``.
         options: How.
         report: Gets "started", "progress" per case and within cases, "done", and "artifact" if any case was predicted.
         cancel: Asked between tiles; cases that are finished stay.
@@ -220,7 +110,7 @@ def predict_cases(
         The label files of the cases of this part, in order.
 
     Raises:
-        UserError: names the case that can't be predicted.
+        UserError: names the cases that can't be predicted, when all others are.
         Cancelled: on request.
     """
     options.check()
@@ -231,8 +121,6 @@ def predict_cases(
         report("log", message=f"{len(mine) - len(waiting)} of {len(mine)} cases are there already.")
     job.write_description(cases)
     job.run([case.id for case in waiting], prepared_cases(waiting, model, ahead=options.workers != 0))
-    if waiting:
-        report("artifact", path=str(output), description=counted(len(waiting), "segmentation"))
     return [job.label_file(case.id) for case in mine]
 
 
@@ -265,14 +153,14 @@ def predict_preprocessed(
         The label files, in the order of ``case_ids``.
 
     Raises:
-        UserError: names the case that can't be predicted.
+        UserError: names the cases that can't be predicted, when all others are.
         Cancelled: on request.
     """
     options = PredictOptions(save_probabilities=save_probabilities, mirror=mirror, step=step)
     options.check()
     store = CaseStore(store.folder, model.plans.transpose_forward)
     job = _Job(model, Path(output), options, report, cancel or CancelToken())
-    job.run(case_ids, stored_cases(store, case_ids))
+    job.run(case_ids, stored_cases(store, case_ids), kept=False)
     return [job.label_file(case) for case in case_ids]
 
 
@@ -286,18 +174,32 @@ class _Job:
     report: Reporter
     cancel: CancelToken
 
+    @property
+    def ending(self) -> str:
+        return self.options.file_ending or self.model.description.file_ending
+
     def label_file(self, case: str) -> Path:
-        return self.output / f"{case}{self.model.description.file_ending}"
+        return self.output / f"{case}{self.ending}"
+
+    def maps(self, case: str) -> dict[int, Path]:
+        if not self.options.probability_images:
+            return {}
+        return map_files(self.model.label_spec, self.output / case, self.ending)
+
+    def uncertainty_file(self, case: str) -> Path:
+        return map_file(self.output / case, "uncertainty", self.ending)
 
     def finished(self, case: str) -> bool:
-        wanted = [self.label_file(case)]
+        wanted = [self.label_file(case), *self.maps(case).values()]
         if self.options.save_probabilities:
             wanted += [self.output / f"{case}.npz", self.output / f"{case}.pkl"]
+        if self.options.uncertainty_image:
+            wanted.append(self.uncertainty_file(case))
         return all(file.is_file() for file in wanted)
 
     def write_description(self, cases: Sequence[Case]) -> None:
         """The files that nnU-Net puts beside predictions: ensembling and post-processing read them."""
-        self.model.description.save(self.output / "dataset.json")
+        self.model.description.model_copy(update={"file_ending": self.ending}).save(self.output / "dataset.json")
         self.model.plans.save(self.output / "plans.json")
         folder = self.model.folder
         arguments = {
@@ -314,33 +216,75 @@ class _Job:
         }
         write_json(self.output / "predict_from_raw_data_args.json", arguments)
 
-    def run(self, names: Sequence[str], cases: Iterator[Prepared]) -> None:
+    def run(self, names: Sequence[str], cases: Iterator[Prepared | UserError], *, kept: bool = True) -> None:
+        """Predict cases. One that can't be is left out; all of those are named at the end.
+
+        Args:
+            names: Of the cases.
+            cases: The same ones, prepared.
+            kept: The segmentations are what the user wants, and are reported as such.
+        """
+        failed: dict[str, UserError] = {}
         self.report("started", stage=STAGE, total=len(names))
         for done, name in enumerate(names):
             self.cancel.raise_if_cancelled()
-            with _naming(name):
-                data, record = next(cases)
-                self._predict(name, data, record, _tile_progress(self.report, name, done, len(names)))
-                del data  # before the next one comes
+            error = self._attempt(name, cases, tile_progress(self.report, name, done, len(names)))
+            if error is not None:
+                failed[name] = error
+                if len(names) > 1:
+                    self.report("warning", message=error.message, hint=error.hint)
             self.report("progress", stage=STAGE, done=done + 1, total=len(names), case=name)
+        predicted = len(names) - len(failed)
+        if kept and predicted:
+            self.report("artifact", path=str(self.output), description=counted(predicted, "segmentation"))
+        self._raise_failed(failed, len(names))
         self.report("done", stage=STAGE, cases=len(names), output=str(self.output))
 
+    def _attempt(self, name: str, cases: Iterator[Prepared | UserError], progress: Progress) -> UserError | None:
+        """Predict the next case. Returns: why it can't be, in a new error: the first would keep its images alive."""
+        try:
+            with _naming(name):
+                prepared = next(cases)
+                if isinstance(prepared, UserError):
+                    raise prepared
+                self._predict(name, *prepared, progress)
+        except UserError as error:
+            return UserError(error.message, error.hint)
+        return None
+
+    def _raise_failed(self, failed: Mapping[str, UserError], total: int) -> None:
+        if failed and total == 1:
+            raise next(iter(failed.values()))
+        if failed:
+            problems = [
+                Problem(error.message.removeprefix(f"Case {name}: "), error.hint, case=name)
+                for name, error in failed.items()
+            ]
+            raise ProblemsError(f"{len(failed)} of {counted(total, 'case')} could not be predicted:", problems)
+
     def _predict(self, name: str, data: np.ndarray, record: SpatialRecord, progress: Progress) -> None:
+        options, maps = self.options, self.maps(name)
         with (
             memory_errors(self.model.device, record.file_shape, self.model.label_spec.output_channels),
-            probabilities_array(self.model, record, self.output, self.options.save_probabilities) as values,
+            probabilities_array(self.model, record, self.output, options.save_probabilities or bool(maps)) as values,
         ):
+            uncertainty = np.empty(record.file_shape, np.float32) if options.uncertainty_image else None
             labels = self.model.segment(
                 data,
                 record,
-                mirror=self.options.mirror,
-                step=self.options.step,
+                mirror=options.mirror,
+                step=options.step,
                 probabilities=values,
+                uncertainty=uncertainty,
                 progress=progress,
                 cancel=self.cancel,
             )
-            if values is not None:
+            if values is not None and options.save_probabilities:
                 write_probabilities(values, record, self.output / name)
+            if values is not None:
+                write_maps(values, maps, record.geometry)
+            if uncertainty is not None:
+                write_image(uncertainty, self.uncertainty_file(name), record.geometry)
             write_labels(labels, self.label_file(name), record.geometry)
 
 
@@ -353,16 +297,3 @@ def _naming(case: str) -> Iterator[None]:
         raise naming(case, error) from error
     except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise RuntimeError(f"Prediction of case {case} failed: {error}") from error
-
-
-def _tile_progress(report: Reporter, case: str, done: int, total: int) -> Progress:
-    """Reports progress within a case as parts of 1, not too often."""
-    last = time.monotonic()
-
-    def progress(tile: int, tiles: int) -> None:
-        nonlocal last
-        if tile < tiles and time.monotonic() - last >= INFERENCE.report_interval_s:
-            last = time.monotonic()
-            report("progress", stage=STAGE, done=round(done + tile / tiles, 3), total=total, case=case)
-
-    return progress

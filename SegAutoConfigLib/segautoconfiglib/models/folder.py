@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import glob
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.lock import is_taken
 from segautoconfiglib.base.records import read_json
-from segautoconfiglib.base.workspace import Workspace
+from segautoconfiglib.base.workspace import DATASET_NAME, Workspace
 from segautoconfiglib.dataset.description import DatasetDescription, load_description
 from segautoconfiglib.planning.plans import Plans
 
 FINAL, BEST, LATEST = "checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth"
 PLANS_FILE, DATASET_FILE, SUMMARY_FILE = "plans.json", "dataset.json", "validation/summary.json"
+FINGERPRINT_FILE = "dataset_fingerprint.json"
 ALL = "all"
 SEPARATOR = "__"
 
@@ -61,15 +66,39 @@ class ModelFolder:
         parts = self.path.name.split(SEPARATOR)
         return (parts[0], parts[1], parts[2]) if len(parts) == 3 else ("", "", "")
 
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset: of the folder above, else as the plans have it. Raises: UserError: damaged plans."""
+        parent = self.path.absolute().parent.name
+        return parent if DATASET_NAME.fullmatch(parent) else self.plans.dataset_name
+
+    @property
+    def configuration_name(self) -> str:
+        """As the folder's name tells it, else the only one of the plans; empty where neither does.
+
+        Raises:
+            UserError: damaged plans.
+        """
+        names = self.plans.configuration_names
+        return self.name_parts[2] or (names[0] if len(names) == 1 else "")
+
     def folds(self, checkpoint: str | None = FINAL) -> list[Fold]:
         """The folds that have this checkpoint (None: any), numbers first, then "all"."""
         pattern = checkpoint or "checkpoint_*.pth"
-        names = {file.parent.name.removeprefix("fold_") for file in self.path.glob(f"fold_*/{pattern}")}
-        return [*sorted(int(name) for name in names if name.isdigit()), *([ALL] if ALL in names else [])]
+        return _in_order({file.parent.name for file in self.path.glob(f"fold_*/{pattern}")})
+
+    def folds_in_training(self) -> list[Fold]:
+        """The folds that a process is training now."""
+        locks = self.path.parent.glob(f".{glob.escape(self.path.name)}.fold_*.lock")
+        return _in_order({file.name.split(".")[-2] for file in locks if is_taken(file)})
+
+    def fold_folder(self, fold: Fold) -> Path:
+        """Where the checkpoints and results of a fold lie."""
+        return self.path / f"fold_{fold}"
 
     def checkpoint(self, fold: Fold, checkpoint: str = FINAL) -> Path:
         """The checkpoint file of a fold. Raises: UserError: it is not there; says what is."""
-        file = self.path / f"fold_{fold}" / checkpoint
+        file = self.fold_folder(fold) / checkpoint
         if not file.is_file():
             raise UserError(f"{file} does not exist.", self._checkpoints_hint())
         return file
@@ -98,13 +127,22 @@ class ModelFolder:
 
     def validation_dice(self) -> float | None:
         """Mean over the folds of the mean foreground Dice on their held-out cases; None before validation."""
-        found = []
-        for fold in self.folds(None):
-            file = self.path / f"fold_{fold}" / SUMMARY_FILE
-            dice = read_json(file).get("foreground_mean", {}).get("Dice") if file.is_file() else None
-            if dice is not None:
-                found.append(float(dice))
+        found = [dice for fold in self.folds(None) if (dice := self.fold_dice(fold)) is not None]
         return sum(found) / len(found) if found else None
+
+    def fold_dice(self, fold: Fold) -> float | None:
+        """Mean foreground Dice on a fold's held-out cases; None before validation, or where its result is damaged."""
+        means = self.fold_summary(fold).get("foreground_mean")
+        dice = means.get("Dice") if isinstance(means, dict) else None
+        return float(dice) if isinstance(dice, (int, float)) and dice == dice else None
+
+    def fold_summary(self, fold: Fold) -> dict[str, Any]:
+        """summary.json of a fold's held-out cases as it is; empty where it is missing or damaged."""
+        try:
+            content = read_json(self.fold_folder(fold) / SUMMARY_FILE)
+        except UserError:
+            return {}
+        return content if isinstance(content, dict) else {}
 
     def _checkpoints_hint(self) -> str:
         files = sorted(self.path.glob("fold_*/checkpoint_*.pth"))
@@ -112,6 +150,17 @@ class ModelFolder:
             return "This model has no checkpoints at all: train it first."
         there = ", ".join(f"{file.parent.name}/{file.name}" for file in files)
         return f"This model has {there}. Choose among them (-f, -chk), or finish the training (train --resume)."
+
+
+def file_name(path: str) -> str:
+    """The last part of a path that may have been written on another system."""
+    return re.split(r"[/\\]", path)[-1]
+
+
+def _in_order(folders: Iterable[str]) -> list[Fold]:
+    """Folds from names of folders ("fold_2", "fold_all"): numbers first, then "all"."""
+    names = {name.removeprefix("fold_") for name in folders}
+    return [*sorted(int(name) for name in names if name.isdigit()), *([ALL] if ALL in names else [])]
 
 
 def list_models(workspace: Workspace, dataset: str) -> list[ModelFolder]:

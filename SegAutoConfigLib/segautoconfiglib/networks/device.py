@@ -1,14 +1,22 @@
-"""The device a network runs on: choosing it, its number format, and the CPU threads of torch."""
+"""The device a network runs on: which there are, choosing one, its number format, and the CPU threads of torch."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 
 import torch
 
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.machine import free_memory, total_memory
 from segautoconfiglib.base.parallel import usable_cores
+
+#: How long NVIDIA's own tool may take to list its GPUs (seconds).
+NVIDIA_PATIENCE_S = 10
 
 
 def resolve_device(name: str) -> torch.device:
@@ -63,6 +71,115 @@ def devices_text() -> str:
     if torch.backends.mps.is_available():
         found.append("mps")
     return ", ".join(found)
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """One device of this machine.
+
+    Attributes:
+        device: What ``--device`` takes: "cuda:0", "mps", "cpu".
+        name: For people.
+        memory_gb: All of its memory (2**30 bytes); None where it can't be told.
+        free_gb: What other programs have left of it.
+        usable: Whether a convolution was really computed on it.
+        reason: Why not, as a sentence.
+    """
+
+    device: str
+    name: str
+    memory_gb: float | None
+    free_gb: float | None
+    usable: bool = True
+    reason: str = ""
+
+
+def list_devices() -> list[DeviceInfo]:
+    """All devices, the fastest first. GPUs that torch can't use are there, too, with the reason."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of GPUs that it does not know; the trial below tells
+        gpus = [_tried_gpu(index) for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+        if torch.backends.mps.is_available():
+            reason = _try(torch.device("mps"))
+            memory = torch.mps.recommended_max_memory()
+            gpus.append(DeviceInfo("mps", "Apple GPU", _gb(memory), None, not reason, reason))
+    cpu = DeviceInfo("cpu", f"{usable_cores()} cores", _gb(total_memory()), _gb(free_memory()))
+    return [*(gpus or _idle_gpus()), cpu]
+
+
+def _tried_gpu(index: int) -> DeviceInfo:
+    device = torch.device("cuda", index)
+    try:
+        name = torch.cuda.get_device_name(index)
+        total = torch.cuda.get_device_properties(index).total_memory
+    except RuntimeError as error:
+        return DeviceInfo(str(device), "GPU", None, None, False, _first_line(error))
+    reason = _try(device)
+    try:
+        free: float | None = _gb(torch.cuda.mem_get_info(index)[0])
+    except RuntimeError:
+        free = None
+    return DeviceInfo(str(device), name, _gb(total), free, not reason, reason)
+
+
+def _try(device: torch.device) -> str:
+    """Compute one tiny convolution. Returns why that failed; "" where it did not."""
+    try:
+        with torch.no_grad():
+            image, kernel = torch.ones((1, 1, 4, 4, 4), device=device), torch.ones((1, 1, 3, 3, 3), device=device)
+            worked = float(torch.nn.functional.conv3d(image, kernel).sum()) == 27 * 8
+    except (RuntimeError, NotImplementedError) as error:
+        return _why_not(device, error)
+    return "" if worked else "It computes wrong results; update its driver and torch."
+
+
+def _why_not(device: torch.device, error: Exception) -> str:
+    if lacks_memory(error):
+        return "Its memory is used up by other programs."
+    if "no kernel image" in str(error):
+        major, minor = torch.cuda.get_device_capability(device)
+        return (
+            f"The installed torch {torch.__version__} was not built for this GPU (compute capability {major}.{minor}); "
+            "install a build for it, newer for a new GPU."
+        )
+    return _first_line(error)
+
+
+def _idle_gpus() -> list[DeviceInfo]:
+    """NVIDIA GPUs that torch does not see, as NVIDIA's tool lists them."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    query = [program, "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=NVIDIA_PATIENCE_S, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    reason, found = _cuda_reason(), []
+    for index, line in enumerate(answer.splitlines()):
+        name, *sizes = (part.strip() for part in line.split(","))
+        total, free = (float(size) / 1024 if size.isdigit() else None for size in (*sizes, "", "")[:2])
+        found.append(DeviceInfo(f"cuda:{index}", name, total, free, False, reason))
+    return found
+
+
+def _cuda_reason() -> str:
+    """Why torch can't use the GPU that is there."""
+    if not torch.backends.cuda.is_built():
+        return f"The installed torch {torch.__version__} was built without CUDA; install a build with CUDA."
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return _first_line(error)
+    return "torch does not see it; it may be hidden by the variable CUDA_VISIBLE_DEVICES."
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _gb(size: float) -> float:
+    return round(size / 2**30, 2)
 
 
 def autocast(device: torch.device, dtype: torch.dtype = torch.float16) -> AbstractContextManager[object]:

@@ -7,6 +7,7 @@ be called from Python as well as from the command line. Stages are imported when
 need it.
 """
 
+from segautoconfiglib.pipeline.membership import add_cases, remove_cases
 from segautoconfiglib.pipeline.options import Fold, PlanOptions, TrainOptions
 from segautoconfiglib.pipeline.prediction import evaluate, find_model, predict
 from segautoconfiglib.pipeline.preparation import (
@@ -26,6 +27,7 @@ __all__ = [
     "Fold",
     "PlanOptions",
     "TrainOptions",
+    "add_cases",
     "convert_msd",
     "default_configuration",
     "evaluate",
@@ -36,6 +38,7 @@ __all__ = [
     "plans_files",
     "predict",
     "preprocess",
+    "remove_cases",
     "train",
     "validate",
     "verify",

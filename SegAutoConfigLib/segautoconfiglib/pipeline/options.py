@@ -48,11 +48,18 @@ class TrainOptions:
     resume: bool = False
     overwrite: bool = False
     initial_weights: Path | None = None
+    continue_from: Path | None = None
     save_probabilities: bool = False
     checkpoints: bool = True
 
     def check(self) -> None:
         """Raises: UserError: wishes that contradict each other, or a budget in which nothing can be done."""
+        planned = self.plans_name is not None or self.planning != PlanOptions()
+        if self.continue_from is not None and (planned or self.initial_weights is not None):
+            raise UserError(
+                "--continue-from takes weights and plan of the model.",
+                "Leave out --plans, --planner and --pretrained-weights.",
+            )
         if self.budget_s is None:
             return
         if self.budget_s < BUDGET.min_seconds:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segautoconfiglib.base.context import Context
+from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.records import check_writable
-from segautoconfiglib.dataset.dataset import list_cases, load_description
+from segautoconfiglib.base.words import counted
+from segautoconfiglib.dataset.dataset import load_description
 from segautoconfiglib.dataset.labels import LabelSpec
 from segautoconfiglib.dataset.structure import unused_files
 from segautoconfiglib.pipeline.options import Fold
@@ -57,7 +59,13 @@ def predict(
     device: str = "auto",
     options: PredictOptions | None = None,
 ) -> Path:
-    """Segment every case of an image folder; returns the output folder."""
+    """Segment every case of an image folder; returns the output folder.
+
+    Raises:
+        UserError: nothing can be predicted.
+        ProblemsError: some cases can't be; all others are.
+    """
+    from segautoconfiglib.inference.cases import usable_cases
     from segautoconfiglib.inference.run import PredictOptions, load_model, predict_cases
     from segautoconfiglib.networks.device import resolve_device
 
@@ -66,10 +74,19 @@ def predict(
     check_writable(output)
     place = str(resolve_device(device))
     loaded = load_model(model, folds=folds, checkpoint=checkpoint, device=place, report=context.report)
-    description = loaded.description
-    cases = list_cases(images, description.file_ending, channels=len(description.channels))
-    report_warnings(context, unused_files(images, description.file_ending))
-    predict_cases(loaded, cases, output, options=options, report=context.report, cancel=context.cancel)
+    ending = options.file_ending or loaded.description.file_ending
+    cases, problems = usable_cases(images, ending, loaded.description.channels)
+    report_warnings(context, [*unused_files(images, ending), *problems])
+    try:
+        predict_cases(loaded, cases, output, options=options, report=context.report, cancel=context.cancel)
+    except UserError as error:
+        if not problems:
+            raise
+        more = error.problems if isinstance(error, ProblemsError) else [Problem(error.message, error.hint)]
+        problems += more
+    if problems:
+        total = len({*(case.id for case in cases), *(problem.case for problem in problems)} - {""})
+        raise ProblemsError(f"{len(problems)} of {counted(total, 'case')} could not be predicted:", problems)
     return output
 
 

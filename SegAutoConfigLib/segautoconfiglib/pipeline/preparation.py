@@ -10,13 +10,13 @@ from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import Problem, UserError
 from segautoconfiglib.base.records import check_writable
 from segautoconfiglib.dataset.dataset import Dataset, load_dataset
-from segautoconfiglib.dataset.splits import take_over_splits
+from segautoconfiglib.dataset.splits import SPLITS_FILE, take_over_splits
 from segautoconfiglib.fingerprint.fingerprint import Fingerprint
+from segautoconfiglib.pipeline.folds import GROUND_TRUTH, follow_splits, forget_cases, known_cases
 from segautoconfiglib.pipeline.options import PlanOptions
 from segautoconfiglib.planning.plans import Plans
 
 FINGERPRINT_FILE = "dataset_fingerprint.json"
-SPLITS_FILE = "splits_final.json"
 #: Below this GPU memory target (gigabytes) the number was probably meant otherwise.
 SMALL_TARGET_GB = 1
 
@@ -59,13 +59,17 @@ def verify(context: Context, dataset: str | int, *, workers: int | None = None) 
 def fingerprint(
     context: Context, dataset: str | int, *, overwrite: bool = False, check: bool = True, workers: int | None = None
 ) -> Fingerprint:
-    """Measure the dataset (after checking it), or read the measurement if it was made before."""
-    from segautoconfiglib.fingerprint.extract import extract_fingerprint
+    """Measure the dataset (after checking it), or read the measurement if it was made before and still holds."""
+    from segautoconfiglib.fingerprint.extract import extract_fingerprint, is_current
 
     name = context.workspace.dataset_name(dataset)
     file = context.workspace.preprocessed / name / FINGERPRINT_FILE
     if file.exists() and not overwrite:
-        return Fingerprint.load(file)
+        before = Fingerprint.load(file)
+        here = (context.workspace.raw / name).exists()
+        if not here or is_current(before, _raw_dataset(context, name), file.stat().st_mtime_ns):
+            return before
+        context.report("log", message=f"{name} has changed since it was measured.")
     check_writable(file.parent)
     if check:
         verify(context, name, workers=workers)
@@ -127,6 +131,7 @@ def preprocess(
     skip_unplanned: bool = False,
 ) -> None:
     """Preprocess the configurations (default: all with data of their own), continuing what was begun."""
+    from segautoconfiglib.preprocessing.in_use import readers
     from segautoconfiglib.preprocessing.run import copy_ground_truth, preprocess_dataset
 
     name = context.workspace.dataset_name(dataset)
@@ -139,6 +144,7 @@ def preprocess(
         wanted.remove(configuration)
     identifiers = [plans.configuration(configuration).data_identifier for configuration in wanted]
     check_writable(folder)
+    known = known_cases(folder)
     for configuration, identifier in zip(wanted, identifiers, strict=True):
         preprocess_dataset(
             raw,
@@ -149,7 +155,10 @@ def preprocess(
             report=context.report,
             cancel=context.cancel,
         )
-    copy_ground_truth(raw, folder / "gt_segmentations")
+    copy_ground_truth(raw, folder / GROUND_TRUTH)
+    follow_splits(context, raw, folder, known)
+    if not any(readers(folder / identifier) for identifier in identifiers):
+        forget_cases(folder, known - {case.id for case in raw.cases})
 
 
 def report_warnings(context: Context, warnings: Sequence[Problem]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +13,16 @@ from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.lock import alone
 from segautoconfiglib.base.records import check_writable
 from segautoconfiglib.dataset.dataset import load_dataset, load_description
-from segautoconfiglib.dataset.splits import split_for_fold, take_over_splits
+from segautoconfiglib.dataset.splits import SPLITS_FILE, current_splits, split_for_fold, take_over_splits
 from segautoconfiglib.defaults import BUDGET, TRAINING
+from segautoconfiglib.pipeline.changes import follow_dataset
+from segautoconfiglib.pipeline.continuation import NUMBER, continued_plans, gentle, source_model, starting_from
+from segautoconfiglib.pipeline.folds import known_cases
 from segautoconfiglib.pipeline.options import Fold, TrainOptions
-from segautoconfiglib.pipeline.preparation import SPLITS_FILE, load_plans, plan, preprocess
+from segautoconfiglib.pipeline.preparation import load_plans, plan, preprocess
 from segautoconfiglib.planning.architectures import architecture_spec
 from segautoconfiglib.planning.plans import Plans
+from segautoconfiglib.preprocessing.in_use import in_use
 
 if TYPE_CHECKING:
     from segautoconfiglib.evaluation.summary import Summary
@@ -48,10 +53,11 @@ def train(context: Context, dataset: str | int, options: TrainOptions) -> Summar
     job = _standard_job(context, name, options)
     work = f"Training fold {job.fold} of {job.model_folder.name}"
     with alone(job.lock_file, work, patience_s=LOCK_PATIENCE_S, report=context.report, cancel=context.cancel):
-        mirror = _train_fold(context, job, options.budget_s, started)
+        mirror, held_out = _train_fold(context, job, options.budget_s, started)
         if not options.checkpoints:
             return None
-        return _validate_fold(context, name, job.model_folder, options, "checkpoint_final.pth", mirror=mirror)
+        checkpoint, model = "checkpoint_final.pth", job.model_folder
+        return _validate_fold(context, name, model, options, checkpoint, mirror=mirror, held_out=held_out)
 
 
 def _check_split(context: Context, name: str, fold: Fold) -> None:
@@ -61,26 +67,40 @@ def _check_split(context: Context, name: str, fold: Fold) -> None:
         return
     dataset = load_dataset(raw)
     if len(dataset.cases) == dataset.description.numTraining:  # else there is more to say about them
-        file = used if used.exists() else raw / SPLITS_FILE
-        split_for_fold(file, [case.id for case in dataset.cases], fold, save=False)
+        file, ids = used if used.exists() else raw / SPLITS_FILE, [case.id for case in dataset.cases]
+        splits = current_splits(raw / SPLITS_FILE, used, ids, known_cases(used.parent))
+        split_for_fold(file, ids, fold, splits=splits, save=False)
 
 
-def _train_fold(context: Context, job: TrainJob, budget_s: float | None, started: float) -> bool:
-    """Train a fold, with all that is missing before it. Returns: whether to mirror in validation."""
+def _train_fold(
+    context: Context, job: TrainJob, budget_s: float | None, started: float
+) -> tuple[bool, Sequence[str] | None]:
+    """Train a fold, with all that is missing before it.
+
+    Returns:
+        Whether to mirror in validation; the held-out cases (None where nothing was to be trained).
+    """
     from segautoconfiglib.training.budget import Budget
-    from segautoconfiglib.training.run import train_fold
+    from segautoconfiglib.training.run import find_split, train_fold
 
     mirror = True
     if _check_fold(job) and budget_s is not None:
         context.report("log", message=f"{job.fold_folder} is trained already; nothing is left to do.")
-        return mirror
+        return mirror, None
     if budget_s is None:
         _ready_cases(context, job)
     else:
         job, mirror = _job_in_time(context, job, Budget(budget_s, started))
     context.cancel.raise_if_cancelled()
-    train_fold(job, report=context.report, cancel=context.cancel)
-    return mirror
+    with in_use(job.store.folder, _reader(job.model_folder, job.fold)):
+        held_out = find_split(job).val
+        train_fold(job, report=context.report, cancel=context.cancel)
+    return mirror, held_out
+
+
+def _reader(model_folder: Path, fold: Fold) -> str:
+    """Who reads the preprocessed cases, for people."""
+    return f"{model_folder.name}, fold {fold}"
 
 
 def validate(
@@ -94,11 +114,13 @@ def validate(
 
 
 def default_configuration(plans: Plans) -> str:
-    """3d_fullres where the images are volumes, else 2d.
+    """3d_fullres where the images are volumes, else 2d; the only one of plans that continue a model.
 
     Single slices and thin stacks are 2d, though the planner offers 3d_fullres for some of them: their slices, resampled
     to a common distance, can come out as two or more.
     """
+    if source_model(plans) is not None and len(plans.configuration_names) == 1:
+        return plans.configuration_names[0]
     thin = any(size < TRAINING.min_slices_3d for size in plans.original_median_shape_after_transp[:1])
     return "2d" if "3d_fullres" not in plans.configuration_names or thin else "3d_fullres"
 
@@ -108,7 +130,9 @@ def _ready_plans(context: Context, name: str, options: TrainOptions) -> Plans:
     folder = context.workspace.preprocessed / name
     plans_name = options.plans_name or options.planning.file_name
     if (folder / f"{plans_name}.json").exists():
-        _check_unchanged(context.workspace.raw / name / "dataset.json", folder / "dataset.json")
+        model = _model_folder(context, name, options, load_plans(folder, plans_name))
+        fold = model / f"fold_{options.fold}"
+        follow_dataset(context, name, plans_name, fold, overwrite=options.overwrite, workers=options.workers)
         take_over_splits(context.workspace.raw / name / SPLITS_FILE, folder / SPLITS_FILE)
         return load_plans(folder, plans_name)
     if options.plans_name and options.plans_name != options.planning.file_name:
@@ -135,19 +159,6 @@ def _check_trainable(plans: Plans, configuration: str) -> None:
         )
 
 
-def _check_unchanged(raw: Path, planned: Path) -> None:
-    """Training uses the copy made when planning. Raises: UserError: the raw file says something else by now."""
-    if not raw.exists() or not planned.exists():
-        return
-    now, then = load_description(raw), load_description(planned)
-    for key in ("channel_names", "labels", "regions_class_order", "file_ending"):
-        if getattr(now, key) != getattr(then, key):
-            raise UserError(
-                f"{key} in {raw} was changed after the dataset was planned.",
-                "Run plan again (and fingerprint --overwrite if images or labels changed too).",
-            )
-
-
 def _standard_job(context: Context, name: str, options: TrainOptions) -> TrainJob:
     """The training as asked for, of the standard plans, which are made now if they are missing.
 
@@ -157,18 +168,18 @@ def _standard_job(context: Context, name: str, options: TrainOptions) -> TrainJo
     from segautoconfiglib.training.job import TrainJob
 
     device, recipe = resolve_device(options.device), options.recipe()
-    plans = _ready_plans(context, name, options)
+    plans = continued_plans(context, name, options) if options.continue_from else _ready_plans(context, name, options)
     configuration = options.configuration or default_configuration(plans)
     _check_trainable(plans, configuration)
-    folder = context.workspace.preprocessed / name
-    return TrainJob(
+    folder, source = context.workspace.preprocessed / name, source_model(plans)
+    job = TrainJob(
         dataset_folder=folder,
         plans=plans,
         configuration=configuration,
         fold=options.fold,
         description=load_description(folder / "dataset.json"),
         model_folder=_model_folder(context, name, options, plans),
-        recipe=recipe,
+        recipe=recipe if source is None else gentle(recipe),
         device=str(device),
         workers=options.workers,
         resume=options.resume,
@@ -177,10 +188,12 @@ def _standard_job(context: Context, name: str, options: TrainOptions) -> TrainJo
         compile=device.type == "cuda",
         checkpoints=options.checkpoints,
     )
+    resumed = job.resume and any(job.fold_folder.glob("checkpoint_*.pth"))
+    return job if source is None or resumed else starting_from(context, job, source)
 
 
 def _model_folder(context: Context, name: str, options: TrainOptions, plans: Plans) -> Path:
-    """The model that is asked for: with a budget that of the small plans; on CUDA the standard ones stay.
+    """The model that is asked for: with a budget that of the small plans; on CUDA, and of a model, plans stay.
 
     Args:
         plans: The standard ones.
@@ -189,7 +202,7 @@ def _model_folder(context: Context, name: str, options: TrainOptions, plans: Pla
     from segautoconfiglib.training.small_plans import small_plans_name
 
     device, plans_name = resolve_device(options.device), plans.plans_name
-    if options.budget_s is not None and device.type != "cuda":
+    if options.budget_s is not None and device.type != "cuda" and source_model(plans) is None:
         plans_name = small_plans_name(plans_name, options.budget_s, device)
     configuration = options.configuration or default_configuration(plans)
     return context.workspace.model_folder(name, options.trainer, plans_name, configuration)
@@ -220,7 +233,8 @@ def _arguments(model: ModelFolder) -> str:
     from segautoconfiglib.training.small_plans import is_timed
 
     _, plans_name, configuration = model.name_parts
-    return f"--plans {plans_name} --configuration {configuration}{' --budget TIME' if is_timed(plans_name) else ''}"
+    timed = is_timed(NUMBER.sub("", plans_name))
+    return f"--plans {plans_name} --configuration {configuration}{' --budget TIME' if timed else ''}"
 
 
 def _job_in_time(context: Context, job: TrainJob, budget: Budget) -> tuple[TrainJob, bool]:
@@ -250,17 +264,20 @@ def _job_in_time(context: Context, job: TrainJob, budget: Budget) -> tuple[Train
 
 
 def _job_with_small_plans(context: Context, job: TrainJob, budget: Budget) -> tuple[TrainJob, Speed]:
-    """The job with plans for the time (on CUDA the standard ones stay), and the measured device."""
+    """The job with plans for the time (on CUDA, and of a model, they stay), and the measured device."""
     from segautoconfiglib.networks.device import resolve_device
     from segautoconfiglib.training.budget import budget_plans
     from segautoconfiglib.training.small_plans import small_plans_name, small_recipe
     from segautoconfiglib.training.speed import Speed
 
     device = resolve_device(job.device)
-    recipe = job.recipe if device.type == "cuda" else small_recipe(job.recipe)
+    continued = source_model(job.plans) is not None
+    recipe = job.recipe
+    if device.type != "cuda":
+        recipe = gentle(small_recipe(recipe)) if continued else small_recipe(recipe)
     patience = BUDGET.measuring_share * budget.seconds
     speed = Speed(job.description, recipe, device, context.cancel, patience_s=patience)
-    if device.type == "cuda":
+    if device.type == "cuda" or continued:
         return job, speed
     context.report("log", message=f"Measuring how fast {device} trains here.")
     plans_name = small_plans_name(job.plans.plans_name, budget.seconds, device)
@@ -287,9 +304,16 @@ def _ready_cases(context: Context, job: TrainJob) -> None:
 
 
 def _validate_fold(
-    context: Context, name: str, model_folder: Path, options: TrainOptions, checkpoint: str, *, mirror: bool = True
+    context: Context,
+    name: str,
+    model_folder: Path,
+    options: TrainOptions,
+    checkpoint: str,
+    *,
+    mirror: bool = True,
+    held_out: Sequence[str] | None = None,
 ) -> Summary | None:
-    """Predict the fold's held-out cases from their preprocessed data and evaluate them."""
+    """Predict the fold's held-out cases (None: those of splits_final.json) from preprocessed data and evaluate them."""
     from segautoconfiglib.evaluation.summary import evaluate_folder
     from segautoconfiglib.inference.run import load_model, predict_preprocessed
     from segautoconfiglib.networks.device import resolve_device
@@ -303,19 +327,21 @@ def _validate_fold(
         model_folder, folds=[options.fold], checkpoint=checkpoint, device=str(resolve_device(options.device))
     )
     store = CaseStore(folder / model.configuration.data_identifier)
-    held_out = split_for_fold(folder / SPLITS_FILE, store.case_ids(), options.fold).val
+    if held_out is None:
+        held_out = split_for_fold(folder / SPLITS_FILE, store.case_ids(), options.fold).val
     best = checkpoint == "checkpoint_best.pth"
     output = model_folder / f"fold_{options.fold}" / ("validation_best" if best else "validation")
-    predict_preprocessed(
-        model,
-        store,
-        held_out,
-        output,
-        save_probabilities=options.save_probabilities,
-        mirror=mirror,
-        report=context.report,
-        cancel=context.cancel,
-    )
+    with in_use(store.folder, _reader(model_folder, options.fold)):
+        predict_preprocessed(
+            model,
+            store,
+            held_out,
+            output,
+            save_probabilities=options.save_probabilities,
+            mirror=mirror,
+            report=context.report,
+            cancel=context.cancel,
+        )
     summary = evaluate_folder(
         folder / "gt_segmentations",
         output,

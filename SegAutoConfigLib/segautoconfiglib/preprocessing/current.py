@@ -12,7 +12,8 @@ from segautoconfiglib.base.events import Reporter, silent, strict_json
 from segautoconfiglib.base.records import read_json
 from segautoconfiglib.dataset.dataset import Case
 from segautoconfiglib.dataset.labels import LabelSpec
-from segautoconfiglib.image.files import files_of, read_header, read_image, read_labels
+from segautoconfiglib.dataset.sources import sources_of
+from segautoconfiglib.image.files import read_header, read_image, read_labels
 from segautoconfiglib.planning.plans import Configuration, Plans
 from segautoconfiglib.preprocessing.case import location_keys, network_grid, preprocess_case
 from segautoconfiglib.preprocessing.store import CaseStore
@@ -44,19 +45,6 @@ def data_settings(plans: Plans, configuration: Configuration, label_spec: LabelS
             "locations": location_keys(label_spec),
         }
     )
-
-
-def sources_of(case: Case) -> list[list[Any]]:
-    """The raw files of a case, to notice changes: [name, bytes, time of the last change (ns)] of each (JSON values).
-
-    Raises:
-        UserError: a file is missing.
-    """
-    files = [path for file in (*case.images, *([case.label] if case.label else [])) for path in files_of(file)]
-    try:
-        return [[file.name, (status := file.stat()).st_size, status.st_mtime_ns] for file in files]
-    except OSError as error:
-        raise UserError(f"Can't read {error.filename}: {error.strerror}.", "Check the path and permissions.") from error
 
 
 def current_cases(

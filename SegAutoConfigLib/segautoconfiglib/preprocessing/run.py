@@ -20,13 +20,15 @@ from segautoconfiglib.base.records import atomic_path, existing_folder, read_jso
 from segautoconfiglib.base.words import counted
 from segautoconfiglib.dataset.dataset import Case, Dataset
 from segautoconfiglib.dataset.labels import LabelSpec
+from segautoconfiglib.dataset.sources import sources_of
 from segautoconfiglib.dataset.structure import label_file_clashes
 from segautoconfiglib.fingerprint.extract import check_finite, largest_cases, workers_for_cases
 from segautoconfiglib.image.files import files_of, read_header, read_image, read_labels, reading_bytes, write_labels
 from segautoconfiglib.image.formats import TIFF_ENDINGS, TWO_FILE_ENDINGS, file_ending
 from segautoconfiglib.planning.plans import Configuration, Plans
 from segautoconfiglib.preprocessing.case import check_settings, network_grid, preprocess_case
-from segautoconfiglib.preprocessing.current import current_cases, data_settings, sources_of
+from segautoconfiglib.preprocessing.current import current_cases, data_settings
+from segautoconfiglib.preprocessing.in_use import readers
 from segautoconfiglib.preprocessing.store import CaseStore
 
 #: Written bytes per voxel of an image channel (float32, compressed; measured 1.7 to 3) and of labels.
@@ -52,7 +54,7 @@ def preprocess_dataset(
 
     Whole cases made with the same settings from the same files are kept, nnU-Net's own cases too where they fit; all
     others are made again, and cases that the dataset no longer has are removed. Another process that does the same
-    work is waited for.
+    work is waited for. While a training reads the folder, nothing in it is changed: removed cases are only hidden.
 
     Args:
         dataset: With a label for every case.
@@ -67,8 +69,9 @@ def preprocess_dataset(
         The store with all cases.
 
     Raises:
-        UserError: the disk is too small, the folder holds other files, or the ids of two cases lead to one file (all
-            before anything is written); the folder can't be written to, or a case can't be preprocessed (it is named).
+        UserError: the disk is too small, the folder holds other files, the ids of two cases lead to one file, or cases
+            must be made again that a training reads (all before anything is written); the folder can't be written to,
+            or a case can't be preprocessed (it is named).
         Cancelled: on request.
     """
     clashes = label_file_clashes(case.id for case in dataset.cases)
@@ -81,10 +84,13 @@ def preprocess_dataset(
     lock = folder.with_name(f".{folder.name}.lock")
     with alone(lock, f"Preprocessing {configuration_name}", report=report, cancel=cancel):
         store.check_format()
+        store.hide(set(store.case_ids(hidden=True)) - {case.id for case in dataset.cases})
         kept = current_cases(store, dataset.cases, plans, configuration, label_spec, report)
+        in_use = readers(folder)
+        _check_readers(in_use, set(store.case_ids()) - kept)
         waiting = [case for case in dataset.cases if case.id not in kept]
         _check_disk(stored_bytes(plans, configuration) * len(waiting) + label_bytes(waiting), folder)
-        _prepare_folder(store, data_settings(plans, configuration, label_spec), kept)
+        _prepare_folder(store, data_settings(plans, configuration, label_spec), kept, keep_files=bool(in_use))
         there = f"{len(kept)} of {len(dataset.cases)} cases are preprocessed already." if kept else ""
         begun = f"preprocessing {counted(len(waiting), 'case')}."
         report("log", message=f"{configuration_name}: {there or begun}")
@@ -211,12 +217,25 @@ def _check_disk(needed: float, folder: Path) -> None:
         )
 
 
-def _prepare_folder(store: CaseStore, settings: dict[str, Any], kept: set[str]) -> None:
-    """Remove all cases but those that are kept, and say what the new ones are made with."""
+def _check_readers(in_use: Sequence[str], outdated: set[str]) -> None:
+    """Refuse to make cases again that are being read."""
+    if in_use and outdated:
+        names = ", ".join(sorted(outdated)[:3]) + (", ..." if len(outdated) > 3 else "")
+        raise UserError(
+            f"{counted(len(outdated), 'case')} must be preprocessed again ({names}), but a training reads them: "
+            f"{', '.join(in_use)}.",
+            "Wait for its end, or stop it; then start again.",
+        )
+
+
+def _prepare_folder(store: CaseStore, settings: dict[str, Any], kept: set[str], *, keep_files: bool) -> None:
+    """Remove all cases but those that are kept, unless files are in use, and say what the new ones are made with."""
     try:
-        for case_id in set(store.case_ids()) - kept:
-            store.remove(case_id)
-        store.remove_unfinished()
+        if not keep_files:
+            for case_id in set(store.case_ids(hidden=True)) - kept:
+                store.remove(case_id)
+            store.hide(())
+            store.remove_unfinished()
     except OSError as error:
         raise UserError(
             f"Can't remove outdated cases from {store.folder}: {error.strerror or error}.",

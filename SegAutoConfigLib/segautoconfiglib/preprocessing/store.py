@@ -10,7 +10,7 @@ import os
 import pickle
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,13 +81,21 @@ class CaseStore:
         """Says what all cases were made with; nnU-Net writes none."""
         return self.folder / OWN_FOLDER / "settings.json"
 
-    def case_ids(self) -> list[str]:
-        """The names of all whole cases, sorted."""
+    def case_ids(self, *, hidden: bool = False) -> list[str]:
+        """The names of all whole cases, sorted; ``hidden``: also of those that `hide` has taken away."""
         if not self.folder.is_dir():
             return []
         names = {entry.name for entry in self.folder.iterdir()}
-        cases = (name.removesuffix(".pkl") for name in names if name.endswith(".pkl"))
-        return sorted(case for case in cases if all(name in names for name in _file_names(case)))
+        cases = {name.removesuffix(".pkl") for name in names if name.endswith(".pkl")}
+        away = set(read_json(self._hidden_file)) if self._hidden_file.is_file() and not hidden else set()
+        return sorted(case for case in cases - away if all(name in names for name in _file_names(case)))
+
+    def hide(self, case_ids: Iterable[str]) -> None:
+        """These cases, and no others, are no longer among `case_ids`; who knows their names can still open them."""
+        if set(case_ids):
+            write_json(self._hidden_file, sorted(case_ids))
+        else:
+            self._hidden_file.unlink(missing_ok=True)
 
     def save(self, case_id: str, case: PreprocessedCase, patch_size: Sequence[int]) -> None:
         """Write a case; an interrupted call leaves no case of this name, or the old one.
@@ -155,6 +163,10 @@ class CaseStore:
     def _sources_file(self, case_id: str) -> Path:
         return self.folder / OWN_FOLDER / "sources" / f"{case_id}.json"
 
+    @property
+    def _hidden_file(self) -> Path:
+        return self.folder / OWN_FOLDER / "hidden.json"
+
     def check_format(self) -> None:
         """Raises: UserError: the folder holds cases of an older nnU-Net, which neither are read nor may be mixed in."""
         old = next((file.name for file in sorted(self.folder.glob("*")) if file.suffix in OLD_SUFFIXES), None)
@@ -171,7 +183,7 @@ class CaseStore:
         """
         for left in (self.folder / OWN_FOLDER).glob("unfinished-*"):
             shutil.rmtree(left, ignore_errors=True)
-        whole = {name for case in self.case_ids() for name in _file_names(case)}
+        whole = {name for case in self.case_ids(hidden=True) for name in _file_names(case)}
         for file in self.folder.glob("*"):
             if file.suffix in (".b2nd", ".pkl") and file.name not in whole:
                 file.unlink()

@@ -34,7 +34,8 @@ class TrainJob:
         workers: Processes that make batches; 0: none; None: as many as pay.
         resume: Continue where the fold stopped (from the start if there is no checkpoint).
         overwrite: Discard an earlier training of this fold.
-        initial_weights: A checkpoint to start from; its heads are not used.
+        initial_weights: A checkpoint to start from.
+        initial_heads: Use its last layers, too, where their shapes fit: it was trained for the same labels.
         deadline: Value of ``time.monotonic()`` by which all must be done, final checkpoint included: the learning rate
             then follows the time, and the last epoch ends early.
         threads: Of torch on a CPU; None: all usable cores, less one where workers make batches.
@@ -54,6 +55,7 @@ class TrainJob:
     resume: bool = False
     overwrite: bool = False
     initial_weights: Path | None = None
+    initial_heads: bool = False
     deadline: float | None = None
     threads: int | None = None
     compile: bool = False

@@ -94,7 +94,8 @@ def train_fold(job: TrainJob, *, report: Reporter = silent, cancel: CancelToken 
             with cancel.watching(job.fold_folder / STOP_FILE):
                 _train(state, job, means, log, cancel)
     result = _result(job, state)
-    report("done", stage="train", **{**asdict(result), "fold_folder": str(result.fold_folder)})
+    folders = {"fold_folder": str(job.fold_folder), "model_folder": str(job.model_folder)}
+    report("done", stage="train", **{**asdict(result), **folders})
     return result
 
 
@@ -122,9 +123,10 @@ def _load(state: TrainingState, job: TrainJob, checkpoint_file: Path | None, rep
     """Fill the state from a checkpoint or from initial weights. True if nothing is left to train."""
     if checkpoint_file is None:
         if job.initial_weights is not None:
-            load_initial_weights(state.network, job.initial_weights)
+            heads = load_initial_weights(state.network, job.initial_weights, heads=job.initial_heads)
             state.restart_average()
-            report("log", message=f"Starting from the weights in {job.initial_weights}.")
+            but = "" if heads else " The last layers start anew: they were trained for other labels, or do not fit."
+            report("log", message=f"Starting from the weights in {job.initial_weights}.{but}")
         return False
     checkpoint = read_checkpoint(checkpoint_file)
     changes = restore(state, checkpoint, job.recipe, checkpoint_file)
@@ -197,7 +199,12 @@ def _announce(job: TrainJob, means: Means, report: Reporter) -> None:
     cases = f"{counted(len(split.train), 'case')} for training, {len(split.val)} for validation"
     if job.fold == "all":
         cases = f"{counted(len(split.train), 'case')}, none held out"
-    report("started", stage="train", total=job.recipe.epochs * job.recipe.iterations_per_epoch)
+    report(
+        "started",
+        stage="train",
+        total=job.recipe.epochs * job.recipe.iterations_per_epoch,
+        model_folder=str(job.model_folder),
+    )
     report(
         "log",
         message=f"Training {job.configuration}, fold {job.fold}, on {means.device}: {cases}; patch "

@@ -61,17 +61,28 @@ def make_objective(
     )
 
 
-def load_initial_weights(network: nn.Module, file: str | object) -> None:
-    """Put the weights of a checkpoint into a network, except for the heads: they keep their random ones.
+def load_initial_weights(network: nn.Module, file: str | object, *, heads: bool = False) -> bool:
+    """Put the weights of a checkpoint into a network.
+
+    Args:
+        network: Its own parameters are replaced.
+        file: The checkpoint.
+        heads: The last layers, too, if all of them fit; otherwise those keep their random weights.
+
+    Returns:
+        Whether the last layers were taken.
 
     Raises:
         UserError: the file is no checkpoint, or of another network.
     """
     given = canonical_weights(read_checkpoint(file)["network_weights"])  # type: ignore[arg-type]
-    own = network.state_dict()
+    own = {name: tensor for name, tensor in network.state_dict().items() if HEADS in name}
     body = {name: tensor for name, tensor in given.items() if HEADS not in name}
-    heads = {name: tensor for name, tensor in own.items() if HEADS in name}
-    load_weights(network, body | heads, str(file))
+    theirs = {name: tensor for name, tensor in given.items() if HEADS in name}
+    fit = theirs.keys() == own.keys() and all(theirs[name].shape == own[name].shape for name in own)
+    taken = heads and fit
+    load_weights(network, body | (theirs if taken else own), str(file))
+    return taken
 
 
 def random_batch(batch_size: int, configuration: Configuration, description: DatasetDescription) -> Batch:

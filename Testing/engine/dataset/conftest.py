@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -41,3 +43,13 @@ def raw_dataset(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def staging() -> ModuleType:
+    """The module staging.py beside this file: ``staging.stage(folder, *ids)`` writes cases that are to be added."""
+    spec = importlib.util.spec_from_file_location("staging", Path(__file__).with_name("staging.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,95 @@
+"""Processes that outlive Slicer: starting them, ending them with all their children, telling why one ended."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import segautoconfiglib
+
+#: Windows: the process gets a console of its own that is never shown, and which the processes that it starts in turn
+#: share. With DETACHED_PROCESS it would have none, and each of those (workers, the Python behind the PythonSlicer
+#: launcher) would open a window. Both let it outlive Slicer; a group of its own keeps Slicer's Ctrl-C away.
+WINDOWS_FLAGS = getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+#: Exit codes of a killed process: as its parent sees it, as a shell or a launcher between them passes it on.
+KILLED = (-9, 137)
+
+#: Processes that this Slicer has started and that may still run, by job folder: they are its children, whichever Job
+#: object looks at them, and it has to take note of their end.
+PROCESSES: "dict[Path, subprocess.Popen[bytes]]" = {}
+
+
+def engineEnvironment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Environment variables for a process that runs the engine.
+
+    Args:
+        environment: What to start from; None: this process's own. It is not changed.
+    """
+    result = dict(os.environ if environment is None else environment)
+    folders = [str(Path(segautoconfiglib.__file__).resolve().parents[1]), result.get("PYTHONPATH", "")]
+    result["PYTHONPATH"] = os.pathsep.join(folder for folder in folders if folder)
+    result["PYTHONUTF8"] = "1"
+    result["PYTHONUNBUFFERED"] = "1"
+    return result
+
+
+def startDetached(
+    words: Sequence[str], folder: Path, logFile: Path, environment: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
+    """Start a process that goes on when Slicer ends, without a window.
+
+    Args:
+        words: Program and arguments.
+        folder: Its working directory.
+        logFile: Its output and errors are appended there.
+        environment: All of its environment variables.
+
+    Raises:
+        OSError: the log can't be written or the program can't be started.
+    """
+    detached: dict = {"creationflags": WINDOWS_FLAGS} if sys.platform == "win32" else {"start_new_session": True}
+    with logFile.open("ab") as log:
+        return subprocess.Popen(
+            list(words),
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            close_fds=True,
+            **detached,
+        )
+
+
+def endTree(pid: int) -> None:
+    """End a process and everything that it started, at once.
+
+    On POSIX its group is ended: the launcher of Slicer's Python, the Python that it starts and that one's workers are
+    one group, whichever of them ``pid`` is.
+    """
+    if sys.platform == "win32":
+        command = ["taskkill", "/T", "/F", "/PID", str(pid)]
+        subprocess.run(command, check=False, capture_output=True, creationflags=subprocess.CREATE_NO_WINDOW)
+        return
+    try:
+        group = os.getpgid(pid)
+        if group == os.getpgrp():  # started from here without a group of its own: not Slicer itself
+            os.kill(pid, signal.SIGKILL)
+        else:
+            os.killpg(group, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def endInWords(exitCode: int | None) -> str:
+    """What an exit code tells about the end of a process, as a sentence."""
+    if exitCode is None:
+        return "The engine's process is gone: it was killed, or the computer was switched off."
+    if exitCode in KILLED:
+        return "The engine's process was killed, probably because the memory ran out."
+    if exitCode < 0:
+        names = {number.value: number.name for number in signal.Signals}
+        return f"The engine's process crashed ({names.get(-exitCode, f'signal {-exitCode}')})."
+    return f"The engine's process ended unexpectedly with exit code {exitCode}."

@@ -1,0 +1,20 @@
+"""``delete-model FOLDER``: remove a model with all its folds."""
+
+import argparse
+from pathlib import Path
+
+from segautoconfiglib.base.context import Context
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """FOLDER."""
+    parser.add_argument("model", type=Path, metavar="FOLDER", help="a model folder ('info' lists them)")
+
+
+def run(arguments: argparse.Namespace, context: Context) -> None:
+    """Remove it for good."""
+    from segautoconfiglib.models.changes import delete_model
+
+    delete_model(arguments.model)
+    context.report("log", message=f"Removed: {arguments.model}")
+    context.report("done", stage="delete-model", path=str(arguments.model))

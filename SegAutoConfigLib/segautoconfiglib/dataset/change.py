@@ -1,0 +1,119 @@
+"""A change of a raw dataset that is carried out whole: what was interrupted is completed by the next one.
+
+New files are finished in a hidden folder of the dataset. Then a note of the whole change is written, and only then are
+files moved and dataset.json replaced: whatever happens, the note leads to the end of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from segautoconfiglib.base.cancel import CancelToken
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.base.lock import alone
+from segautoconfiglib.base.records import Record, atomic_path, write_json
+from segautoconfiglib.dataset.dataset import DATASET_FILE
+from segautoconfiglib.dataset.splits import SPLITS_FILE
+
+#: Folder in the dataset's folder for what is not finished; nothing else looks into it.
+PENDING = ".changing"
+NOTE = "change.json"
+#: How long to wait for another process that changes the dataset (seconds).
+LOCK_PATIENCE_S = 10.0
+
+
+class Change(Record):
+    """All that is done to a dataset; paths are relative to its folder.
+
+    Attributes:
+        cases: Ids that it is about.
+        removals: Files to be deleted, before others are moved to their places.
+        moves: Pairs of a file and its new path.
+        splits: New content of splits_final.json; None leaves it as it is.
+        description: New content of dataset.json.
+    """
+
+    cases: tuple[str, ...]
+    removals: tuple[str, ...] = ()
+    moves: tuple[tuple[str, str], ...] = ()
+    splits: list[Any] | None = None
+    description: dict[str, Any]
+
+
+@contextmanager
+def changing(
+    folder: Path, *, report: Reporter = silent, cancel: CancelToken | None = None
+) -> Iterator[tuple[str, ...]]:
+    """No other process changes the dataset inside the block; what an earlier one has left is completed or removed.
+
+    Args:
+        folder: Raw folder of the dataset; need not exist.
+        report: Gets a "log" where another process is waited for.
+        cancel: Ends the waiting.
+
+    Yields:
+        The ids of the cases of a change that was completed just now.
+
+    Raises:
+        UserError: another process does not come to its end, or the folder can't be written to.
+    """
+    lock = folder.with_name(f".{folder.name}.lock")
+    work = f"Changing the cases of {folder.name}"
+    with alone(lock, work, patience_s=LOCK_PATIENCE_S, report=report, cancel=cancel):
+        try:
+            yield _complete(folder)
+        finally:
+            if not (folder / PENDING / NOTE).exists():
+                shutil.rmtree(folder / PENDING, ignore_errors=True)
+                with suppress(OSError):  # it has other content
+                    folder.rmdir()
+
+
+def carry_out(folder: Path, change: Change) -> None:
+    """Change the dataset. Raises: UserError: a file can't be written; the next `changing` goes on with it."""
+    change.save(folder / PENDING / NOTE)
+    _complete(folder)
+
+
+def _complete(folder: Path) -> tuple[str, ...]:
+    note = folder / PENDING / NOTE
+    if not note.is_file():
+        shutil.rmtree(folder / PENDING, ignore_errors=True)
+        return ()
+    change = Change.load(note)
+    try:
+        for name in change.removals:
+            (folder / name).unlink(missing_ok=True)
+        for source, target in change.moves:
+            if (folder / source).exists():
+                _move(folder / source, folder / target)
+    except OSError as error:
+        raise UserError(
+            f"Can't change {error.filename or folder}: {error.strerror or error}.",
+            "Check permissions and the free space, and start again: the change is completed then.",
+        ) from error
+    if change.splits is not None:
+        write_json(folder / SPLITS_FILE, change.splits)
+    write_json(folder / DATASET_FILE, change.description)
+    note.unlink()
+    shutil.rmtree(folder / PENDING, ignore_errors=True)
+    return change.cases
+
+
+def _move(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with atomic_path(target) as temporary:  # imagesTr may be a link to another disk
+            shutil.copyfile(source, temporary)
+        source.unlink()

@@ -1,0 +1,328 @@
+"""Models from zip files, of nnU-Net or of this program: nothing in them is trusted before it was checked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import stat
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+
+from segautoconfiglib.base.cancel import CancelToken
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.base.records import existing_folder
+from segautoconfiglib.base.words import counted
+from segautoconfiglib.base.workspace import DATASET_NAME, Workspace
+from segautoconfiglib.models.bundle import Transfer
+from segautoconfiglib.models.card import CARD_FILE, ModelCard, load_card
+from segautoconfiglib.models.changes import check_idle
+from segautoconfiglib.models.folder import DATASET_FILE, PLANS_FILE, SEPARATOR, ModelFolder
+
+STAGE = "import-model"
+
+#: What belongs to a model, as paths in its folder; everything else stays in the zip file.
+KEPT = re.compile(
+    r"(plans|dataset|dataset_fingerprint|model)\.json"
+    r"|fold_(\d+|all)/(checkpoint_\w+\.pth|progress\.png|debug\.json|training_log_\w+\.txt|validation/summary\.json)"
+    r"|crossval_results_folds_\w+/(summary|postprocessing)\.json"
+)
+#: Characters that no name of a file may have on some system; dots and spaces may not end one.
+UNSAFE_NAME = re.compile(r'[<>:"|?*\x00-\x1f]|[. ]$')
+MOST_MEMBERS = 20_000
+#: Unpacked and packed size: weights hardly become smaller, texts by 10 to 30.
+MOST_RATIO = 100
+#: Up to which unpacked size the ratio does not matter (bytes).
+HARMLESS_BYTES = 50 * 10**6
+#: Of a text or picture (bytes).
+LARGEST_TEXT = 200 * 10**6
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A model in a zip file.
+
+    Attributes:
+        dataset: Name of the folder that it goes to.
+        name: Of its own folder.
+        members: What is taken of it, by path in its folder.
+    """
+
+    dataset: str
+    name: str
+    members: dict[str, zipfile.ZipInfo]
+
+
+def import_models(
+    file: Path,
+    workspace: Workspace,
+    *,
+    dataset: str | None = None,
+    overwrite: bool = False,
+    check: Callable[[ModelFolder], None] | None = None,
+    report: Reporter = silent,
+    cancel: CancelToken | None = None,
+) -> list[ModelFolder]:
+    """Put all models of a zip file into the results folder; all of them, or none.
+
+    Args:
+        file: Of nnU-Net or of :func:`~segautoconfiglib.models.bundle.export_models`; a zipped model folder will do.
+        workspace: Where models lie.
+        dataset: Name of the dataset that they are put under; None: as in the file.
+        overwrite: Replace models of the same name.
+        check: Called with each unpacked model; raises UserError for one that can't be used.
+        report: Gets "started", "progress" (megabytes), "log" about what is left out, and "warning".
+        cancel: Asked all the time; nothing is left then.
+
+    Raises:
+        UserError: the file is damaged or may do harm, it holds no usable model, a model is there already or being
+            trained, or the disk is too small.
+        Cancelled: on request.
+    """
+    file = Path(file)
+    made = [folder for folder in (workspace.results, *workspace.results.parents) if not folder.exists()]
+    try:
+        with _opened(file) as archive:
+            packed = packed_models(_checked_members(archive, file), archive, file, dataset)
+            targets = [workspace.results / model.dataset / model.name for model in packed]
+            _check_targets(targets, overwrite)
+            _check_sizes(packed, file, workspace.results)
+            _tell_what_stays(archive, packed, report)
+            workspace.results.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".importing-", dir=workspace.results) as temporary:
+                unpacked = _unpack(archive, packed, Path(temporary), report, cancel or CancelToken())
+                for model in unpacked:
+                    with _speaking_of(file, Path(temporary)):
+                        _check_model(model, check)
+                    _write_card(model.path, file)
+                _put(unpacked, targets)
+    except OSError as error:
+        raise UserError(
+            f"Can't import {file}: {error.strerror or error} ({error.filename or workspace.results}).",
+            "Check the permissions and the free space.",
+        ) from error
+    finally:
+        for folder in made:
+            with suppress(OSError):  # there is something in it now
+                folder.rmdir()
+    return [ModelFolder(target) for target in targets]
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
+    """The zip file. Raises: UserError: it is none, or damaged, also where that is found later."""
+    if not file.is_file():
+        raise UserError(f"There is no file {file}.", "Check the path.")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise UserError(
+            f"{file} is no zip file, or damaged ({error or type(error).__name__}).", "Copy or download it again."
+        ) from error
+
+
+def _checked_members(archive: zipfile.ZipFile, file: Path) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    """All files of an archive. Raises: UserError: one of them leads out of the folder, or is no plain file."""
+    infos = archive.infolist()
+    if len(infos) > MOST_MEMBERS:
+        raise _harmful(file, f"it holds {len(infos)} files")
+    members: dict[PurePosixPath, zipfile.ZipInfo] = {}
+    for info in infos:
+        path, kind = PurePosixPath(info.filename.replace("\\", "/")), stat.S_IFMT(info.external_attr >> 16)
+        if path.is_absolute() or ".." in path.parts or any(UNSAFE_NAME.search(part) for part in path.parts):
+            raise _harmful(file, f"{info.filename!r:.100} is no path inside a folder")
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise _harmful(file, f"{info.filename!r:.100} is a link or a device")
+        if info.flag_bits & 1:
+            raise UserError(f"{file} is protected by a password.", "Unpack it, and zip the model folder without one.")
+        if info.is_dir():
+            continue
+        if path in members:
+            raise _harmful(file, f"{info.filename!r:.100} is there twice")
+        members[path] = info
+    return members
+
+
+def _harmful(file: Path, reason: str) -> UserError:
+    return UserError(
+        f"{file} is refused: {reason}.", "It was tampered with, or is no model. Get it from a source that you trust."
+    )
+
+
+def packed_models(
+    members: dict[PurePosixPath, zipfile.ZipInfo], archive: zipfile.ZipFile, file: Path, dataset: str | None
+) -> list[Packed]:
+    """The models among the files of an archive: folders with plans.json, dataset.json and checkpoints.
+
+    Raises:
+        UserError: there are none, or it can't be told what they are.
+    """
+    found = []
+    for path in sorted(members):
+        folder = path.parent
+        hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+        if path.name != PLANS_FILE or hidden or folder / DATASET_FILE not in members:
+            continue
+        inside = {str(entry.relative_to(folder)): entry for entry in members if entry.is_relative_to(folder)}
+        kept = {name: members[entry] for name, entry in inside.items() if KEPT.fullmatch(name)}
+        if not any(name.endswith(".pth") for name in kept):
+            continue
+        name = folder.name if folder.name else file.name.removesuffix(file.suffix)
+        if len(name.split(SEPARATOR)) != 3:
+            raise UserError(
+                f"{file}: a model named {name!r} does not tell how it was trained.",
+                "Rename its folder to trainer__plans__configuration (or the zip file, if it holds no folder).",
+            )
+        found.append(Packed(_dataset(folder, archive, members[path], file, dataset), name, kept))
+    if not found:
+        old = any(path.name == "plans.pkl" for path in members)
+        raise UserError(
+            f"{file} holds no model{' of nnU-Net 2, but one of nnU-Net 1' if old else ''}.",
+            f"A model is a folder with {PLANS_FILE}, {DATASET_FILE} and fold_0/checkpoint_final.pth.",
+        )
+    places = [(model.dataset.lower(), model.name.lower()) for model in found]
+    if len(set(places)) < len(places):
+        raise UserError(f"{file} holds two models of one name.", "Import them one by one, from zip files of their own.")
+    return found
+
+
+def _dataset(
+    folder: PurePosixPath, archive: zipfile.ZipFile, plans: zipfile.ZipInfo, file: Path, wanted: str | None
+) -> str:
+    """The dataset's name: as wanted, else as the folder above the model has it, else as the plans do."""
+    if wanted is None and DATASET_NAME.fullmatch(folder.parent.name):
+        return folder.parent.name
+    name = wanted
+    if name is None and plans.file_size <= LARGEST_TEXT:
+        with suppress(ValueError, AttributeError, RecursionError):
+            name = json.loads(archive.read(plans)).get("dataset_name")
+    if not isinstance(name, str) or not DATASET_NAME.fullmatch(name) or re.search(r"[/\\]", name):
+        raise UserError(
+            f"{file} does not tell the dataset of its model ({name!r:.100}).", "Give it: --dataset Dataset123_Name."
+        )
+    if UNSAFE_NAME.search(name):
+        raise UserError(f"{name!r} can't be the name of a folder.", "Give another one: --dataset Dataset123_Name.")
+    return name
+
+
+def _check_targets(targets: Sequence[Path], overwrite: bool) -> None:
+    there = [target for target in targets if os.path.lexists(target)]
+    if there and not overwrite:
+        raise UserError(
+            f"There is a model already at {', '.join(map(str, there))}.",
+            "Replace it with --overwrite, or import under another dataset's name (--dataset).",
+        )
+    for target in there:
+        check_idle(ModelFolder(target))
+
+
+def _check_sizes(models: Sequence[Packed], file: Path, results: Path) -> None:
+    infos = [info for model in models for info in model.members.values()]
+    total, packed = sum(info.file_size for info in infos), sum(info.compress_size for info in infos)
+    texts = [info.file_size for info in infos if not info.filename.endswith(".pth")]
+    if (total > HARMLESS_BYTES and total > MOST_RATIO * packed) or max(texts, default=0) > LARGEST_TEXT:
+        raise _harmful(file, f"{packed / 1e6:.1f} MB would become {total / 1e9:.1f} GB")
+    free = shutil.disk_usage(existing_folder(results)).free
+    if total > free:
+        raise UserError(
+            f"The models in {file} take {total / 1e9:.2f} GB, {free / 1e9:.2f} GB are free in {results}.",
+            "Free some space, or choose another workspace.",
+        )
+
+
+def _tell_what_stays(archive: zipfile.ZipFile, models: Sequence[Packed], report: Reporter) -> None:
+    taken = {info.filename for model in models for info in model.members.values()}
+    left = [info.filename for info in archive.infolist() if not info.is_dir() and info.filename not in taken]
+    if left:
+        report("log", message=f"Left in the zip file: {counted(len(left), 'file')} that prediction does not need.")
+    if any(name.endswith("postprocessing.pkl") for name in left):
+        report(
+            "warning",
+            message="postprocessing.pkl was left out: such files can run code.",
+            hint="Predictions are made without post-processing.",
+        )
+
+
+def _unpack(
+    archive: zipfile.ZipFile, models: Sequence[Packed], folder: Path, report: Reporter, cancel: CancelToken
+) -> list[ModelFolder]:
+    transfer = Transfer(STAGE, sum(i.file_size for m in models for i in m.members.values()), report, cancel)
+    unpacked = []
+    for model in models:
+        place = folder / model.dataset / model.name
+        for name, info in model.members.items():
+            target = place / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(info) as source, target.open("wb") as stream:
+                transfer.copy(source, stream)
+            with suppress(ValueError, OverflowError, OSError):  # the date of a checkpoint is that of the training
+                then = time.mktime((*info.date_time, 0, 0, -1))
+                os.utime(target, (then, then))
+        unpacked.append(ModelFolder(place))
+    return unpacked
+
+
+@contextmanager
+def _speaking_of(file: Path, temporary: Path) -> Iterator[None]:
+    """Errors name the zip file and the place in it, not the temporary folder."""
+    try:
+        yield
+    except UserError as error:
+        place = f"{temporary}{os.sep}"
+        raise UserError(
+            f"{file} can't be used: {str(error.message).replace(place, '')}", error.hint.replace(place, "")
+        ) from error
+
+
+def _check_model(model: ModelFolder, check: Callable[[ModelFolder], None] | None) -> None:
+    configuration = model.plans.configuration(model.name_parts[2])
+    channels, schemes = len(model.description.channels), len(configuration.normalization_schemes)
+    if channels != schemes:
+        raise UserError(
+            f"{model.path / DATASET_FILE} names {counted(channels, 'channel')}, the plans {schemes}.",
+            "Its parts do not belong together; export the model again.",
+        )
+    if check is not None:
+        check(model)
+
+
+def _write_card(folder: Path, file: Path) -> None:
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    card = ModelCard(origin=f"imported from {file.name}", imported=now)
+    title = load_card(folder).title
+    if title is not None and title.isprintable():
+        card = card.model_copy(update={"title": title})
+    card.save(folder / CARD_FILE)
+
+
+def _put(models: Sequence[ModelFolder], targets: Sequence[Path]) -> None:
+    """Move models to their places, each in one step; models of the same name are removed when all have arrived."""
+    old: dict[Path, Path] = {}
+    done: list[Path] = []
+    try:
+        for model, target in zip(models, targets, strict=True):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(target):
+                old[target] = target.with_name(f".removed-{secrets.token_hex(4)}")
+                os.replace(target, old[target])
+            os.replace(model.path, target)
+            done.append(target)
+    except OSError:
+        for target in done:
+            shutil.rmtree(target, ignore_errors=True)
+        for target, kept in old.items():
+            os.replace(kept, target)
+        raise
+    for kept in old.values():
+        shutil.rmtree(kept, ignore_errors=True)
