@@ -11,12 +11,10 @@ from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Cases import Case
 from SegAutoConfigGui.CaseTableView import CaseTableView, RowState
+from SegAutoConfigGui.Channels import VOLUME_CLASS, Channels, channelNamesFor, setNode
 from SegAutoConfigGui.Folders import FilePair, importFolder, loadPair
 from SegAutoConfigGui.Problems import Problem, UserProblem
 from SegAutoConfigGui.Stepper import Stepper
-
-#: Volumes that can be a channel: no label maps, colors or vectors.
-VOLUME_CLASS = "vtkMRMLScalarVolumeNode"
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class CaseSection:
         self._loadProblems: list[Problem] = []
         self._shown = ""  # uid of the case in the slice views
         self._states: Mapping[str, RowState] = {}
-        self._selectors: list[tuple[Any, Any]] = []  # label and selector of each channel
+        self.channels = Channels(panel)
         self.view = CaseTableView(
             ui.caseTable,
             onSelected=self._onSelected,
@@ -55,9 +53,6 @@ class CaseSection:
         ui.addCaseButton.connect("clicked()", self.addCase)
         ui.importFolderButton.connect("clicked()", self._onImport)
         ui.removeCasesButton.connect("clicked()", self.removeSelected)
-        ui.addChannelButton.connect("clicked()", self._addChannel)
-        ui.removeChannelButton.connect("clicked()", self._removeChannel)
-        ui.channelList.connect("itemChanged(QListWidgetItem*)", self._onChannelRenamed)
         ui.visibleOnlyBox.connect("clicked(bool)", self._onVisibleOnly)
         ui.resampleBox.connect("clicked()", panel.refresh)
         ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onSegmentation)
@@ -68,7 +63,7 @@ class CaseSection:
         """Show these cases."""
         self._states = states
         self.view.show(cases, states)
-        self._showChannels()
+        self.channels.show()
         self._showSelected()
         usable = self.panel.table is not None
         for button in (self.ui.addPairsButton, self.ui.addCaseButton, self.ui.importFolderButton):
@@ -117,6 +112,11 @@ class CaseSection:
         """The selectors and the line below the table."""
         ui, case = self.ui, self.selected
         ui.removeCasesButton.enabled = bool(self.view.selected())
+        ui.removeCasesButton.toolTip = (
+            _("Take the selected cases out of the table (Delete key); volumes and segmentations stay in the scene")
+            if ui.removeCasesButton.enabled
+            else _("Select cases in the table first")
+        )
         ui.caseFrame.setVisible(case is not None)
         state = self._states.get(case.uid) if case is not None else None
         text = f"{case.id}: {state.text}" if state is not None else ""
@@ -127,40 +127,8 @@ class CaseSection:
             ui.caseMessage.setVisible(bool(text))
         if case is None:
             return
-        self._makeSelectors(self.panel.table.channelNames)
-        for (_label, selector), volume in zip(self._selectors, case.volumes, strict=True):
-            _setNode(selector, volume)
-        _setNode(ui.segmentationSelector, case.segmentation)
-
-    def _makeSelectors(self, names: Sequence[str]) -> None:
-        """One selector for each channel, above that of the segmentation."""
-        form = self.ui.caseFrame.layout()
-        while len(self._selectors) > len(names):
-            for widget in self._selectors.pop():
-                form.removeWidget(widget)
-                widget.hide()
-                widget.deleteLater()
-        while len(self._selectors) < len(names):
-            channel = len(self._selectors)
-            selector = _volumeSelector()
-            label = qt.QLabel()
-            label.setBuddy(selector)
-            form.insertRow(channel, label, selector)
-            selector.connect("currentNodeChanged(vtkMRMLNode*)", self._volumeChooser(channel))
-            self._selectors.append((label, selector))
-        for name, (label, selector) in zip(names, self._selectors, strict=True):
-            label.text = _("Volume:") if len(names) == 1 else f"{name}:"
-            selector.toolTip = _("The volume of the selected case: {channel}").format(channel=name)
-
-    def _volumeChooser(self, channel: int) -> Callable[[Any], None]:
-        def choose(node: Any) -> None:
-            case = self.selected
-            if case is not None and case.volumes[channel] is not node:
-                self.panel.table.setVolume(case.uid, channel, node)
-                self._shown = ""
-                self.panel.refresh()
-
-        return choose
+        self.channels.showVolumes(case)
+        setNode(ui.segmentationSelector, case.segmentation)
 
     def _onSegmentation(self, node: Any) -> None:
         case = self.selected
@@ -281,6 +249,9 @@ class CaseSection:
         try:
             pairs = [pair for path in paths if path.is_dir() for pair in importFolder(path)]
             pairs += pairsOfFiles([path for path in paths if not path.is_dir()])
+            if not pairs:
+                message = _("No images with their segmentations were found: {paths}.")
+                raise UserProblem(message.format(paths=", ".join(map(str, paths))), _("Choose other files."))
         except UserProblem as problem:
             self.panel.host.showProblems(problem.problems)
             return
@@ -339,59 +310,7 @@ class CaseSection:
             self.ui.caseMessage.text = text
             self.ui.caseMessage.setVisible(True)
 
-    # -- channels and other choices
-
-    def _showChannels(self) -> None:
-        ui, table = self.ui, self.panel.table
-        names = table.channelNames if table is not None else []
-        fixed = self.panel.target.dataset is not None
-        blocked = ui.channelList.blockSignals(True)
-        while ui.channelList.count > len(names):
-            ui.channelList.takeItem(ui.channelList.count - 1)
-        while ui.channelList.count < len(names):
-            ui.channelList.addItem("")
-        for row, name in enumerate(names):
-            item = ui.channelList.item(row)
-            item.setText(name)
-            flags = qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled
-            item.setFlags(flags if fixed else flags | qt.Qt.ItemIsEditable)
-        ui.channelList.blockSignals(blocked)
-        ui.addChannelButton.enabled = table is not None and not fixed
-        ui.removeChannelButton.enabled = len(names) > 1 and not fixed
-        reason = _("The dataset's channels are fixed") if fixed else ""
-        ui.addChannelButton.toolTip = reason or _("One more channel: each case gets a further volume")
-        few = _("There is always one channel")
-        ui.removeChannelButton.toolTip = reason or (
-            few if len(names) < 2 else _("Remove the selected channel from all cases")
-        )
-
-    def _onChannelRenamed(self, item: Any) -> None:
-        self._setChannels([self.ui.channelList.item(row).text() for row in range(self.ui.channelList.count)])
-
-    def _addChannel(self) -> None:
-        names = self.panel.table.channelNames
-        self._setChannels(channelNamesFor(len(names) + 1, names))
-        self.ui.channelList.editItem(self.ui.channelList.item(len(names)))
-
-    def _removeChannel(self) -> None:
-        row = max(0, self.ui.channelList.currentRow)
-        table = self.panel.table
-        names = table.channelNames
-        row = min(row, len(names) - 1)
-        for case in table.cases():  # the slots behind it move up
-            table.change(case.uid, volumes=[*case.volumes[:row], *case.volumes[row + 1 :], None])
-        self._setChannels([name for place, name in enumerate(names) if place != row])
-
-    def _setChannels(self, names: list[str]) -> None:
-        """Names are made different and not empty."""
-        clean: list[str] = []
-        for place, name in enumerate(names):
-            name = name.strip() or _("channel {number}").format(number=place + 1)
-            while name.casefold() in (other.casefold() for other in clean):
-                name += "'"
-            clean.append(name)
-        self.panel.table.channelNames = clean
-        self.panel.refresh()
+    # -- other choices
 
     def _onVisibleOnly(self, checked: bool) -> None:
         for case in self.panel.table.cases():
@@ -410,28 +329,6 @@ def pairsOfFiles(files: Sequence[Path]) -> list[FilePair]:
     wanted = {file.absolute() for file in files}
     pairs = [pair for folder in dict.fromkeys(file.parent for file in wanted) for pair in importFolder(folder)]
     return [pair for pair in pairs if wanted & {*pair.images, pair.segmentation}]
-
-
-def channelNamesFor(count: int, names: Sequence[str]) -> list[str]:
-    """Names of so many channels: those there are, and numbered ones after them."""
-    return [*names[:count], *(_("channel {number}").format(number=n + 1) for n in range(len(names), count))]
-
-
-def _volumeSelector() -> Any:
-    selector = slicer.qMRMLNodeComboBox()
-    selector.nodeTypes = [VOLUME_CLASS]
-    selector.hideChildNodeTypes = ["vtkMRMLLabelMapVolumeNode", "vtkMRMLVectorVolumeNode"]
-    selector.noneEnabled = True
-    selector.addEnabled = False
-    selector.removeEnabled = False
-    selector.setMRMLScene(slicer.mrmlScene)
-    return selector
-
-
-def _setNode(selector: Any, node: Any) -> None:
-    blocked = selector.blockSignals(True)
-    selector.setCurrentNode(node)
-    selector.blockSignals(blocked)
 
 
 def _referenceVolume(segmentation: Any) -> Any:

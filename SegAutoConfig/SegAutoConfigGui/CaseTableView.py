@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Cases import Case
 from SegAutoConfigGui.Dropping import DropFilter
+from SegAutoConfigGui.TableItems import fitHeight, putItem, selectedRows, selectRows
 
 SIGN, NAME, VOLUMES, SEGMENTATION, TEST, REPLACE = range(6)
 
@@ -60,7 +61,7 @@ class CaseTableView:
         self._onChecked = onChecked
         self._onShow = onShow
         self._icons = _icons(table)
-        headers = ["", _("Case"), _("Volume"), _("Segmentation"), _("Test"), _("Replace")]
+        headers = ["", _("Case"), _("Volume"), _("Segments"), _("Test"), _("Replace")]
         table.columnCount = len(headers)
         table.setHorizontalHeaderLabels(headers)
         header = table.horizontalHeader()
@@ -93,12 +94,12 @@ class CaseTableView:
             self._fill(row, case, states[case.uid])
         self.table.setColumnHidden(REPLACE, not any(state.exists for state in states.values()))
         self._select(selected)
+        fitHeight(self.table)
         self.table.blockSignals(blocked)
 
     def selected(self) -> list[str]:
         """The uids of the selected rows, from top to bottom."""
-        rows = sorted(index.row() for index in self.table.selectionModel().selectedRows())
-        return [self.table.item(row, SIGN).data(qt.Qt.UserRole) for row in rows]
+        return [self._uid(row) for row in selectedRows(self.table)]
 
     def select(self, uids: Iterable[str]) -> None:
         """Select rows; reported like a selection by the user."""
@@ -108,45 +109,32 @@ class CaseTableView:
         self._onSelected()
 
     def _select(self, uids: set[str]) -> None:
-        model, flags = self.table.model(), qt.QItemSelectionModel
-        self.table.clearSelection()
-        for row in range(self.table.rowCount):
-            if self.table.item(row, SIGN).data(qt.Qt.UserRole) in uids:
-                self.table.selectionModel().select(model.index(row, NAME), flags.Select | flags.Rows)
-                self.table.scrollToItem(self.table.item(row, NAME))
+        selectRows(self.table, NAME, lambda row: self._uid(row) in uids)
+
+    def _uid(self, row: int) -> str:
+        return self.table.item(row, SIGN).data(qt.Qt.UserRole)
 
     def _fill(self, row: int, case: Case, state: RowState) -> None:
         volumes = [volume.GetName() if volume is not None else "—" for volume in case.volumes]
         segmentation = case.segmentation.GetName() if case.segmentation is not None else "—"
-        sign = self._item(row, SIGN, "", state.text)
+        sign = putItem(self.table, row, SIGN, "", state.text)
         sign.setIcon(self._icons[state.icon])
         sign.setData(qt.Qt.UserRole, case.uid)
         sign.setData(qt.Qt.AccessibleTextRole, state.text)
-        self._item(row, NAME, case.id, _("Double-click to change the name"), editable=True)
-        self._item(row, VOLUMES, ", ".join(volumes), "\n".join(volumes))
-        self._item(row, SEGMENTATION, segmentation, segmentation)
+        putItem(self.table, row, NAME, case.id, _("Double-click to change the name"), editable=True)
+        putItem(self.table, row, VOLUMES, ", ".join(volumes), "\n".join(volumes))
+        putItem(self.table, row, SEGMENTATION, segmentation, segmentation)
         self._box(row, TEST, case.test, True)
         self._box(row, REPLACE, case.replace, state.exists)
 
-    def _item(self, row: int, column: int, text: str, toolTip: str, editable: bool = False) -> Any:
-        item = self.table.item(row, column)
-        if item is None:
-            item = qt.QTableWidgetItem()
-            self.table.setItem(row, column, item)
-        item.setText(text)
-        item.setToolTip(toolTip)
-        flags = qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled
-        item.setFlags(flags | qt.Qt.ItemIsEditable if editable else flags)
-        return item
-
     def _box(self, row: int, column: int, checked: bool, usable: bool) -> None:
-        item = self._item(row, column, "", "" if usable else _("The dataset has no case of this name"))
+        item = putItem(self.table, row, column, "", "" if usable else _("The dataset has no case of this name"))
         flags = qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable
         item.setFlags(flags | qt.Qt.ItemIsEnabled if usable else flags)
         item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
 
     def _changed(self, item: Any) -> None:
-        uid = self.table.item(item.row(), SIGN).data(qt.Qt.UserRole)
+        uid = self._uid(item.row())
         if item.column() == NAME:
             self._onRenamed(uid, item.text())
         elif item.column() in (TEST, REPLACE):
@@ -155,7 +143,7 @@ class CaseTableView:
 
     def _doubleClicked(self, item: Any) -> None:
         if item.column() != NAME:
-            self._onShow(self.table.item(item.row(), SIGN).data(qt.Qt.UserRole))
+            self._onShow(self._uid(item.row()))
 
 
 def _icons(widget: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Cases import ADDED, Case
 from SegAutoConfigGui.Labels import LabelTable
+from SegAutoConfigGui.Matching import nameKey
 from SegAutoConfigGui.Problems import Problem
 
 #: .nrrd first: it keeps spacing, origin and directions in double precision, as the scene does.
@@ -39,8 +40,8 @@ class Target:
 
     @property
     def caseIds(self) -> set[str]:
-        """Of the cases that it has."""
-        return set(self.dataset["case_ids"]) if self.dataset else set()
+        """Of the cases that it has, for training and for tests."""
+        return set(self.dataset["case_files"]) if self.dataset else set()
 
 
 def datasetName(number: int, name: str) -> str:
@@ -66,10 +67,15 @@ def nameProblem(number: int, name: str, datasets: Iterable[Mapping[str, Any]]) -
     return ""
 
 
+def stateIn(dataset: str) -> str:
+    """The state of a case that has been put into this dataset."""
+    return f"{ADDED} {dataset}"
+
+
 def casesToExport(cases: Iterable[Case], target: Target) -> list[Case]:
     """The cases that are put into the dataset: not those that it got from here before, unless they replace them."""
-    known = target.caseIds
-    return [case for case in cases if case.replace or case.id not in known or case.state != ADDED]
+    known, added = target.caseIds, stateIn(target.name)
+    return [case for case in cases if case.replace or case.id not in known or case.state != added]
 
 
 def clashes(cases: Iterable[Case], target: Target) -> list[Problem]:
@@ -99,7 +105,7 @@ def exportReason(cases: Sequence[Case], target: Target, nameError: str, running:
     return ""
 
 
-def foundIn(labelTable: LabelTable, segmentNames: Sequence[Sequence[str]]) -> dict[str, int]:
+def casesWith(labelTable: LabelTable, segmentNames: Sequence[Sequence[str]]) -> dict[str, int]:
     """In how many cases each label was found.
 
     Args:
@@ -114,25 +120,41 @@ def foundIn(labelTable: LabelTable, segmentNames: Sequence[Sequence[str]]) -> di
     return counts
 
 
-def overlapLines(counts: Mapping[tuple[str, str], tuple[int, int]], labelTable: LabelTable, regions: bool) -> list[str]:
+def labelNotes(labelTable: LabelTable) -> list[str]:
+    """Which segments are taken together and why, and what else the user should know of the labels."""
+    notes = []
+    for label in labelTable.labels:
+        names = ", ".join(f"“{name}”" for name in label.sources)
+        if len(label.sources) > 1 and len(set(map(nameKey, label.sources))) == 1:
+            notes.append(_("{names} are taken for one structure, since only the spelling differs.").format(names=names))
+        elif len(label.sources) > 1:
+            notes.append(_("{names} become one label.").format(names=names))
+    notes += [f"{warning.message} {warning.hint}".strip() for warning in labelTable.warnings]
+    return notes
+
+
+def overlapLines(
+    counts: Mapping[tuple[str, str], tuple[int, int]], cases: int, labelTable: LabelTable, regions: bool
+) -> list[str]:
     """The pairs of labels that overlap, most voxels first, as sentences.
 
     Args:
         counts: {(name, name): (voxels, cases)}.
+        cases: Number of all cases.
         labelTable: Tells which of two comes later; pairs with a label that is no more are left out.
         regions: Both are kept.
     """
     places = {label.name: place for place, label in enumerate(labelTable.labels)}
     rows = []
-    for pair, (voxels, cases) in sorted(counts.items(), key=lambda item: -item[1][0]):
+    for pair, (voxels, found) in sorted(counts.items(), key=lambda item: -item[1][0]):
         if all(name in places for name in pair):
             first, last = sorted(pair, key=places.__getitem__)
             text = (
-                _("{first} and {last}: {voxels} voxels in {cases} of the cases, both are kept")
+                _("{first} and {last}: {voxels} voxels in {found} of {cases} cases, both are kept")
                 if regions
-                else _("{first} and {last}: {voxels} voxels in {cases} of the cases, {last} wins")
+                else _("{first} and {last}: {voxels} voxels in {found} of {cases} cases, {last} wins")
             )
-            rows.append(text.format(first=first, last=last, voxels=f"{voxels:,}", cases=cases))
+            rows.append(text.format(first=first, last=last, voxels=f"{voxels:,}", found=found, cases=cases))
     return rows
 
 
@@ -152,14 +174,16 @@ def summary(added: Mapping[str, Any], labels: Sequence[str], folder: Path | str)
     """
     counts = _("{training} training and {test} test cases") if added.get("test") else _("{training} training cases")
     counts = counts.format(training=added.get("training", 0), test=added.get("test", 0))
-    news = _("{added} added").format(added=len(added.get("cases") or []))
-    if added.get("replaced"):
-        replaced = added["replaced"]
-        number = replaced if isinstance(replaced, int) else len(replaced)
-        news += ", " + _("{count} replaced").format(count=number)
+    news = [(_("{count} added"), added.get("cases")), (_("{count} replaced"), added.get("replaced"))]
+    changes = ", ".join(text.format(count=len(ids)) for text, ids in news if ids)
     names = html.escape(_("labels: {names}").format(names=listed(labels)))
     link = _("Open folder")
-    return f'<b>{added.get("dataset", "")}</b>: {counts} ({news}); {names}. <a href="{asUrl(folder)}">{link}</a>'
+    return f'<b>{added.get("dataset", "")}</b>: {counts} ({changes}); {names}. <a href="{asUrl(folder)}">{link}</a>'
+
+
+def capitalized(text: str) -> str:
+    """The text with a capital at its beginning."""
+    return text[:1].upper() + text[1:]
 
 
 def asUrl(folder: Path | str) -> str:
@@ -168,9 +192,13 @@ def asUrl(folder: Path | str) -> str:
 
 
 def caseOfProblem(problem: Problem, ids: Iterable[str]) -> str:
-    """The case that a finding is about: the one it names, else one whose name its text or file contains."""
-    known = sorted(ids, key=len, reverse=True)
+    """The case that a finding is about: the one it names, else the last one that its text contains.
+
+    (Of findings about several cases the engine lists those last that are the odd ones.)
+    """
+    known = set(ids)
     if problem.case in known:
         return problem.case
-    text = f"{problem.message} {problem.details}"
-    return next((name for name in known if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)), "")
+    names = "|".join(sorted(map(re.escape, known), key=len, reverse=True))
+    found = re.findall(rf"(?<![\w-])(?:{names})(?![\w-])", f"{problem.message} {problem.details}") if names else []
+    return found[-1] if found else ""

@@ -1,7 +1,6 @@
 """Putting cases into a dataset: files for the engine, its ``add-cases``, its ``verify``."""
 
 import logging
-import shutil
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,8 +18,6 @@ from SegAutoConfigGui.Problems import Problem, UserProblem
 from SegAutoConfigGui.Staging import makeStaging, removeStaging
 
 PREFIX = "dataset-"
-#: Bytes on the disk for each byte of the files: the files themselves, and the dataset's copy of them.
-COPIES = 2
 #: Reading what a job reports may take this long at a time (seconds).
 POLL_SECONDS = 0.02
 
@@ -59,8 +56,7 @@ class DatasetExport:
         resampleChannels: Resample further channels that don't share the first one's grid.
 
     Attributes:
-        cases: See above.
-        target: See above.
+        cases: See above; as labelTable and target.
         added: Data of the engine's "done" event: dataset, folder, cases, replaced, training, test. Empty before.
         findings: What ``verify`` found: (True for what has to be put right, False for a warning; Problem).
         verified: Whether it came to its end.
@@ -90,10 +86,11 @@ class DatasetExport:
         self.verified = False
         self._engine = engine
         self._channelNames = list(channelNames)
-        self._labelTable = LabelTable.fromJson(labelTable.toJson())
+        self.labelTable = LabelTable.fromJson(labelTable.toJson())
         self._resampleChannels = resampleChannels
         self._cancelled = False
         self._job: Job | None = None
+        self._explained = False  # whether the engine itself said what is wrong
 
     @property
     def needsScene(self) -> bool:
@@ -113,14 +110,13 @@ class DatasetExport:
         """
         folder = makeStaging(self._engine.workspace, PREFIX)
         try:
-            self._checkSpace(folder)
             yield from self._write(folder / "cases")
             command = ["add-cases", self.target.name, "--from", str(folder / "cases")]
             job = yield from self._run(command, _("Adding to {dataset}").format(dataset=self.target.name))
             if job.state == Job.STOPPED:
                 raise Cancelled
             if job.state != Job.FINISHED:
-                raise UserProblem(_asBefore(job, self.target.name))
+                raise UserProblem(job.problems if self._explained else _asBefore(job, self.target.name))
             self.added = dict(job.results["add-cases"])
             self.findings = [(False, warning) for warning in job.warnings]
         finally:
@@ -128,19 +124,11 @@ class DatasetExport:
             removeStaging(folder)
         yield from self._verify()
 
-    def _checkSpace(self, folder: Path) -> None:
-        needed, free = COPIES * sum(map(bytesOfCase, self.cases)), shutil.disk_usage(folder).free
-        if needed > free:
-            message = _("The cases need {needed} on the disk of {folder}, but only {free} are free.")
-            hint = _("Free some space, or choose a workspace on another disk in the Setup tab.")
-            message = message.format(needed=_inWords(needed), folder=self._engine.workspace, free=_inWords(free))
-            raise UserProblem(message, hint)
-
     def _write(self, folder: Path) -> Iterator[Progress]:
         ending = self.target.fileEnding if self.target.dataset is None else None
         steps = exportCases(
             self.cases,
-            self._labelTable,
+            self.labelTable,
             folder,
             channelNames=self._channelNames,
             fileEnding=ending,
@@ -169,7 +157,7 @@ class DatasetExport:
         """Run a command to its end; what the generator returns is its job."""
         job = self._job = self._engine.start(command, title=self.target.name, temporary=True)
         while True:
-            job.poll(POLL_SECONDS)
+            self._explained |= any(event.kind == "error" for event in job.poll(POLL_SECONDS))
             if not job.running:
                 self._job = None
                 job.discard()
@@ -203,22 +191,9 @@ class DatasetExport:
             job.discard()
 
 
-def bytesOfCase(case: Case) -> int:
-    """Size of a case's files: its volumes and one label map."""
-    images = [volume.GetImageData() for volume in case.volumes if volume is not None]
-    voxels = [image.GetNumberOfPoints() for image in images if image is not None]
-    sizes = [image.GetScalarSize() for image in images if image is not None]
-    return sum(count * size for count, size in zip(voxels, sizes, strict=True)) + max(voxels, default=0)
-
-
 def _asBefore(job: Job, dataset: str) -> list[Problem]:
-    """The problems of a job that failed; one that was killed says that the dataset is as it was."""
-    if job.state == Job.FAILED and job.problems:
-        return job.problems
+    """Why a process ended without a word of the engine, and that the dataset is as it was."""
     first = job.problem or Problem(_("The engine stopped without a word."))
     hint = _("{dataset} is as it was before; press the button again.").format(dataset=dataset)
-    return [Problem(first.message, hint, first.details)]
-
-
-def _inWords(size: float) -> str:
-    return f"{size / 2**30:.1f} GB" if size >= 2**30 else f"{size / 2**20:.0f} MB"
+    toSetup = f"{first.hint} " if "Setup" in first.hint else ""  # a package is missing
+    return [Problem(first.message, toSetup + hint, first.details)]

@@ -9,10 +9,12 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from SegAutoConfigGui.Cases import ADDED, Case, CaseTable
-from SegAutoConfigGui.CaseSection import CaseSection, channelNamesFor
+from SegAutoConfigGui.Cases import Case, CaseTable
+from SegAutoConfigGui.CaseSection import CaseSection
 from SegAutoConfigGui.CaseTableView import RowState
-from SegAutoConfigGui.DatasetChoices import Target, clashes
+from SegAutoConfigGui.Channels import channelNamesFor
+from SegAutoConfigGui.ContentsSection import ContentsSection
+from SegAutoConfigGui.DatasetChoices import Target, clashes, stateIn
 from SegAutoConfigGui.DatasetSection import DatasetSection
 from SegAutoConfigGui.Labels import LabelTable
 from SegAutoConfigGui.LabelSection import LabelSection
@@ -40,7 +42,7 @@ class DatasetPanel(Panel, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.table: CaseTable | None = None
         self.labels = LabelTable()
-        self._guiTag: Any = None
+        self._connected: Any = None  # the parameters that the widgets are bound to, and the tag of that
         self._refreshing = False
 
     @property
@@ -53,6 +55,7 @@ class DatasetPanel(Panel, VTKObservationMixin):
         self.caseSection = CaseSection(self)
         self.labelSection = LabelSection(self)
         self.datasetSection = DatasetSection(self)
+        self.contentsSection = ContentsSection(self)
         self._later = qt.QTimer()
         self._later.setSingleShot(True)
         self._later.setInterval(SETTLE_MS)
@@ -73,7 +76,7 @@ class DatasetPanel(Panel, VTKObservationMixin):
         node = parameters.parameterNode
         self.table = CaseTable(node)
         self.labels = LabelTable.fromJson(node.GetParameter(LABELS) or "")
-        self._guiTag = parameters.connectGui(self.ui)
+        self._connected = parameters, parameters.connectGui(self.ui)
         scene = slicer.mrmlScene
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self.addObserver(scene, event, self._onSceneChanged)
@@ -105,7 +108,7 @@ class DatasetPanel(Panel, VTKObservationMixin):
         """
         if dataset is not None:
             self.datasetSection.select(dataset)
-        elif len(volumes) > len(self.table.channelNames):
+        if self.target.dataset is None and len(volumes) > len(self.table.channelNames):
             self.table.channelNames = channelNamesFor(len(volumes), self.table.channelNames)
         row = next((case for case in self.table.cases() if case.segmentation is segmentation), None)
         if row is None:
@@ -148,6 +151,7 @@ class DatasetPanel(Panel, VTKObservationMixin):
         self.caseSection.show(cases, self._states(cases))
         self.labelSection.show(cases)
         self.datasetSection.show(cases)
+        self.contentsSection.show()
 
     def saveLabels(self) -> None:
         """Keep the label table in the scene."""
@@ -193,9 +197,10 @@ class DatasetPanel(Panel, VTKObservationMixin):
         self.caseSection.stop()
         self.labelSection.stop()
         self.datasetSection.sceneCloses()
-        if self._guiTag is not None and self.parameters is not None:
-            self.parameters.disconnectGui(self._guiTag)
-        self._guiTag = None
+        if self._connected is not None:
+            parameters, tag = self._connected
+            parameters.disconnectGui(tag)
+        self._connected = None
         self.table, self.labels = None, LabelTable()
         self.refresh()
 
@@ -211,7 +216,7 @@ def _stateOf(
     case: Case, problems: Mapping[str, list[Problem]], warnings: Mapping[str, list[Problem]], target: Target
 ) -> RowState:
     exists = case.id in target.caseIds
-    added = exists and case.state == ADDED and not case.replace
+    added = exists and case.state == stateIn(target.name) and not case.replace
     for icon, found in (("problem", problems), ("warning", warnings)):
         if case.id in found and not added:
             return RowState(icon, "\n".join(f"{each.message} {each.hint}".strip() for each in found[case.id]), exists)

@@ -1,31 +1,33 @@
 """The Dataset panel's section of the dataset: which one, making it, what its check found, what it holds."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
-from SegAutoConfigGui.Cases import ADDED, Case
-from SegAutoConfigGui.DatasetCases import loadDatasetCase
+from SegAutoConfigGui.Cases import Case
 from SegAutoConfigGui.DatasetChoices import (
     FILE_ENDINGS,
     Target,
+    capitalized,
     caseOfProblem,
     casesToExport,
     datasetName,
     exportReason,
     nameProblem,
     nextNumber,
+    stateIn,
     summary,
 )
 from SegAutoConfigGui.DatasetExport import Cancelled, DatasetExport, Progress
-from SegAutoConfigGui.Folders import FilePair
 from SegAutoConfigGui.Labels import LabelTable
 from SegAutoConfigGui.Problems import Problem, UserProblem
 from SegAutoConfigGui.Stepper import Stepper
+
+#: Of the list of findings, and of its single line when nothing was found (pixels).
+REPORT_HEIGHT, NO_REPORT_HEIGHT = 130, 40
 
 
 class DatasetSection:
@@ -52,16 +54,15 @@ class DatasetSection:
         ui.trainButton.connect("clicked()", self._train)
         ui.reportList.connect("itemClicked(QListWidgetItem*)", self._onFinding)
         ui.reportList.connect("itemActivated(QListWidgetItem*)", self._onFinding)
-        ui.contentsList.connect("itemSelectionChanged()", self._showContentButtons)
-        ui.loadCasesButton.connect("clicked()", self.loadSelected)
-        ui.deleteCasesButton.connect("clicked()", self.deleteSelected)
-        self._takeOff = qt.QShortcut(qt.QKeySequence("Del"), ui.contentsList)
-        self._takeOff.setContext(qt.Qt.WidgetShortcut)
-        self._takeOff.connect("activated()", self.deleteSelected)
         self._showResult()
         self._showRunning("")
 
     # -- which dataset
+
+    @property
+    def running(self) -> bool:
+        """Whether cases are being put into the dataset."""
+        return self._stepper is not None
 
     @property
     def datasets(self) -> list[Mapping[str, Any]]:
@@ -70,11 +71,16 @@ class DatasetSection:
         return logic.datasets if logic is not None else []
 
     @property
+    def choices(self) -> list[Mapping[str, Any]]:
+        """Those to which cases can be added: not those of which there are models only."""
+        return [dataset for dataset in self.datasets if dataset["channels"]]
+
+    @property
     def target(self) -> Target:
         """The dataset that is chosen."""
         parameters = self.panel.parameters
         name = parameters.dataset if parameters is not None else ""
-        dataset = next((each for each in self.datasets if each["dataset"] == name), None)
+        dataset = next((each for each in self.choices if each["dataset"] == name), None)
         if dataset is not None:
             return Target(name, dataset, dataset["file_ending"])
         ending = parameters.datasetFileEnding if parameters is not None else FILE_ENDINGS[0]
@@ -106,7 +112,7 @@ class DatasetSection:
         taken = {dataset["id"] for dataset in self.datasets}
         if self.ui.numberBox.value in taken:
             self.ui.numberBox.value = nextNumber(self.datasets)
-        box, names = self.ui.datasetBox, [dataset["dataset"] for dataset in self.datasets]
+        box, names = self.ui.datasetBox, [dataset["dataset"] for dataset in self.choices]
         box.clear()
         box.addItems([_("New dataset"), *names])
         name = self.target.name if self.target.dataset is not None else ""
@@ -119,7 +125,8 @@ class DatasetSection:
         self.takeDatasets()
 
     def _onChosen(self, index: int) -> None:
-        self.panel.parameters.dataset = self.datasets[index - 1]["dataset"] if index else ""
+        self.panel.parameters.dataset = self.choices[index - 1]["dataset"] if index else ""
+        self._forgetResult()
         self._useTarget()
         self.panel.refresh()
 
@@ -167,7 +174,6 @@ class DatasetSection:
             )
             if self._readProblem:
                 ui.statusLabel.text = self._readProblem
-        self._showContents()
 
     def _nameError(self, target: Target) -> str:
         if target.dataset is not None:
@@ -241,6 +247,7 @@ class DatasetSection:
 
     def sceneCloses(self) -> None:
         """An export that still needs the scene is given up; a process that works from files goes on."""
+        self._forgetResult()
         if self._stepper is not None and self.export is not None and self.export.needsScene:
             self.stop()
             self._showRunning("")
@@ -273,7 +280,7 @@ class DatasetSection:
             rows = {case.uid for case in panel.table.cases()}
             for case in export.cases:
                 if case.uid in rows:
-                    panel.table.change(case.uid, state=ADDED, replace=False)
+                    panel.table.change(case.uid, state=stateIn(export.target.name), replace=False)
             panel.parameters.dataset = export.target.name
         self._showResult()
         panel.refresh()
@@ -289,14 +296,14 @@ class DatasetSection:
         ui.reportList.clear()
         if export is None:
             return
-        labels = [label.name for label in self.panel.labels.trained()]
+        labels = [label.name for label in export.labelTable.trained()]
         folder = export.added.get("folder") or Path(self.panel.logic.settings.workspace)
         ui.summaryLabel.text = summary(export.added, labels, folder)
         style = ui.reportList.style()
         signs = {True: qt.QStyle.SP_MessageBoxCritical, False: qt.QStyle.SP_MessageBoxWarning}
         for isProblem, finding in sorted(export.findings, key=lambda each: not each[0]):
-            case = f"{finding.case}: " if finding.case else ""
-            item = qt.QListWidgetItem(f"{case}{finding.message} {finding.hint}".strip())
+            text = f"{finding.case}: {finding.message}" if finding.case else capitalized(finding.message)
+            item = qt.QListWidgetItem(f"{text} {finding.hint}".strip())
             item.setIcon(style.standardIcon(signs[isProblem]))
             item.setData(
                 qt.Qt.UserRole, caseOfProblem(finding, [*export.added.get("cases", []), *export.target.caseIds])
@@ -308,84 +315,19 @@ class DatasetSection:
             item = qt.QListWidgetItem(sound if export.verified else broken)
             item.setIcon(style.standardIcon(qt.QStyle.SP_DialogApplyButton if export.verified else signs[False]))
             ui.reportList.addItem(item)
-        ui.reportList.setMaximumHeight(140 if len(export.findings) > 1 else 54)
+        ui.reportList.setFixedHeight(REPORT_HEIGHT if export.findings else NO_REPORT_HEIGHT)
+
+    def _forgetResult(self) -> None:
+        self._exported = None
+        self._showResult()
 
     def _onFinding(self, item: Any) -> None:
         case = item.data(qt.Qt.UserRole)
-        if not case or self.panel.caseSection.showById(case):
-            return
-        self.ui.contentsGroup.collapsed = False
-        for row in range(self.ui.contentsList.count):
-            listed = self.ui.contentsList.item(row)
-            listed.setSelected(listed.data(qt.Qt.UserRole) == case)
+        if case and not self.panel.caseSection.showById(case):
+            self.panel.contentsSection.select(case)
 
     def _train(self) -> None:
         self.panel.host.openPanel("Train").selectDataset(self._exported.added["dataset"])
-
-    # -- what the dataset holds
-
-    def _showContents(self) -> None:
-        ui, dataset = self.ui, self.target.dataset
-        ui.contentsGroup.setVisible(dataset is not None)
-        ids = list(dataset["case_ids"]) if dataset is not None else []
-        shown = [ui.contentsList.item(row).data(qt.Qt.UserRole) for row in range(ui.contentsList.count)]
-        if ids != shown:
-            ui.contentsList.clear()
-            for id in ids:
-                test = _("{case} (test)") if dataset["case_files"].get(id, {}).get("test") else "{case}"
-                item = qt.QListWidgetItem(test.format(case=id))
-                item.setData(qt.Qt.UserRole, id)
-                ui.contentsList.addItem(item)
-        ui.contentsGroup.title = _("Cases of this dataset ({count})").format(count=len(ids))
-        self._showContentButtons()
-
-    def _showContentButtons(self) -> None:
-        chosen = bool(self._selectedContents())
-        reason = "" if chosen else _("Select cases in the list first")
-        if chosen and self._stepper is not None:
-            reason = _("An export is running.")
-        for button, text in (
-            (self.ui.loadCasesButton, _("Load the selected cases, to correct them; adding them again replaces them")),
-            (self.ui.deleteCasesButton, _("Take the selected cases out of the dataset (Delete key)")),
-        ):
-            button.enabled = not reason
-            button.toolTip = reason or text
-
-    def _selectedContents(self) -> list[str]:
-        return [item.data(qt.Qt.UserRole) for item in self.ui.contentsList.selectedItems()]
-
-    def loadSelected(self) -> None:
-        """Load the selected cases of the dataset into the scene, and make rows of them."""
-        dataset = self.target.dataset
-        if dataset is None:
-            return
-        tasks = []
-        for id in self._selectedContents():
-            files = dataset["case_files"][id]
-            pair = FilePair(id, tuple(map(Path, files["images"])), Path(files["labels"]) if files["labels"] else None)
-            tasks.append((pair, self._loader(pair, dataset, bool(files["test"]))))
-        self.panel.caseSection.load(tasks)
-
-    def _loader(self, pair: FilePair, dataset: Mapping[str, Any], test: bool) -> Callable[[], Case]:
-        def load() -> Case:
-            volumes, segmentation = loadDatasetCase(pair, dataset)
-            return self.panel.table.add(volumes, segmentation, pair.id, test=test, replace=True)
-
-        return load
-
-    def deleteSelected(self) -> None:
-        """Remove the selected cases from the dataset, after a question."""
-        ids, dataset = self._selectedContents(), self.target.dataset
-        if not ids or dataset is None or self._stepper is not None:
-            return
-        question = _("Take these cases out of {dataset}? Their files are moved to its folder “removed”.\n\n{cases}")
-        if not slicer.util.confirmOkCancelDisplay(question.format(dataset=dataset["dataset"], cases=", ".join(ids))):
-            return
-        self.panel.logic.request(
-            ["remove-cases", dataset["dataset"], *ids],
-            lambda results: self.readDatasets(),
-            self.panel.host.showProblems,
-        )
 
 
 def _fixedRows(labels: LabelTable) -> list[tuple[str, str]]:

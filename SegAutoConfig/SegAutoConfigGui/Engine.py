@@ -42,7 +42,7 @@ class Engine:
     def __init__(
         self, python: "str | Path", workspace: "str | Path", environment: "Mapping[str, str] | None" = None
     ) -> None:
-        self.python = str(python)
+        self.python = os.path.abspath(python) if os.path.dirname(python) else str(python)
         self.workspace = Path(workspace).expanduser().absolute()
         self._environment = environment
 

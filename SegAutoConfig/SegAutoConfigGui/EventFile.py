@@ -89,24 +89,24 @@ def appendEvent(path: Path, line: bytes) -> None:
 
 
 def _parsed(data: bytes) -> list[Event]:
-    lines = (line.strip(b"\0\r ") for line in data.split(b"\n"))
-    return [parse_line(line.decode("utf-8", "replace")) for line in _thinned(line for line in lines if line)]
+    lines = (line.strip(b"\0\r ") for line in _thinned(data.split(b"\n")))
+    return [parse_line(line.decode("utf-8", "replace")) for line in lines if line]
 
 
-def _thinned(lines):
+def _thinned(lines: list[bytes]) -> list[bytes]:
     """The lines without those between the first and the last of several progress lines in a row."""
-    first, latest = True, None
+    kept: list[bytes] = []
+    latest = None  # of the progress lines in a row; empty after the first
     for line in lines:
-        if PROGRESS in line[:PLACE_OF_KIND]:
-            if first:
-                yield line
-            else:
-                latest = line
-            first = False
+        if line.find(PROGRESS, 0, PLACE_OF_KIND) >= 0:
+            if latest is None:
+                kept.append(line)
+            latest = b"" if latest is None else line
             continue
-        if latest is not None:
-            yield latest
-        first, latest = True, None
-        yield line
-    if latest is not None:
-        yield latest
+        if latest:
+            kept.append(latest)
+        latest = None
+        kept.append(line)
+    if latest:
+        kept.append(latest)
+    return kept

@@ -11,6 +11,9 @@ from SegAutoConfigGui.Engine import Job
 #: Reading may take this long in one turn of the event loop (seconds).
 TURN_SECONDS = 0.02
 
+#: Those that follow, so that they do so also where nobody keeps them.
+_ACTIVE: "set[JobFollower]" = set()
+
 
 class JobFollower:
     """Polls a job from a timer and calls back, until the job has ended or :meth:`stop` is called.
@@ -49,6 +52,7 @@ class JobFollower:
         self._timer.setSingleShot(True)  # so that a slow callback does not make turns pile up
         self._timer.connect("timeout()", self._turn)
         self._timer.start(0)
+        _ACTIVE.add(self)
 
     def stop(self) -> None:
         """End without calling back; the job goes on. For panels that are taken away."""
@@ -56,6 +60,7 @@ class JobFollower:
         if timer is not None:
             timer.stop()
             timer.deleteLater()
+            _ACTIVE.discard(self)
 
     def _turn(self) -> None:
         timer = self._timer

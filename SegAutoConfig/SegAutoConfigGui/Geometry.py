@@ -74,7 +74,7 @@ def problemsOfTransform(node: Any) -> list[Problem]:
 
 
 def _problemsOfMatrix(volumeNode: Any) -> list[Problem]:
-    name, (local, size) = volumeNode.GetName(), gridOf(volumeNode)
+    name, local = volumeNode.GetName(), gridOf(volumeNode)[0]
     matrix = parentMatrix(volumeNode) @ local
     if not np.isfinite(matrix).all() or not all(np.linalg.norm(m[:3, :3], axis=0).all() for m in (local, matrix)):
         message = _("Volume {name} has no valid spacing ({spacing} mm).")
@@ -82,7 +82,7 @@ def _problemsOfMatrix(volumeNode: Any) -> list[Problem]:
         return [Problem(message.format(name=name, spacing=_text(volumeNode.GetSpacing())), hint)]
     if _isSheared(local):
         message = _("The axes of volume {name} are not perpendicular.")
-        hint = _("Resample it onto a grid with perpendicular axes, for instance with the module Resample Scalar Volume.")
+        hint = _("Resample it onto a grid with perpendicular axes (module Resample Scalar Volume).")
         return [Problem(message.format(name=name), hint)]
     if _isSheared(exportMatrix(volumeNode)):
         message = _("The transform {transform} shears volume {name}.")
@@ -142,20 +142,44 @@ def resampleToFirst(volume: Any, reference: Any) -> Any:
 @contextmanager
 def temporaryNodes() -> Iterator[None]:
     """Nodes that are added to the scene within this block are removed at its end, also after an exception."""
-    scene, added = slicer.mrmlScene, []
+    added: list[Any] = []
+    try:
+        with _recorded(added):
+            yield
+    finally:
+        _remove(added)
 
+
+@contextmanager
+def removedOnError() -> Iterator[None]:
+    """Nodes that are added to the scene within this block are removed if it ends with an exception."""
+    added: list[Any] = []
+    try:
+        with _recorded(added):
+            yield
+    except BaseException:
+        _remove(added)
+        raise
+
+
+@contextmanager
+def _recorded(added: list[Any]) -> Iterator[None]:
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def remember(caller: Any, event: str, node: Any) -> None:
         added.append(node)
 
+    scene = slicer.mrmlScene
     tag = scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, remember)
     try:
         yield
     finally:
         scene.RemoveObserver(tag)
-        for node in reversed(added):
-            if scene.IsNodePresent(node):
-                scene.RemoveNode(node)
+
+
+def _remove(nodes: list[Any]) -> None:
+    for node in reversed(nodes):
+        if slicer.mrmlScene.IsNodePresent(node):
+            slicer.mrmlScene.RemoveNode(node)
 
 
 def _text(values: Any) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -162,12 +163,17 @@ class Job:
         self.stopping = True
 
     def kill(self) -> None:
-        """End it at once, with everything that it has started; what is not saved is lost."""
+        """End it at once, with everything that it has started; what is not saved is lost.
+
+        Raises:
+            UserProblem: it runs on another computer that shares the workspace.
+        """
         self.poll()
         process = PROCESSES.get(self.folder)
         if process is not None and process.poll() is None:
             endTree(process.pid)
         elif self._isAlive() and isinstance(self._pid, int):  # the lock is held: the number is still this process's
+            self._checkHere()
             endTree(self._pid)
         until = time.monotonic() + KILL_SECONDS
         while self._isAlive() and time.monotonic() < until:
@@ -181,6 +187,14 @@ class Job:
             except OSError:
                 return
             self.poll()
+
+    def _checkHere(self) -> None:
+        try:
+            owner = (self.folder / LOCK_FILE).read_text(encoding="utf-8")
+        except OSError:  # Windows lets nobody read it, and nobody lock it from elsewhere
+            return
+        if not owner.endswith(f" on {socket.gethostname()}"):
+            raise UserProblem(f"{self.title or self.folder.name} runs on another computer ({owner}).", "Stop it.")
 
     def discard(self) -> None:
         """Remove its folder. What was read stays in the attributes.
@@ -304,7 +318,7 @@ class Job:
 
 def _problemsOfError(data: Mapping[str, Any], log: str) -> list[Problem]:
     """The problems of an "error" event; with the log where it is a bug."""
-    if data.get("missing"):
+    if isinstance(data.get("missing"), list) and data["missing"]:
         return [_missingPackages([str(name) for name in data["missing"]], log)]
     return problemsOfEvent(data, log if data.get("exit_code") == 1 else "")
 

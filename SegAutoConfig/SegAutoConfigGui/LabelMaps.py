@@ -13,10 +13,12 @@ from vtk.util.numpy_support import vtk_to_numpy
 from SegAutoConfigGui.Geometry import TOLERANCE_VOXELS, gridOf, parentMatrix, temporaryNodes
 from SegAutoConfigGui.Labels import AREA, OUT, Label, LabelTable
 from SegAutoConfigGui.Problems import UserProblem
-from SegAutoConfigGui.Regions import RegionCodes
+from SegAutoConfigGui.Regions import RegionCodes, filledParts
 
 #: Slicer's name of the representation.
 BINARY = "Binary labelmap"
+#: Voxels that are looked at in one go.
+CHUNK = 1 << 20
 #: Voxel types of layers that are copied directly.
 SMALL_TYPES = (vtk.VTK_UNSIGNED_CHAR, vtk.VTK_SIGNED_CHAR, vtk.VTK_CHAR, vtk.VTK_SHORT, vtk.VTK_UNSIGNED_SHORT)
 
@@ -43,9 +45,8 @@ def labelMap(segmentation: Any, volume: Any, labelTable: LabelTable, *, visibleO
 
     def add(layer: np.ndarray, labels: Sequence[Label]) -> None:
         values = _values(labels, labelTable).astype(result.dtype)
-        for plane, numbers in zip(result, layer, strict=True):
-            if numbers.any():
-                np.maximum(plane, values[numbers], out=plane)  # a later row has a higher value
+        for plane, numbers in filledParts(result, layer):
+            np.maximum(plane, values[numbers], out=plane)  # a later row has a higher value
 
     area = _visitLayers(segmentation, volume, usedSegments(segmentation, labelTable, visibleOnly), add)
     if area is not None:
@@ -101,21 +102,20 @@ def emptySegments(segmentation: Any) -> list[str]:
     for id in segments.GetSegmentIDs():
         layer, segment = segments.GetLayerIndex(id), segments.GetSegment(id)
         if layer not in present:
-            present[layer] = _valuesIn(segment.GetRepresentation(BINARY))
+            image = segment.GetRepresentation(BINARY)
+            scalars = image.GetPointData().GetScalars() if image is not None else None
+            stored = vtk_to_numpy(scalars) if scalars is not None else np.zeros(0)
+            present[layer] = valuesIn(stored) if stored.size else set()
         if segment.GetLabelValue() not in present[layer]:
             empty.append(segment.GetName())
     return empty
 
 
-def _valuesIn(image: Any) -> set[int]:
-    extent = image.GetExtent() if image is not None else (0, -1, 0, -1, 0, -1)
-    if any(extent[axis] > extent[axis + 1] for axis in (0, 2, 4)):
-        return set()
-    array = vtk_to_numpy(image.GetPointData().GetScalars())
-    chunk = image.GetDimensions()[0] * image.GetDimensions()[1]
-    found: set[int] = set()
-    for start in range(0, len(array), chunk):
-        found.update(np.flatnonzero(np.bincount(array[start : start + chunk].astype(np.int64))).tolist())
+def valuesIn(array: np.ndarray) -> set[int]:
+    """The values that occur in an array of non-negative whole numbers; needs little memory for large ones."""
+    flat, found = array.reshape(-1), set()
+    for start in range(0, flat.size, CHUNK):
+        found.update(np.flatnonzero(np.bincount(flat[start : start + CHUNK].astype(np.int64))).tolist())
     return found
 
 
@@ -209,7 +209,7 @@ def _withLabelMaps(segmentation: Any) -> Any:
     copy.SetAndObserveTransformNodeID(segmentation.GetTransformNodeID())
     if not copy.GetSegmentation().CreateRepresentation(BINARY):
         message = _("The segments of {name} can't be turned into label maps.").format(name=segmentation.GetName())
-        raise UserProblem(message, _("Convert it in the module Segmentations: Representations, Binary labelmap, Create."))
+        raise UserProblem(message, _("Create its binary labelmaps in the module Segmentations, under Representations."))
     return copy
 
 

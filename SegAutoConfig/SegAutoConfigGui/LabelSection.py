@@ -7,12 +7,14 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Cases import Case
-from SegAutoConfigGui.DatasetChoices import COUNTED_BY_ITSELF, foundIn, overlapLines
+from SegAutoConfigGui.DatasetChoices import COUNTED_BY_ITSELF, casesWith, labelNotes, overlapLines
+from SegAutoConfigGui.Geometry import problemsOfTransform, problemsOfVolume
 from SegAutoConfigGui.LabelMaps import overlaps
 from SegAutoConfigGui.Labels import PRECEDENCE, REGIONS, LabelTable
 from SegAutoConfigGui.LabelTableView import LabelTableView
 from SegAutoConfigGui.Problems import UserProblem
 from SegAutoConfigGui.Stepper import Stepper
+from SegAutoConfigGui.Tables import enable
 
 MODES = (PRECEDENCE, REGIONS)
 #: Pairs of overlapping labels that are written out.
@@ -50,13 +52,18 @@ class LabelSection:
         """Show the labels of these cases."""
         labels, segmented = self.panel.labels, [case for case in cases if case.segmentation is not None]
         names = [_segmentNames(case.segmentation) for case in segmented]
-        self.view.show(labels, foundIn(labels, names), len(segmented))
-        notes = [*labels.infos, *(f"{problem.message} {problem.hint}".strip() for problem in labels.warnings)]
+        self.view.show(labels, casesWith(labels, names), len(segmented))
+        notes = labelNotes(labels)
         self.ui.labelMessage.text = "\n".join(notes)
         self.ui.labelMessage.setVisible(bool(notes))
         fixed = any(label.fixed for label in labels.labels)
         self.ui.overlapBox.currentIndex = MODES.index(labels.mode)
         self.ui.overlapBox.enabled = not fixed and bool(labels.labels)
+        self.ui.overlapBox.toolTip = (
+            _("The dataset exists already, so this can't be changed")
+            if fixed
+            else _("What becomes of voxels that lie in several segments. Regions: each label is learned by itself.")
+        )
         self._showButtons()
         self._showOverlaps(cases)
 
@@ -98,7 +105,7 @@ class LabelSection:
         ui.checkOverlapsButton.toolTip = (
             _("Count the voxels that lie in several segments") if several else _("There are no two labels")
         )
-        lines = overlapLines(self._counted, labels, labels.mode == REGIONS)
+        lines = overlapLines(self._counted, len(cases), labels, labels.mode == REGIONS)
         if self._stepper is not None:
             text = _("Looking for overlaps ...")
         elif self._countedFor is None:
@@ -128,10 +135,21 @@ class LabelSection:
         ui, names = self.ui, self.view.selected()
         labels = {label.name: label for label in self.panel.labels.labels}
         chosen = [labels[name] for name in names if name in labels]
-        free = len(chosen) == 1 and not chosen[0].fixed
-        ui.labelUpButton.enabled = ui.labelDownButton.enabled = free
-        ui.mergeLabelsButton.enabled = len(chosen) > 1 and not any(label.fixed for label in chosen[1:])
-        ui.resetLabelsButton.enabled = any(not label.fixed for label in labels.values())
+        fixed = _("Labels of the dataset keep their numbers and names")
+        one = "" if len(chosen) == 1 else _("Select one label first")
+        one = one or (fixed if chosen[0].fixed else "")
+        several = "" if len(chosen) > 1 else _("Select two or more labels first")
+        several = several or (fixed if any(label.fixed for label in chosen[1:]) else "")
+        none = "" if any(not label.fixed for label in labels.values()) else _("There is no label that could change")
+        up = _("Move the selected label up: a smaller number; where segments overlap, it gives way to those below")
+        down = _("Move the selected label down: a larger number; where segments overlap, it wins over those above")
+        for button, reason, text in (
+            (ui.labelUpButton, one, up),
+            (ui.labelDownButton, one, down),
+            (ui.mergeLabelsButton, several, _("Make one label of the selected ones, with the name of the first")),
+            (ui.resetLabelsButton, none, _("Start anew from the segments' own names and colors")),
+        ):
+            enable(button, reason, text)
 
     def _change(self, change: Callable[[LabelTable], Any]) -> None:
         try:
@@ -169,11 +187,10 @@ def _segmentNames(segmentation: Any) -> list[str]:
 
 
 def _countable(cases: Sequence[Case]) -> list[Case]:
-    """The cases with a segmentation and voxels to count."""
+    """The cases with a segmentation and a volume whose voxels can be told."""
+    whole = [case for case in cases if case.segmentation is not None and case.volumes[0] is not None]
     return [
-        case
-        for case in cases
-        if case.segmentation is not None and case.volumes[0] is not None and case.volumes[0].GetImageData() is not None
+        case for case in whole if not problemsOfVolume(case.volumes[0]) and not problemsOfTransform(case.segmentation)
     ]
 
 

@@ -8,6 +8,7 @@ import qt
 from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Labels import AREA, IGNORE, LABEL, OUT, Label, LabelTable
+from SegAutoConfigGui.TableItems import fitHeight, putItem, selectedRows, selectRows
 
 NUMBER, COLOR, NAME, ROLE, FOUND = range(5)
 
@@ -66,20 +67,22 @@ class LabelTableView:
         for row, label in enumerate(labelTable.labels):
             value = labelTable.value(label)
             count = _("{found} of {cases}").format(found=found.get(label.name, 0), cases=cases)
-            self._item(row, NUMBER, str(value) if value else "—", "")
-            self._item(row, NAME, label.name, _toolTip(label), not label.fixed).setData(qt.Qt.UserRole, label.name)
-            self._item(row, FOUND, count, "")
-            self._item(row, COLOR, "", "")
-            self._item(row, ROLE, "", "")
+            putItem(self.table, row, NUMBER, str(value) if value else "—")
+            putItem(self.table, row, NAME, label.name, _toolTip(label), not label.fixed).setData(
+                qt.Qt.UserRole, label.name
+            )
+            putItem(self.table, row, FOUND, count)
+            putItem(self.table, row, COLOR, "")
+            putItem(self.table, row, ROLE, "")
             self._setColor(row, label)
             self._setRole(row, label)
         self._select(selected)
+        fitHeight(self.table)
         self.table.blockSignals(blocked)
 
     def selected(self) -> list[str]:
         """The names of the selected rows, from top to bottom."""
-        rows = sorted(index.row() for index in self.table.selectionModel().selectedRows())
-        return [self.table.item(row, NAME).data(qt.Qt.UserRole) for row in rows]
+        return [self._name(row) for row in selectedRows(self.table)]
 
     def select(self, names: set[str]) -> None:
         """Select rows by the names of their labels."""
@@ -89,22 +92,10 @@ class LabelTableView:
         self._onSelected()
 
     def _select(self, names: set[str]) -> None:
-        model, flags = self.table.model(), qt.QItemSelectionModel
-        self.table.clearSelection()
-        for row in range(self.table.rowCount):
-            if self.table.item(row, NAME).data(qt.Qt.UserRole) in names:
-                self.table.selectionModel().select(model.index(row, NAME), flags.Select | flags.Rows)
+        selectRows(self.table, NAME, lambda row: self._name(row) in names)
 
-    def _item(self, row: int, column: int, text: str, toolTip: str, editable: bool = False) -> Any:
-        item = self.table.item(row, column)
-        if item is None:
-            item = qt.QTableWidgetItem()
-            self.table.setItem(row, column, item)
-        item.setText(text)
-        item.setToolTip(toolTip)
-        flags = qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled
-        item.setFlags(flags | qt.Qt.ItemIsEditable if editable else flags)
-        return item
+    def _name(self, row: int) -> str:
+        return self.table.item(row, NAME).data(qt.Qt.UserRole)
 
     def _setColor(self, row: int, label: Label) -> None:
         button = self.table.cellWidget(row, COLOR)
@@ -136,7 +127,7 @@ class LabelTableView:
     def _nameBeside(self, widget: Any, column: int) -> str:
         rows = range(self.table.rowCount)
         row = next(row for row in rows if self.table.cellWidget(row, column) is widget)
-        return self.table.item(row, NAME).data(qt.Qt.UserRole)
+        return self._name(row)
 
     def _colored(self, button: Any) -> None:
         color = button.color

@@ -2,15 +2,31 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from slicer.i18n import tr as _
 
+from SegAutoConfigGui.LabelRows import (
+    AREA,
+    BACKGROUND_NAME,
+    IGNORE,
+    IGNORE_NAME,
+    LABEL,
+    OUT,
+    PRECEDENCE,
+    REGIONS,
+    ROLE_OF_NAME,
+    ROLES,
+    Label,
+    checked,
+    combinationsOf,
+    hasRegions,
+    rowsOfDataset,
+)
 from SegAutoConfigGui.Matching import (
     SeenSegment,
     cleanName,
-    distinctColor,
     meaning,
     nameKey,
     segmentsOf,
@@ -19,37 +35,19 @@ from SegAutoConfigGui.Matching import (
 )
 from SegAutoConfigGui.Problems import Problem, UserProblem
 
-#: What becomes of a segment. LABEL: it is learned. IGNORE: its voxels count neither way. AREA: all voxels outside of
-#: it are ignored, in cases that have it. OUT: it is left out.
-LABEL, IGNORE, AREA, OUT = "label", "ignore", "annotated area", "left out"
-ROLES = (LABEL, IGNORE, AREA, OUT)
-#: How overlapping segments are written. PRECEDENCE: one label per voxel, later rows of the table win. REGIONS: both
-#: are kept; every combination of segments that occurs gets a number of its own.
-PRECEDENCE, REGIONS = "precedence", "regions"
-#: Names that mean something in dataset.json, and the role of segments that have them.
-BACKGROUND_NAME, IGNORE_NAME = "background", "ignore"
-ROLE_OF_NAME = {BACKGROUND_NAME: OUT, IGNORE_NAME: IGNORE, AREA: AREA}
-
-
-@dataclass
-class Label:
-    """One row of the table.
-
-    Attributes:
-        name: As it will be in the dataset.
-        color: Red, green, blue, 0..1.
-        terminology: Slicer's terminology entry; empty for none.
-        role: One of ROLES.
-        sources: The names of segments that belong to it; several where segments are merged or differ in spelling.
-        fixed: It is a label of an existing dataset: name, number and role stay.
-    """
-
-    name: str
-    color: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    terminology: str = ""
-    role: str = LABEL
-    sources: list[str] = field(default_factory=list)
-    fixed: bool = False
+__all__ = [
+    "AREA",
+    "BACKGROUND_NAME",
+    "IGNORE",
+    "IGNORE_NAME",
+    "LABEL",
+    "OUT",
+    "PRECEDENCE",
+    "REGIONS",
+    "ROLES",
+    "Label",
+    "LabelTable",
+]
 
 
 class LabelTable:
@@ -104,10 +102,10 @@ class LabelTable:
         """
         own = [replace(label, fixed=False) for label in self.labels if label.sources or not label.fixed]
         self.combinations, self.regionsClassOrder = [], []
-        fixed = _labelsOfDataset(dataset) if dataset else []
-        if dataset and _hasRegions(dataset["labels"]):
+        fixed = rowsOfDataset(dataset) if dataset else []
+        if dataset and hasRegions(dataset["labels"]):
             self.mode = REGIONS
-            self.combinations = _combinations(dataset["labels"])
+            self.combinations = combinationsOf(dataset["labels"])
             self.regionsClassOrder = list(dataset.get("regions_class_order") or [])
         elif dataset:
             self.mode = PRECEDENCE
@@ -331,7 +329,7 @@ class LabelTable:
         try:
             data = json.loads(text)
             rows = [Label(**{key: row[key] for key in known & set(row)}) for row in data["labels"]]
-            table = cls([_checked(row) for row in rows], data["mode"] if data["mode"] == REGIONS else PRECEDENCE)
+            table = cls([checked(row) for row in rows], data["mode"] if data["mode"] == REGIONS else PRECEDENCE)
             table.combinations = [list(names) for names in data.get("combinations", [])]
             table.regionsClassOrder = list(data.get("regionsClassOrder", []))
         except (ValueError, KeyError, TypeError):
@@ -353,39 +351,3 @@ class LabelTable:
         if self.ignoreValue() is not None:
             labels[IGNORE_NAME] = self.ignoreValue()
         return labels, None, segments
-
-
-def _checked(label: Label) -> Label:
-    label.color = tuple(float(value) for value in label.color)
-    label.role = label.role if label.role in ROLES else LABEL
-    return label
-
-
-def _values(value: Any) -> list[int]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _hasRegions(labels: Mapping[str, Any]) -> bool:
-    return any(len(_values(value)) > 1 for value in labels.values())
-
-
-def _labelsOfDataset(dataset: Mapping[str, Any]) -> list[Label]:
-    """Rows of an existing dataset; without regions in the order of their numbers."""
-    labels, metadata = dataset["labels"], dataset.get("segments") or {}
-    names = [name for name, value in labels.items() if _values(value) != [0]]
-    if not _hasRegions(labels):
-        names.sort(key=lambda name: _values(labels[name]))
-    rows = []
-    for place, name in enumerate(names):
-        known = metadata.get(name) or {}
-        color = tuple(known.get("color") or distinctColor(place + 1))
-        role = IGNORE if name == IGNORE_NAME else LABEL
-        rows.append(Label(name, color, known.get("terminology") or "", role, [], True))
-    return rows
-
-
-def _combinations(labels: Mapping[str, Any]) -> list[list[str]]:
-    """The names that stand for each value from 1 on."""
-    regions = {name: _values(value) for name, value in labels.items() if name != IGNORE_NAME}
-    highest = max(number for values in regions.values() for number in values)
-    return [[name for name, values in regions.items() if number in values] for number in range(1, highest + 1)]

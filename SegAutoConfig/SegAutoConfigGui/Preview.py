@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from SegAutoConfigGui.Follower import JobFollower
 from SegAutoConfigGui.Job import Job
 from SegAutoConfigGui.Problems import Problem, UserProblem
 from SegAutoConfigGui.Results import loadPrediction
+from SegAutoConfigGui.Staging import makeStaging, removeStaging
 from SegAutoConfigGui.TrainCommand import CHECKPOINTS
 
 #: Attribute of nodes that a preview has loaded; a second preview of the case uses them again.
@@ -64,22 +64,21 @@ class Preview:
         volume = _loadVolume(dataset, case, [Path(file) for file in files["images"]])
         if files.get("labels"):
             _loadTruth(dataset, case, Path(files["labels"]), volume)
+        self._folder = makeStaging(Path(engine.workspace), "preview-")
+        images, output = self._folder / "in", self._folder / "out"
+        words = ["predict", "--model", modelFolder, "-i", str(images), "-o", str(output)]
+        words += ["--folds", fold, "-chk", checkpoint, "--device", device]
         try:
-            staging = _stage(Path(engine.workspace), [Path(file) for file in files["images"]])
-        except OSError as error:
+            _stage(images, [Path(file) for file in files["images"]])
+            self._job = engine.start(words, title=case, temporary=True)
+        except (OSError, UserProblem) as error:
+            self._clear()
+            if isinstance(error, UserProblem):
+                raise
             raise UserProblem(
                 _("The case can't be prepared: {reason}.").format(reason=error.strerror or error),
                 _("Check the free space and the permissions of the workspace."),
             ) from error
-        self._folder = staging
-        output = staging / "out"
-        words = ["predict", "--model", modelFolder, "-i", str(staging / "in"), "-o", str(output)]
-        words += ["--folds", fold, "-chk", checkpoint, "--device", device]
-        try:
-            self._job = engine.start(words, title=case, temporary=True)
-        except UserProblem:
-            self._clear()
-            raise
         self._onText(_("Segmenting {case} ...").format(case=case))
 
         def end(job: Job) -> None:
@@ -132,8 +131,7 @@ class Preview:
         if job is not None and not job.running:
             job.discard()
         if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            _removeIfEmpty(folder.parent)
+            removeStaging(folder)
 
 
 def usableCheckpoint(modelFolder: str, fold: str) -> str:
@@ -151,22 +149,14 @@ def globSafe(text: str) -> str:
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)
 
 
-def _stage(workspace: Path, images: list[Path]) -> Path:
-    """A folder with a case's images alone, as links where the file system has them."""
-    parent = workspace / "staging"
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="preview-", dir=parent))
-    try:
-        (folder / "in").mkdir()
-        for image in images:
-            try:
-                os.link(image, folder / "in" / image.name)
-            except OSError:
-                shutil.copyfile(image, folder / "in" / image.name)
-    except OSError:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return folder
+def _stage(folder: Path, images: list[Path]) -> None:
+    """A case's images alone in a folder, as links where the file system has them."""
+    folder.mkdir()
+    for image in images:
+        try:
+            os.link(image, folder / image.name)
+        except OSError:
+            shutil.copyfile(image, folder / image.name)
 
 
 def _loadVolume(dataset: Mapping[str, Any], case: str, images: list[Path]):
@@ -196,6 +186,7 @@ def _loadTruth(dataset: Mapping[str, Any], case: str, file: Path, volume) -> Non
     if _loaded("vtkMRMLSegmentationNode", dataset, case) is None:
         node = loadPrediction(file, volume, dataset, name=_("{case} truth").format(case=case))
         node.SetAttribute(CASE_ATTRIBUTE, _key(dataset, case))
+        node.GetDisplayNode().SetVisibility2DFill(False)  # outlines, on what the network makes of it
 
 
 def _loaded(className: str, dataset: Mapping[str, Any], case: str):
@@ -207,10 +198,3 @@ def _loaded(className: str, dataset: Mapping[str, Any], case: str):
 
 def _key(dataset: Mapping[str, Any], case: str) -> str:
     return f"{dataset['dataset']}/{case}"
-
-
-def _removeIfEmpty(folder: Path) -> None:
-    try:
-        folder.rmdir()
-    except OSError:  # another export is under way, or it is gone
-        return

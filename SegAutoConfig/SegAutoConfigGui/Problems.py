@@ -65,7 +65,8 @@ def problemsOfEvent(data: Mapping[str, Any], details: str = "") -> list[Problem]
         details: Are put into the first one.
     """
     message, hint = str(data.get("message") or ""), str(data.get("hint") or "")
-    findings = [finding for finding in data.get("problems") or [] if isinstance(finding, Mapping)]
+    problems = data.get("problems")
+    findings = [one for one in problems if isinstance(one, Mapping)] if isinstance(problems, list) else []
     if not findings:
         return [Problem(message, hint, details)]
     problems = [_problemOfFinding(finding) for finding in findings]

@@ -1,6 +1,6 @@
 """Overlapping labels in one label map: every combination of labels that occurs gets a number of its own."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,16 @@ from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Labels import BACKGROUND_NAME, IGNORE_NAME, LabelTable
 from SegAutoConfigGui.Problems import Problem
+
+
+def filledParts(array: np.ndarray, layer: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The parts of both arrays (k, j, i) where `layer` has something: plane by plane, cut to rows and columns."""
+    for plane, numbers in zip(array, layer, strict=True):
+        rows = np.flatnonzero(numbers.any(axis=1))
+        if rows.size:
+            columns = np.flatnonzero(numbers.any(axis=0))
+            part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+            yield plane[part], numbers[part]
 
 
 class RegionCodes:
@@ -38,10 +48,9 @@ class RegionCodes:
             values: For each number in `layer` its value by the label table (0: nothing).
         """
         width = int(values.max(initial=0)) + 1
-        for plane, numbers in zip(codes, layer, strict=True):
-            if numbers.any():
-                pairs = plane.astype(np.int64) * width + values[numbers]
-                plane[:] = self._next(np.flatnonzero(np.bincount(pairs.ravel())).tolist(), width)[pairs]
+        for plane, numbers in filledParts(codes, layer):
+            pairs = plane.astype(np.int64) * width + values[numbers]
+            plane[:] = self._next(np.flatnonzero(np.bincount(pairs.ravel())).tolist(), width)[pairs]
 
     def _next(self, pairs: Iterable[int], width: int) -> np.ndarray:
         """The code that follows from each pair code * width + value."""
@@ -87,8 +96,8 @@ class RegionCodes:
         return np.array([ignored if self.ignore in c else values.get(c, 0) for c in self._combinations], np.uint16)
 
     def problems(self) -> list[Problem]:
-        """Labels that no voxel has, and labels that can't be told apart."""
-        problems, seen = [], {}
+        """Labels that no voxel has, labels that can't be told apart, and overlaps that an existing dataset hasn't."""
+        problems, seen = self._newOverlaps(), {}
         for label in self.table.trained():
             values = tuple(self._valuesOf(self.table.value(label)))
             if not values:
@@ -99,6 +108,21 @@ class RegionCodes:
                 text = message.format(a=seen[values], b=label.name)
                 problems.append(Problem(text, _("Merge them or leave one out.")))
             seen.setdefault(values, label.name)
+        return problems
+
+    def _newOverlaps(self) -> list[Problem]:
+        """Labels of an existing dataset can't get further numbers, so they must overlap as they did before."""
+        problems = []
+        names = {self.table.value(label): label.name for label in self.table.trained()}
+        fixed = {self.table.value(label) for label in self.table.trained() if label.fixed}
+        for combination in self.combinations[len(self._fixed) :]:
+            if combination & fixed:
+                text = ", ".join(f"“{names[member]}”" for member in sorted(combination))
+                message = _("The dataset has no voxels that belong to {names}, and to nothing else; these cases do.")
+                hint = _(
+                    "Make a new dataset of all cases, or draw the segments so that they overlap as in the dataset."
+                )
+                problems.append(Problem(message.format(names=text), hint))
         return problems
 
     def asDatasetLabels(self) -> tuple[dict[str, Any], list[int] | None]:
@@ -139,5 +163,3 @@ class RegionCodes:
         return min(
             self._valuesOf(self.table.value(label)), key=lambda value: (len(self.combinations[value - 1]), value)
         )
-
-

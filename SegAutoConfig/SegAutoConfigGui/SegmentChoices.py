@@ -89,7 +89,7 @@ def _likeness(channel: str, name: str) -> int:
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z]+\d*|\d+", text.lower())
+    return re.findall(r"[^\W_]+", text.lower())
 
 
 def problemsOfModel(model: "Mapping[str, Any] | None") -> list[Problem]:

@@ -61,6 +61,7 @@ class SegmentInputs:
         self._parameterNode: Any = None
         self._lastActive: Any = None
         self._quiet = False
+        self._pending = False  # the scene's choices are to be shown as soon as its nodes are there
         ui.inputCombo.connect("currentIndexChanged(int)", self._changed)
         ui.sequenceSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._changed)
         ui.volumesList.connect("itemChanged(QListWidgetItem*)", self._changed)
@@ -109,8 +110,7 @@ class SegmentInputs:
 
     def setParameterNode(self, node: Any) -> None:
         """Take the chosen volumes of another scene; None: there is none."""
-        self._parameterNode = node
-        self._restore()
+        self._parameterNode, self._pending = node, True
 
     def choose(self, volumes: Sequence[Any]) -> None:
         """Choose volumes for the channels, as the user would."""
@@ -120,6 +120,9 @@ class SegmentInputs:
 
     def refresh(self) -> None:
         """The scene has other volumes: bring the list up to date and preselect where nothing is chosen."""
+        if self._pending:
+            self._pending = False
+            self._restore()
         self._fillList()
         self.preselect()
 
@@ -224,7 +227,7 @@ class SegmentInputs:
         self._onChange()
 
     def _store(self) -> None:
-        if self._parameterNode is None:
+        if self._parameterNode is None or self._pending:
             return
         for number, (_label, selector) in enumerate(self._rows):
             node = selector.currentNode()
@@ -237,3 +240,5 @@ class SegmentInputs:
         for number, (_label, selector) in enumerate(self._rows):
             selector.setCurrentNode(self._parameterNode.GetNodeReference(f"{ROLE}{number}"))
         self._quiet = False
+        if any(selector.currentNode() is not None for _label, selector in self._rows):
+            self._lastActive = activeVolume()  # what was chosen then stays chosen

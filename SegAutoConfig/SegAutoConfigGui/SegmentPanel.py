@@ -1,6 +1,5 @@
 """The tab in which volumes are segmented with a trained model, and in which results are corrected and used."""
 
-import html
 from typing import Any
 
 import qt
@@ -29,6 +28,7 @@ class SegmentPanel(Panel, VTKObservationMixin):
         Panel.__init__(self, host)
         VTKObservationMixin.__init__(self)
         self._canceled = False
+        self._note = ""  # how the last run ended
         self._engineProblems: list[Problem] = []
         self._devices: list[Any] = []
         self._stale = True
@@ -248,7 +248,7 @@ class SegmentPanel(Panel, VTKObservationMixin):
         ui.cancelButton.setVisible(self.running)
         ui.progressBar.setVisible(self.running)
         if not self.running:
-            self._showStatus("<br>".join(html.escape(str(problem)) for problem in problems[:3]))
+            self._showStatus("\n".join(str(problem) for problem in problems[:3]) or self._note)
 
     def _showStatus(self, text: str) -> None:
         self.ui.statusLabel.text = text
@@ -269,6 +269,7 @@ class SegmentPanel(Panel, VTKObservationMixin):
         if self.running:
             return
         self.host.clearMessage()
+        self._note = ""
         try:
             checkInstalled(self.logic.settings, training=True)
             engine, inputs = self.logic.engine, self.inputs
@@ -290,14 +291,13 @@ class SegmentPanel(Panel, VTKObservationMixin):
 
     def _onEnd(self, nodes: list[Any], problems: list[Problem]) -> None:
         canceled, self._canceled = self._canceled, False
+        if nodes:
+            self._note = _("Done: {names}").format(names=", ".join(node.GetName() for node in nodes))
+        elif canceled and not problems:
+            self._note = _("Canceled.")
         self._showState()
         segmentations = [node for node in nodes if node.IsA("vtkMRMLSegmentationNode")]
         if segmentations:
             self.results.choose(segmentations[-1])
-        if nodes:
-            names = ", ".join(node.GetName() for node in nodes)
-            self._showStatus(_("Done: {names}").format(names=html.escape(names)))
-        elif canceled and not problems:
-            self._showStatus(_("Canceled."))
         if problems:
             self.host.showProblems(problems, "" if nodes else _("The segmentation failed"))

@@ -6,6 +6,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Segmentation import DATASET_ATTRIBUTE, MODEL_ATTRIBUTE, volumesOf
+from SegAutoConfigGui.Tables import enable
 
 
 class SegmentResult:
@@ -18,11 +19,11 @@ class SegmentResult:
 
     def __init__(self, host: Any, ui: Any) -> None:
         self.host, self.ui = host, ui
-        ui.resultSelector.addAttribute("vtkMRMLSegmentationNode", MODEL_ATTRIBUTE)
         ui.resultSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.show)
         ui.editButton.connect("clicked()", self.edit)
         ui.addButton.connect("clicked()", self.addToDataset)
         ui.continueButton.connect("clicked()", self.continueTraining)
+        self._filter()
         self.show()
 
     @property
@@ -32,18 +33,23 @@ class SegmentResult:
 
     def choose(self, node: Any) -> None:
         """Choose a result."""
+        self._filter()
         self.ui.resultSelector.setCurrentNode(node)
         self.show()
+
+    def _filter(self) -> None:
+        """Offer results only. A node is filtered when it comes into the scene, before it is marked as a result."""
+        self.ui.resultSelector.addAttribute("vtkMRMLSegmentationNode", MODEL_ATTRIBUTE)
 
     def show(self, *_args: Any) -> None:
         """Bring the buttons up to date."""
         node, ui = self.node, self.ui
         none = _("There is no result yet.") if node is None else ""
         gone = none or ("" if volumesOf(node) else _("The volume of this result is not in the scene any more."))
-        _enable(ui.show3DButton, none, _("Show or hide the surfaces of the result"))
-        _enable(ui.editButton, none, _("Open Segment Editor with the result and its volume"))
-        _enable(ui.addButton, gone, _("Put the volumes and the (corrected) result into the model's dataset, as a case"))
-        _enable(ui.continueButton, none, _("Train on, beginning with the weights of the model that made the result"))
+        enable(ui.show3DButton, none, _("Show or hide the surfaces of the result"))
+        enable(ui.editButton, none, _("Open Segment Editor with the result and its volume"))
+        enable(ui.addButton, gone, _("Put the volumes and the (corrected) result into the model's dataset, as a case"))
+        enable(ui.continueButton, none, _("Train on, beginning with the weights of the model that made the result"))
         ui.show3DButton.setSegmentationNode(node)
 
     def edit(self) -> None:
@@ -69,9 +75,3 @@ class SegmentResult:
         """The dataset of the model that made a result, where the workspace has it."""
         dataset = node.GetAttribute(DATASET_ATTRIBUTE) or ""
         return dataset if any(row["dataset"] == dataset for row in self.host.logic.datasets) else ""
-
-
-def _enable(button: Any, reason: str, text: str) -> None:
-    """Enable a button, or say in its tooltip why it is not."""
-    button.enabled = not reason
-    button.toolTip = reason or text

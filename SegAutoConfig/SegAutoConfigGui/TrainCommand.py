@@ -35,7 +35,7 @@ class TrainChoices:
         configuration: Empty: the engine chooses.
         planner: A key of `PLANNERS`.
         memoryTarget: GPU memory in GB that the network may take; 0: the planner's own.
-        startFrom: Folder of a model whose weights are the beginning; empty: random ones.
+        startFrom: Folder of a model whose weights and plan are the beginning; empty: random weights, a plan as chosen.
         overwrite: Discard what was trained before in this fold, instead of resuming it.
     """
 
@@ -76,12 +76,12 @@ def trainCommand(choices: TrainChoices, earlier: "EarlierTraining | None" = None
     """
     words = ["train", choices.dataset, "--fold", choices.fold]
     words += ["--budget", budgetText(choices.minutes)] if choices.timed else ["--epochs", str(choices.epochs)]
-    for option, value in (
+    planned = (
         ("--configuration", choices.configuration),
         ("--planner", "" if choices.planner == "default" else choices.planner),
         ("--gpu-memory-target", f"{choices.memoryTarget:g}" if choices.memoryTarget else ""),
-        ("--continue-from", choices.startFrom),
-    ):
+    )
+    for option, value in [("--continue-from", choices.startFrom)] if choices.startFrom else planned:
         words += [option, value] if value else []
     words += ["--device", choices.device]
     if earlier is not None:
@@ -200,13 +200,17 @@ def datasetLine(dataset: Mapping[str, Any]) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def earlierTraining(models: Sequence[Mapping[str, Any]], choices: TrainChoices) -> "EarlierTraining | None":
+def earlierTraining(
+    models: Sequence[Mapping[str, Any]], choices: TrainChoices, devices: Mapping[str, Mapping[str, Any]]
+) -> "EarlierTraining | None":
     """What the chosen fold holds from before, in the model that these choices lead to.
 
     Args:
         models: Of the workspace, as `info` lists them.
         choices: Of the panel.
+        devices: What `doctor` found, by name.
     """
+    kind = deviceKind(choices.device, devices)
     if choices.startFrom:  # trained with a plan of its own, a new one each time
         return None
     fold = int(choices.fold) if choices.fold.isdigit() else choices.fold
@@ -216,7 +220,7 @@ def earlierTraining(models: Sequence[Mapping[str, Any]], choices: TrainChoices) 
             continue
         if model.get("configuration") not in ([choices.configuration] if choices.configuration else CONFIGURATIONS):
             continue
-        if not _leadsToPlans(choices, str(model.get("plans") or "")):
+        if model.get("plans") != _plansName(choices, kind):
             continue
         if fold in (model.get("unfinished") or []):
             return EarlierTraining(str(model["path"]), finished=False)
@@ -225,14 +229,18 @@ def earlierTraining(models: Sequence[Mapping[str, Any]], choices: TrainChoices) 
     return found
 
 
-def _leadsToPlans(choices: TrainChoices, name: str) -> bool:
-    """Whether these choices train with plans of this name: a time has small ones, except on CUDA devices."""
+def deviceKind(device: str, devices: Mapping[str, Mapping[str, Any]]) -> str:
+    """ "cuda", "mps" or "cpu": of the chosen device, or of the one that the engine takes where it may choose."""
+    if device != "auto":
+        return device.split(":")[0]
+    kinds = {name.split(":")[0] for name, entry in devices.items() if entry.get("usable")}
+    return next((kind for kind in ("cuda", "mps") if kind in kinds), "cpu")
+
+
+def _plansName(choices: TrainChoices, kind: str) -> str:
+    """Of the plans that are trained with: a time has small ones, except on CUDA devices."""
     standard = PLANNERS[choices.planner]
-    if not choices.timed:
-        return name == standard
-    device = "(cpu|mps)" if choices.device == "auto" else re.escape(choices.device.split(":")[0])
-    timed = f"{standard}_{_timeInName(choices.minutes)}_{device}"
-    return re.fullmatch(timed, name) is not None or (choices.device[:4] in ("auto", "cuda") and name == standard)
+    return f"{standard}_{_timeInName(choices.minutes)}_{kind}" if choices.timed and kind != "cuda" else standard
 
 
 def _timeInName(minutes: int) -> str:

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
-import qt
 from slicer.i18n import tr as _
 
+from SegAutoConfigGui.Devices import fillDevices
+from SegAutoConfigGui.Tables import enable
 from SegAutoConfigGui.TrainCommand import (
     CONFIGURATIONS,
     FOLDS,
@@ -16,7 +18,6 @@ from SegAutoConfigGui.TrainCommand import (
     TrainChoices,
     cpuNote,
     datasetLine,
-    deviceText,
     earlierTraining,
 )
 
@@ -63,6 +64,9 @@ class TrainForm:
         self._onChange = onChange
         self._showing = False
         self._customTime = False
+        self._nothing = _("Looking for datasets ...")
+        planned = (ui.configurationCombo, ui.plannerCombo, ui.memorySpinBox)
+        self._planned = [(widget, widget.toolTip) for widget in planned]
         self._fillFixed()
         for combo in (*self._combos.values(), ui.timeCombo, ui.lengthCombo, ui.earlierCombo):
             combo.connect("activated(int)", self._userChose)
@@ -94,10 +98,21 @@ class TrainForm:
         self.show()
         self._onChange()
 
-    def setEntries(self, datasets: Sequence[Mapping[str, Any]], models: Sequence[Mapping[str, Any]]) -> None:
-        """Take what there is in the workspace."""
+    def setEntries(
+        self, datasets: Sequence[Mapping[str, Any]], models: Sequence[Mapping[str, Any]], nothing: str
+    ) -> None:
+        """Take what there is in the workspace.
+
+        Args:
+            datasets: As `info` lists them.
+            models: Likewise.
+            nothing: Is shown where there is no dataset.
+        """
+        self._nothing = nothing
         self.datasets = {str(dataset["dataset"]): dataset for dataset in datasets}
         self.models = list(models)
+        if self.datasets and self.choices.dataset not in self.datasets:
+            self.choices = replace(self.choices, dataset=list(self.datasets)[-1])
         self.show()
 
     def setDevices(self, devices: Sequence[Mapping[str, Any]]) -> None:
@@ -145,8 +160,6 @@ class TrainForm:
     def _showDatasets(self) -> None:
         combo = self.ui.datasetCombo
         names = list(self.datasets)
-        if names and self.choices.dataset not in names:
-            self.choices = replace(self.choices, dataset=names[-1])
         combo.clear()
         for name in names:
             combo.addItem(name, name)
@@ -154,7 +167,7 @@ class TrainForm:
         combo.enabled = bool(names)
         dataset = self.dataset
         if dataset is None:
-            self.ui.datasetLabel.text = _("No dataset yet: collect cases under Dataset first.")
+            self.ui.datasetLabel.text = self._nothing
         else:
             self.ui.datasetLabel.text = str(dataset.get("problem") or "") or datasetLine(dataset)
 
@@ -175,34 +188,25 @@ class TrainForm:
         self.ui.epochsSpinBox.setVisible(not timed)
 
     def _showDevices(self) -> None:
-        combo = self.ui.deviceCombo
-        combo.clear()
-        combo.addItem(_("automatic"), "auto")
-        for name, device in self.devices.items():
-            combo.addItem(deviceText(device), name)
-            if not device.get("usable"):
-                reason = str(device.get("reason") or _("It can't be used."))
-                combo.model().item(combo.count - 1).setEnabled(False)
-                combo.setItemData(combo.count - 1, reason, qt.Qt.ToolTipRole)
-        if self.choices.device != "auto" and self.choices.device not in self.devices:
-            combo.addItem(self.choices.device, self.choices.device)  # chosen before, not looked for yet
-        _select(combo, self.choices.device)
+        fillDevices(self.ui.deviceCombo, list(self.devices.values()), self.choices.device)
         self.ui.noteLabel.text = cpuNote(self.devices, self.choices)
         self.ui.noteLabel.setVisible(bool(self.ui.noteLabel.text))
 
     def _showModels(self) -> None:
-        combo = self.ui.startFromCombo
+        combo, chosen = self.ui.startFromCombo, self.choices.startFrom
         combo.clear()
         combo.addItem(_("random weights"), "")
         for model in self.models:
-            if model.get("folds") and not model.get("problem"):
+            if (model.get("folds") and not model.get("problem")) or model["path"] == chosen:
                 combo.addItem(str(model.get("title") or model["path"]), str(model["path"]))
-        if combo.findData(self.choices.startFrom) < 0:
-            combo.addItem(self.choices.startFrom, self.choices.startFrom)
+        if combo.findData(chosen) < 0:  # not in this workspace, or not read yet
+            combo.addItem(Path(chosen).name, chosen)
         _select(combo, self.choices.startFrom)
+        for widget, text in self._planned:
+            enable(widget, _("The plan of the model is used.") if self.choices.startFrom else "", text)
 
     def _showEarlier(self) -> None:
-        self.earlier = earlier = earlierTraining(self.models, self.choices)
+        self.earlier = earlier = earlierTraining(self.models, self.choices, self.devices)
         combo = self.ui.earlierCombo
         self.ui.earlierFrame.setVisible(earlier is not None)
         if earlier is None:

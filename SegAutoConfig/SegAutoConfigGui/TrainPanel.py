@@ -11,9 +11,10 @@ from SegAutoConfigGui.Engine import Engine
 from SegAutoConfigGui.Installer import checkInstalled
 from SegAutoConfigGui.Job import linesOf
 from SegAutoConfigGui.Panel import Panel
-from SegAutoConfigGui.Preview import Preview, usableCheckpoint
+from SegAutoConfigGui.PreviewSection import PreviewSection
 from SegAutoConfigGui.Problems import Problem, UserProblem
-from SegAutoConfigGui.TrainCommand import foregroundNames, optionOf, reasonNotToTrain, trainCommand
+from SegAutoConfigGui.Tables import enable
+from SegAutoConfigGui.TrainCommand import foregroundNames, reasonNotToTrain, trainCommand
 from SegAutoConfigGui.TrainForm import TrainForm
 from SegAutoConfigGui.Trainings import Training, Trainings
 from SegAutoConfigGui.TrainingView import TrainingView
@@ -38,7 +39,7 @@ class TrainPanel(Panel):
         self.form = TrainForm(ui, self._onChoice)
         self.view = TrainingView(ui)
         self.trainings = Trainings(self._onNews, self._onEnd)
-        self.preview = Preview(self._showPreviewText, self._showPreviewButton, self.host.showProblems)
+        self.previewSection = PreviewSection(ui, self.logic, self.host.showProblems)
         self._workspace = None
         self._askingDevices = False
         self._engineProblems: list[Problem] = []
@@ -54,13 +55,13 @@ class TrainPanel(Panel):
             (ui.resumeButton, self._resume),
             (ui.curvesButton, self.showCurves),
             (ui.segmentButton, self._segment),
-            (ui.previewButton, self._preview),
         ):
             button.connect("clicked()", action)
+        for section in (ui.newSection, ui.advancedSection, ui.jobsSection):
+            section.connect("contentsCollapsed(bool)", self._onSection)
         ui.reportButton.connect("toggled(bool)", self.view.showReport)
         ui.jobCombo.connect("activated(int)", self._onJobChosen)
         ui.curvesCombo.connect("activated(int)", self._onCurvesChosen)
-        ui.advancedSection.connect("contentsCollapsed(bool)", self._onAdvanced)
         self.form.show()
         self._showTrainButton()
         self._showTrainings()
@@ -81,7 +82,7 @@ class TrainPanel(Panel):
     def cleanup(self) -> None:
         """The module ends; trainings go on."""
         self._timer.stop()
-        self.preview.close()
+        self.previewSection.close()
         self.trainings.close()
 
     def setParameters(self, parameters: Any) -> None:
@@ -91,12 +92,11 @@ class TrainPanel(Panel):
             self._showTrainButton()
 
     def changed(self, topic: str) -> None:
-        """Something changed elsewhere."""
-        if topic == "engine" and self.entered:
+        """Something changed elsewhere; entering the tab looks again, too."""
+        if topic == "engine":
             self.form.devices = {}
+        if self.entered:
             self.refresh()
-        else:
-            self._takeEntries()
 
     def selectDataset(self, dataset: str) -> None:
         """Choose a dataset by its full name, such as "Dataset001_Liver"."""
@@ -112,21 +112,12 @@ class TrainPanel(Panel):
         self._engineProblems = []
         self._findTrainings()
         self.logic.refresh(self._takeEntries, self._onEngineProblems)
-        if not self.ui.advancedSection.collapsed:
-            self._askDevices()
+        self._askDevices()
 
     # -- new training
 
     def train(self) -> None:
-        """Start what is chosen."""
-        choices = self.form.choices
-        if choices.device != "auto" and not self.form.devices:
-            self._askDevices(self._trainIfPossible)  # whether the chosen device is still usable
-            return
-        self._trainIfPossible()
-        self._askDevices()
-
-    def _trainIfPossible(self) -> None:
+        """Start what is chosen, or resume what the fold holds."""
         reason = self._reason()
         if reason:
             self.host.showProblems(Problem(reason))
@@ -184,6 +175,13 @@ class TrainPanel(Panel):
         busy = same is not None and same.job.running
         return reasonNotToTrain(self.form.choices, self.form.dataset, self.form.devices, busy)
 
+    def _onSection(self, collapsed: bool) -> None:
+        """A section was opened: hide in it what is not needed now."""
+        if not collapsed:
+            self.form.show()
+            self._showTrainButton()
+            self._showTrainings()
+
     def _onChoice(self) -> None:
         if self.parameters is not None:
             self.form.save(self.parameters)
@@ -192,17 +190,20 @@ class TrainPanel(Panel):
 
     def _showTrainButton(self) -> None:
         reason = self._reason()
-        self.ui.trainButton.enabled = not reason
-        self.ui.trainButton.toolTip = reason or _("Start the training")
+        enable(self.ui.trainButton, reason, _("Start the training"))
         resumes = self.form.earlier is not None and not self.form.choices.overwrite
         self.ui.trainButton.text = _("Resume training") if resumes else _("Train")
         self.ui.setupFrame.setVisible(bool(self._engineProblems))
         self.ui.setupLabel.text = str(self._engineProblems[0]) if self._engineProblems else ""
 
     def _takeEntries(self) -> None:
-        self.form.setEntries(self.logic.datasets, self.logic.models)
+        workspace = self.logic.settings.workspace
+        nothing = _("No dataset yet: collect cases under Dataset first.")
+        if not workspace.is_dir():
+            nothing = _("The workspace {folder} is not there (yet). It is chosen under Setup.").format(folder=workspace)
+        self.form.setEntries(self.logic.datasets, self.logic.models, nothing)
         self._showTrainButton()
-        self._showPreview()
+        self.previewSection.show(self.view.training)
 
     def _onEngineProblems(self, problems: list[Problem]) -> None:
         self._engineProblems = list(problems)
@@ -213,35 +214,27 @@ class TrainPanel(Panel):
 
     # -- devices
 
-    def _onAdvanced(self, collapsed: bool) -> None:
-        if not collapsed and not self.form.devices:
-            self._askDevices()
-
-    def _askDevices(self, then=None) -> None:
-        """Find out in the background which devices there are.
-
-        Args:
-            then: Called afterwards, also if that failed.
-        """
-        if self._askingDevices or (self.form.devices and then is None):
+    def _askDevices(self) -> None:
+        """Find out in the background which devices there are, once."""
+        if self._askingDevices or self.form.devices:
             return
         self._askingDevices = True
         self.ui.deviceCombo.toolTip = _("Looking for devices ...")
+        self.logic.request(["doctor"], self._takeDevices, self._onNoDevices)
 
-        def done(results=None) -> None:
-            self._askingDevices = False
-            found = ((results or {}).get("doctor") or {}).get("devices") or []
-            self.ui.deviceCombo.toolTip = _("Where the training runs")
-            self.form.setDevices(found)
-            self._showTrainButton()
-            if then is not None:
-                then()
+    def _takeDevices(self, results: "dict[str, dict[str, Any]]") -> None:
+        self._askingDevices = False
+        self.ui.deviceCombo.toolTip = _("Where the training runs")
+        found = results.get("doctor") or {}
+        self.form.setDevices(found.get("devices") or [])
+        if not found.get("torch"):
+            self._engineProblems = [Problem(_("PyTorch is not installed."), _("Install it in the Setup tab."))]
+        self._showTrainButton()
 
-        def failed(problems: list[Problem]) -> None:
-            done()
-            self.ui.deviceCombo.toolTip = str(problems[0]) if problems else _("Where the training runs")
-
-        self.logic.request(["doctor"], done, failed)
+    def _onNoDevices(self, problems: list[Problem]) -> None:
+        self._askingDevices = False
+        self.ui.deviceCombo.toolTip = str(problems[0]) if problems else _("Where the training runs")
+        self._onEngineProblems(problems)
 
     # -- trainings
 
@@ -269,7 +262,7 @@ class TrainPanel(Panel):
         if training is not None:
             self.trainings.follow(training)
             self._askModel(training)
-        self._showPreview()
+        self.previewSection.show(self.view.training)
         self._showTrainButton()
 
     def _onJobChosen(self, index: int) -> None:
@@ -281,14 +274,14 @@ class TrainPanel(Panel):
             return
         self.view.update()
         self.view.log.append([line for event in events for line in linesOf(event)])
-        self._showPreviewButton()
+        self.previewSection.update()
 
     def _onEnd(self, training: Training) -> None:
         self._tellEnd(training)
         if training is self.view.training:
             self.view.update()
             self._askModel(training)
-            self._showPreviewButton()
+            self.previewSection.update()
         else:
             self.view.showList(self.trainings.items)
         self._showTrainButton()
@@ -298,15 +291,11 @@ class TrainPanel(Panel):
         if not training.live:
             return
         training.live = False
-        job = training.job
-        title = _("{dataset}, fold {fold}").format(dataset=training.dataset, fold=training.fold)
+        job, title = training.job, training.title
         if job.state == job.FINISHED:
             self.host.showMessage(_("{training} is trained.").format(training=title))
         elif job.state in (job.FAILED, job.LOST):
             self.host.showProblems(job.problems, _("{training}: the training has ended").format(training=title))
-        self.logic.refresh(self._tellModels, self._onEngineProblems)
-
-    def _tellModels(self) -> None:
         self.host.notify("models")
 
     def _askModel(self, training: Training) -> None:
@@ -375,65 +364,3 @@ class TrainPanel(Panel):
     def _segment(self) -> None:
         if self.view.training is not None:
             self.host.openPanel("Segment").selectModel(self.view.training.progress.modelFolder)
-
-    # -- preview
-
-    def _previewDataset(self) -> "dict[str, Any] | None":
-        training = self.view.training
-        if training is None:
-            return None
-        found = [dataset for dataset in self.logic.datasets if dataset["dataset"] == training.dataset]
-        return found[0] if found else None
-
-    def _showPreview(self) -> None:
-        """The cases that can be previewed."""
-        dataset, combo = self._previewDataset(), self.ui.caseCombo
-        before = combo.currentData
-        combo.clear()
-        for case, files in ((dataset or {}).get("case_files") or {}).items():
-            text = _("{case} (test)").format(case=case) if files.get("test") else case
-            combo.addItem(text, case)
-        combo.currentIndex = max(0, combo.findData(before))
-        self._showPreviewButton()
-
-    def _showPreviewButton(self) -> None:
-        button, reason = self.ui.previewButton, self._noPreview()
-        button.text = _("Cancel") if self.preview.running else _("Preview")
-        button.enabled = self.preview.running or not reason
-        button.toolTip = reason or _(
-            "Load this case with its true segmentation, and segment it with the network as it is"
-        )
-        self.ui.caseCombo.enabled = not self.preview.running and self.ui.caseCombo.count > 0
-
-    def _noPreview(self) -> str:
-        training = self.view.training
-        if training is None or self.ui.caseCombo.count == 0:
-            return _("The dataset's cases are not there.")
-        try:
-            usableCheckpoint(training.progress.modelFolder, training.fold)
-        except UserProblem as problem:
-            return str(problem)
-        return ""
-
-    def _showPreviewText(self, text: str) -> None:
-        self.ui.previewLabel.text = text
-        self.ui.previewLabel.setVisible(bool(text))
-
-    def _preview(self) -> None:
-        if self.preview.running:
-            self.preview.cancel()
-            return
-        training, dataset, case = self.view.training, self._previewDataset(), self.ui.caseCombo.currentData
-        if training is None or dataset is None or not case:
-            return
-        epochs = len(training.job.metrics)
-        name = _("{case} epoch {epoch}").format(case=case, epoch=epochs) if epochs else case
-        device = optionOf(training.job.command, "--device", "auto")
-        self._showPreviewText(_("Loading {case} ...").format(case=case))
-        try:
-            folder = training.progress.modelFolder
-            self.preview.start(self._engine(), dataset, case, folder, training.fold, device, name)
-        except UserProblem as problem:
-            self._showPreviewText("")
-            self.host.showProblems(problem.problems)
-        self._showPreviewButton()

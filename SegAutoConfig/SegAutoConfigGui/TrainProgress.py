@@ -6,6 +6,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from SegAutoConfigGui.ModelTexts import labelRows, number
 from segautoconfiglib.base.events import Event
 
 FINAL, LATEST = "checkpoint_final.pth", "checkpoint_latest.pth"
@@ -115,14 +116,17 @@ def stateText(state: str) -> str:
     }.get(state, state)
 
 
-def trainingText(job: Any) -> str:
-    """A training in the list: "Dataset001_Liver · fold 0 · running · 21 Nov 11:20"."""
-    details = job.details
-    parts = [str(details.get("dataset") or job.title or job.folder.name)]
-    if details.get("fold") is not None:
-        parts.append(_("fold {fold}").format(fold=details["fold"]))
-    parts += [stateText(job.state), job.created[:16].replace("T", " ")]
-    return " · ".join(part for part in parts if part)
+def trainingText(title: str, job: Any, today: str) -> str:
+    """A training in the list: "Dataset001_Liver, fold 0 · running · 11:20".
+
+    Args:
+        title: Of the training.
+        job: Likewise.
+        today: The date, such as "2026-11-21"; of another day's training the date is given.
+    """
+    day, _separator, clock = job.created[:16].partition("T")
+    when = clock if day == today else f"{day} {clock}"
+    return " · ".join(part for part in (title, stateText(job.state), when.strip()) if part)
 
 
 def durationText(seconds: float) -> str:
@@ -158,15 +162,15 @@ def metricText(row: "Mapping[str, Any] | None", names: Sequence[str]) -> str:
         return ""
     losses = _("Epoch {epoch}: loss {train}, validation {validation}; Dice {dice}").format(
         epoch=int(row.get("epoch") or 0) + 1,
-        train=_number(row.get("train_loss")),
-        validation=_number(row.get("val_loss")),
-        dice=_number(row.get("mean_dice")),
+        train=number(row.get("train_loss")),
+        validation=number(row.get("val_loss")),
+        dice=number(row.get("mean_dice")),
     )
     values = row.get("dice") or []
     if len(values) < 2:
         return losses
     named = zip(structures(names, len(values)), values, strict=True)
-    each = ", ".join(f"{name} {_number(value)}" for name, value in named)
+    each = ", ".join(f"{name} {number(value)}" for name, value in named)
     return f"{losses} ({each})"
 
 
@@ -199,25 +203,15 @@ def resourcesText(resources: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def resultRows(model: Mapping[str, Any], fold: str) -> tuple[list[tuple[str, str, str, str]], list[tuple[str, str]]]:
-    """The tables of a report: (label, Dice, HD95, surface Dice) and (case, Dice).
-
-    Args:
-        model: What `info --model` tells.
-        fold: Whose.
-    """
-    for entry in model.get("fold_table") or []:
-        if str(entry.get("fold")) == fold:
-            labels = [
-                (str(row.get("label")), _number(row.get("dice")), _number(row.get("hd95"), 1), _number(row.get("nsd")))
-                for row in entry.get("per_label") or []
-            ]
-            return labels, [(str(row.get("case")), _number(row.get("dice"))) for row in entry.get("cases") or []]
-    return [], []
+def foldOf(model: Mapping[str, Any], fold: str) -> Mapping[str, Any]:
+    """A fold's entry in what `info --model` tells; empty where there is none."""
+    return next((entry for entry in model.get("fold_table") or [] if str(entry.get("fold")) == fold), {})
 
 
-def _number(value: Any, digits: int = 3) -> str:
-    return f"{value:.{digits}f}" if isinstance(value, (int, float)) and value == value else "–"
+def reportRows(fold: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """The table of a fold's report: its labels, then its cases; (name, Dice, HD95, surface Dice)."""
+    cases = [(str(case.get("case")), number(case.get("dice")), "", "") for case in fold.get("cases") or []]
+    return [*labelRows(fold), *cases]
 
 
 def _gigabytes(value: Any) -> str:

@@ -1,23 +1,26 @@
 """The section "Trainings" of the Train panel: the list, and all that is shown of the chosen one."""
 
+import html
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import qt
 from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Curves import DICE, LOSS
 from SegAutoConfigGui.LogView import LogView
+from SegAutoConfigGui.ModelDetails import ResizeFilter
+from SegAutoConfigGui.ModelTexts import number
+from SegAutoConfigGui.Tables import enable, fillTable, fitHeight, prepareTable
 from SegAutoConfigGui.TrainCommand import hasCheckpoint
 from SegAutoConfigGui.Trainings import Training
 from SegAutoConfigGui.TrainProgress import (
     durationText,
+    foldOf,
     leftText,
     metricText,
+    reportRows,
     resourcesText,
-    resultRows,
     stageText,
     stateText,
     trainingText,
@@ -27,6 +30,8 @@ from SegAutoConfigGui.TrainProgress import (
 FORCE_AFTER_SECONDS = 60.0
 #: Warnings that are shown, the latest.
 WARNINGS = 3
+#: Rows of the report that are seen without scrolling.
+REPORT_ROWS = 10
 BAD_STYLE = "color: #b03a2e;"
 QUIET_STYLE = "color: gray;"
 
@@ -50,6 +55,13 @@ class TrainingView:
         ui.resourcesLabel.styleSheet = ui.outliveLabel.styleSheet = ui.datasetLabel.styleSheet = QUIET_STYLE
         ui.problemLabel.styleSheet = BAD_STYLE
         ui.reportFrame.setVisible(False)
+        self._picture = qt.QPixmap()
+        self._resizing = ResizeFilter(ui.jobFrame, self._showPicture)
+        headers = [_("Label or case"), _("Dice"), _("HD95 (mm)"), _("Surface Dice")]
+        ui.reportTable.setColumnCount(len(headers))
+        ui.reportTable.setHorizontalHeaderLabels(headers)
+        ui.reportTable.verticalHeader().setVisible(False)
+        prepareTable(ui.reportTable)
 
     def showList(self, trainings: Sequence[Training]) -> None:
         """Fill the list; the shown training stays chosen, else the first is."""
@@ -57,7 +69,7 @@ class TrainingView:
         blocked = combo.blockSignals(True)
         combo.clear()
         for training in trainings:
-            combo.addItem(trainingText(training.job), str(training.job.folder))
+            combo.addItem(trainingText(training.title, training.job, today()), str(training.job.folder))
         combo.blockSignals(blocked)
         self.ui.noJobsLabel.setVisible(not trainings)
         self.ui.jobFrame.setVisible(bool(trainings))
@@ -84,8 +96,8 @@ class TrainingView:
             return
         job = training.job
         index = self.ui.jobCombo.findData(str(job.folder))
-        if index >= 0 and self.ui.jobCombo.itemText(index) != trainingText(job):
-            self.ui.jobCombo.setItemText(index, trainingText(job))
+        if index >= 0 and self.ui.jobCombo.itemText(index) != trainingText(training.title, job, today()):
+            self.ui.jobCombo.setItemText(index, trainingText(training.title, job, today()))
         self._showProgress(training)
         self.ui.metricLabel.text = metricText(job.metrics[-1] if job.metrics else None, training.names)
         self.ui.metricLabel.setVisible(bool(job.metrics))
@@ -123,7 +135,8 @@ class TrainingView:
         spent = durationText(progress.secondsNow(job.running, time.time()))
         if not job.running:
             text = stateText(job.state)
-            self.ui.stageLabel.text = f"{text[:1].upper()}{text[1:]} · {spent}" if progress.begun else text
+            text = text[:1].upper() + text[1:]
+            self.ui.stageLabel.text = f"{text} · {spent}" if progress.begun else text
             return
         left = leftText(job.progress.get("seconds_left")) if progress.stage == "train" else ""
         self.ui.stageLabel.text = " · ".join(part for part in (stageText(progress.stage), spent, left) if part)
@@ -140,10 +153,8 @@ class TrainingView:
             if hasCheckpoint(training.progress.modelFolder, training.fold)
             else _("Begin again: nothing of the network was saved yet. What was prepared is kept.")
         )
-        ui.curvesButton.enabled = bool(job.metrics)
-        ui.curvesButton.toolTip = (
-            _("Show the curves in a plot view") if job.metrics else _("The curves begin with the first epoch.")
-        )
+        without = "" if job.metrics else _("The curves begin with the first epoch.")
+        enable(ui.curvesButton, without, _("Show the curves in a plot view"))
         self._showStop(training)
 
     @staticmethod
@@ -171,7 +182,7 @@ class TrainingView:
         ui.resultFrame.setVisible(finished)
         if not finished:
             return
-        labels, _cases = resultRows(training.model, training.fold)
+        labels = foldOf(training.model, training.fold).get("per_label") or []
         mean = (job.results.get("validate") or {}).get("mean_dice")
         lines = []
         if isinstance(mean, (int, float)):
@@ -179,12 +190,13 @@ class TrainingView:
         elif training.fold == "all":
             lines.append(_("Trained on all cases; none was held out to measure it."))
         if labels:
-            lines.append(", ".join(f"{_escaped(name)} {dice}" for name, dice, *_rest in labels))
+            lines.append(", ".join(f"{html.escape(str(row['label']))} {number(row.get('dice'))}" for row in labels))
         ui.resultLabel.text = "<br>".join(lines)
         ui.resultLabel.setVisible(bool(lines))
         known = bool(training.progress.modelFolder)
-        ui.segmentButton.enabled = ui.reportButton.enabled = known
-        ui.reportButton.toolTip = _("Curves and validation results") if known else _("The model's folder is not known.")
+        unknown = "" if known else _("The model's folder is not known.")
+        enable(ui.segmentButton, unknown, _("Open the Segment panel with this model"))
+        enable(ui.reportButton, unknown, _("Curves and validation results"))
         self.showReport(ui.reportButton.checked)
 
     def showReport(self, visible: bool) -> None:
@@ -193,35 +205,22 @@ class TrainingView:
         ui.reportFrame.setVisible(visible and training is not None)
         if not visible or training is None:
             return
-        file = Path(training.progress.modelFolder) / f"fold_{training.fold}" / "progress.png"
-        picture = qt.QPixmap(str(file)) if file.is_file() else qt.QPixmap()
-        ui.reportPicture.setVisible(not picture.isNull())
-        if not picture.isNull():
-            width = max(200, ui.jobFrame.width - 8)
-            ui.reportPicture.setPixmap(picture.scaledToWidth(width, qt.Qt.SmoothTransformation))
-        labels, cases = resultRows(training.model, training.fold)
-        fillTable(
-            ui.reportTable,
-            [_("Label or case"), _("Dice"), _("HD95 (mm)"), _("Surface Dice")],
-            [*labels, *((case, dice, "", "") for case, dice in cases)],
-        )
-        ui.reportTable.setVisible(bool(labels or cases))
+        fold = foldOf(training.model, training.fold)
+        self._picture = qt.QPixmap(str(fold.get("progress_picture") or ""))
+        self._showPicture()
+        rows = reportRows(fold)
+        fillTable(ui.reportTable, rows)
+        fitHeight(ui.reportTable, REPORT_ROWS)
+        ui.reportTable.setVisible(bool(rows))
+
+    def _showPicture(self) -> None:
+        label = self.ui.reportPicture
+        label.setVisible(not self._picture.isNull())
+        if not self._picture.isNull():
+            width = max(50, min(self._picture.width(), self.ui.jobFrame.width))
+            label.setPixmap(self._picture.scaledToWidth(width, qt.Qt.SmoothTransformation))
 
 
-def fillTable(table, headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Texts into a QTableWidget; the first column takes the space that is left."""
-    table.setColumnCount(len(headers))
-    table.setHorizontalHeaderLabels(list(headers))
-    table.setRowCount(len(rows))
-    for row, values in enumerate(rows):
-        for column, value in enumerate(values):
-            table.setItem(row, column, qt.QTableWidgetItem(str(value)))
-    table.verticalHeader().setVisible(False)
-    header = table.horizontalHeader()
-    header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
-    for column in range(1, len(headers)):
-        header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def today() -> str:
+    """The date as jobs have it."""
+    return time.strftime("%Y-%m-%d")

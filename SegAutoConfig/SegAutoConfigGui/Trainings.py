@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from slicer.i18n import tr as _
+
 from SegAutoConfigGui.Curves import Curves
 from SegAutoConfigGui.Engine import Engine
 from SegAutoConfigGui.Follower import JobFollower
@@ -25,9 +27,9 @@ class Training:
     """
 
     def __init__(self, job: Job) -> None:
-        self.curves = Curves(job.title or job.folder.name, job.details.get("names") or [], job.details.get("colors"))
         self.follower: JobFollower | None = None
         self.use(job)
+        self.curves = Curves(self.title, self.names, job.details.get("colors"))
 
     def use(self, job: Job) -> None:
         """Take another job of the same folder: the training was continued."""
@@ -36,6 +38,11 @@ class Training:
         self.live = job.running
         self.stopAsked: float | None = None
         self.model: dict[str, Any] = {}
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return _("{dataset}, fold {fold}").format(dataset=self.dataset, fold=self.fold)
 
     @property
     def fold(self) -> str:

@@ -221,7 +221,7 @@ def test_faults_that_come_after_planning(
 def test_a_changed_dataset_json_is_noticed(trained: Path, refused: Callable[..., str]) -> None:
     raw = trained / "nnUNet_raw" / DATASET
     change_json(raw, labels={"background": 0, "organ": 1, "core": 2, "cyst": 3})
-    refused("train", 7, "-p", "tiny", "--device", "cpu", "--fold", 1, says=["labels", "changed", "plan again"])
+    refused("train", 7, "-p", "tiny", "--device", "cpu", "--fold", 1, says=["labels", "were changed", "--overwrite-plans-name"])
 
 
 def blocked_folders(tmp_path: Path) -> dict[str, Path]:
@@ -530,9 +530,9 @@ def test_images_that_cant_be_predicted(trained: Path, cli: Callable[..., Any], r
     shutil.copyfile(source, folder / "c0.nii.gz")
     refused(*command, says=["lack the channel number", "CASE_0000.nii.gz"])
     shutil.copyfile(source, folder / "c0_0001.nii.gz")
-    refused(*command, says=["channel 0 is missing", "c0_0000.nii.gz"])
+    refused(*command, says=["c0: The model needs 1 channel: MRI; it has _0001", "Add c0_0000.nii.gz (MRI)"])
     shutil.copyfile(source, folder / "c0_0000.nii.gz")
-    refused(*command, says=["c0_0001.nii.gz", "channel 1 is not expected"])
+    refused(*command, says=["c0: The model needs 1 channel: MRI; it has _0000, _0001", "Remove c0_0001.nii.gz"])
     (folder / "c0_0001.nii.gz").unlink()
     assert cli(*command).code == 0
     shutil.copyfile(source, folder / "c1_0000.nii.gz")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import os
 import shutil
 import sys
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from segautoconfiglib import pipeline
+from segautoconfiglib.base import packages
 from segautoconfiglib.cli.main import COMMANDS, CONTINUE_OPTIONS, NNUNET_COMMANDS, main
 from segautoconfiglib.cli.options import duration, fold, positive, whole_number
 from segautoconfiglib.image.files import write_image, write_labels
@@ -107,7 +108,8 @@ def test_wrong_arguments_are_events_where_these_are_asked_for(capsys: pytest.Cap
     for words in (["trian", "--events", "jsonl"], ["train", "--events=jsonl"]):
         assert main(words) == 2
         captured = capsys.readouterr()
-        (event,) = [json.loads(line) for line in captured.out.splitlines()]
+        started, event = [json.loads(line) for line in captured.out.splitlines()]
+        assert (started["kind"], started["command"]) == ("started", words[0])
         assert (event["kind"], event["exit_code"], event["problems"]) == ("error", 2, [])
         assert event["message"]
         assert event["hint"]
@@ -230,8 +232,8 @@ def test_info_on_a_full_workspace(trained: Path, cli: Cli) -> None:
     (trained / "nnUNet_preprocessed" / DATASET / "nnUNetPlans_3d_fullres" / "c0.pkl").unlink()
     assert "4 of 5" in cli("info", 7).out
     (model,) = outcome["models"]
-    assert (model["model"], model["folds"]) == ("nnUNetTrainer__tiny__3d_fullres", "0")
-    assert 0 <= model["validation Dice"] <= 1
+    assert (Path(model["path"]).name, model["folds"]) == ("nnUNetTrainer__tiny__3d_fullres", [0])
+    assert 0 <= model["dice"] <= 1
     (row,) = cli("info", "--events", "jsonl").of("done")[0]["datasets"]
     assert (row["dataset"], row["cases"], row["models"]) == (DATASET, 5, 1)
 
@@ -246,7 +248,7 @@ def test_info_goes_on_where_one_dataset_is_damaged(raw: Path, cli: Cli) -> None:
     assert "not valid JSON" in outcome.err
     (raw.with_name("Dataset008_Broken") / "dataset.json").write_text("{}")
     assert "  - The key file_ending is missing" in cli("info").err
-    assert "labels" in str(cli("info", "--events", "jsonl").of("warning")[0]["problems"])
+    assert "labels" in cli("info", "--events", "jsonl").of("warning")[0]["message"]
 
 
 @pytest.mark.torch
@@ -275,17 +277,25 @@ def test_doctor_on_a_drive_that_is_not_there(
     refused("doctor", says=[f"Can't write to {workspace}", "there is no", "Connect the drive"])
 
 
-def test_doctor_without_torch(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from segautoconfiglib.cli import doctor
+def test_doctor_says_on_what_networks_can_run(cli: Cli) -> None:
+    pytest.importorskip("torch")
+    done = cli("doctor", "--events", "jsonl").of("done")[0]
+    cpu = done["devices"][-1]
+    assert (cpu["device"], cpu["usable"], cpu["reason"]) == ("cpu", True, "")
+    assert 0 < cpu["free_gb"] <= cpu["memory_gb"]
+    assert done["torch"]
+    assert done["missing"] == []
 
-    version = doctor.version
+
+def test_doctor_without_torch(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = importlib.metadata.version
 
     def without_torch(package: str) -> str:
         if package == "torch":
-            raise PackageNotFoundError(package)
+            raise importlib.metadata.PackageNotFoundError(package)
         return version(package)
 
-    monkeypatch.setattr(doctor, "version", without_torch)
+    monkeypatch.setattr(importlib.metadata, "version", without_torch)
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "segautoconfiglib.networks.device", raising=False)
     outcome = cli("doctor")
@@ -294,15 +304,19 @@ def test_doctor_without_torch(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None
     assert ["torch", "missing"] in rows
     assert "Without torch there is no training, prediction and demo; everything else works." in outcome.err
     assert 'pip install "segautoconfiglib[train]"' in outcome.err
+    done = cli("doctor", "--events", "jsonl").of("done")[0]
+    assert (done["torch"], done["devices"], done["missing"]) == (None, [], ["torch"])
 
 
-def test_doctor_with_a_package_missing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = ["numpy>=1", 'no-such-one>=2; extra == "x"', "nothing[y]>2"]
-    monkeypatch.setattr("segautoconfiglib.cli.doctor.requires", lambda _: lines)
-    outcome = cli("doctor")
+def test_doctor_with_packages_missing_or_too_old(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(packages.ALWAYS, "nothing", ("nothing", "1"))
+    monkeypatch.setitem(packages.ALWAYS, "rich", ("rich", "900"))
+    outcome = cli("doctor", "--events", "jsonl")
     assert outcome.code == 2
-    assert "nothing is not installed. pip install nothing" in outcome.err
-    assert "no-such-one" not in outcome.out + outcome.err
+    assert outcome.of("done")[0]["missing"] == ["rich", "nothing"]
+    old, absent = outcome.of("error")[0]["problems"]
+    assert "is too old; 900 or newer is needed." in old["message"]
+    assert (absent["message"], absent["hint"]) == ("nothing is not installed.", "pip install --upgrade nothing")
 
 
 @pytest.mark.torch

@@ -11,10 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from segautoconfiglib.base.context import Context
+from segautoconfiglib.base.workspace import Workspace
 from segautoconfiglib.image.files import write_image, write_labels
 from segautoconfiglib.image.volume import Geometry
+from segautoconfiglib.pipeline.continuation import continued_plans
+from segautoconfiglib.pipeline.options import TrainOptions
 
 DATASET = "Dataset007_Test"
+NEW = "nnUNetTrainer__tiny_c1__3d_fullres"
 FAST = ("--epochs", 1, "--iterations", 2, "--device", "cpu", "--workers", 0)
 Cli = Callable[..., Any]
 Refused = Callable[..., str]
@@ -89,26 +94,50 @@ def test_the_copy_starts_with_the_models_weights(
     assert json.loads((trained / "nnUNet_preprocessed" / DATASET / "tiny_c1.json").read_text()) == plans
 
 
-def test_which_copy_a_fold_gets(model: Path, cli: Cli, refused: Refused) -> None:
-    def train(*words: object) -> str:
-        outcome = cli("train", 7, "--continue-from", model, *FAST, "--events", "jsonl", *words)
-        assert outcome.code == 0, outcome.out
-        return Path(next(data for data in outcome.of("done") if data["stage"] == "train")["model_folder"]).name
+def test_which_copy_a_fold_gets(model: Path, trained: Path) -> None:
+    context = Context(Workspace.at(trained))
 
-    first, second = (f"nnUNetTrainer__tiny_c{number}__3d_fullres" for number in (1, 2))
-    assert train() == first
-    assert train("--fold", 1) == first  # the folds of one model belong together
-    assert train() == second
-    assert train("--overwrite") == second
-    assert train("--resume") == second
-    shutil.rmtree(model.parent / second)
-    assert train("--resume") == first
-    assert train() == second  # whose plans are there still
-    longer = [number if number != 1 else 3 for number in FAST]
+    def copy(fold: int | str = 0, **options: Any) -> str:
+        plans = continued_plans(context, DATASET, TrainOptions(continue_from=model, fold=fold, **options))
+        assert (trained / "nnUNet_preprocessed" / DATASET / f"{plans.plans_name}.json").is_file()
+        return plans.plans_name
+
+    def train(plans_name: str, fold: int | str = 0) -> None:
+        place = model.with_name(f"nnUNetTrainer__{plans_name}__3d_fullres")
+        (place / f"fold_{fold}").mkdir(parents=True)
+        (place / f"fold_{fold}" / "checkpoint_latest.pth").touch()
+        shutil.copyfile(model / "dataset.json", place / "dataset.json")
+
+    assert copy() == copy() == copy(resume=True) == "tiny_c1"  # nothing is trained yet
+    train("tiny_c1")
+    assert copy(1) == "tiny_c1"  # the folds of one model belong together
+    assert copy(resume=True) == copy(overwrite=True) == "tiny_c1"
+    assert copy() == "tiny_c2"
+    assert copy(resume=True) == "tiny_c1"
+    train("tiny_c2")
+    assert copy(resume=True) == copy(overwrite=True) == copy(1) == "tiny_c2"
+    assert copy("all") == "tiny_c2"
+    train("tiny_c3")  # of somebody who has removed the plans
+    assert copy() == "tiny_c4"
+    train("tiny_c4")
+    shutil.rmtree(model.with_name("nnUNetTrainer__tiny_c4__3d_fullres"))
+    assert copy() == "tiny_c4"
+    plans = json.loads((model / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"]["batch_size"] = 7
+    (model / "plans.json").write_text(json.dumps(plans))  # the model was replaced
+    assert copy(resume=True) == "tiny_c5"
+
+
+def test_what_was_begun_goes_on(model: Path, cli: Cli, refused: Refused) -> None:
+    words = ("train", 7, "--continue-from", model, *FAST)
+    assert cli(*words).code == 0
+    longer = ("--epochs", 3, *FAST[2:])
     assert cli("train", 7, "--continue-from", model, *longer, "--resume").code == 0
-    shutil.rmtree(model)  # what was begun goes on without it
+    log = "".join(file.read_text() for file in model.with_name(NEW).glob("fold_0/training_log_*.txt"))
+    assert "Epoch 2" in log
+    shutil.rmtree(model)
     assert cli("train", 7, "-p", "tiny_c1", *longer, "--resume").code == 0
-    refused("train", 7, "--continue-from", model, *FAST, says=[f"no model folder {model}"])
+    refused(*words, says=[f"no model folder {model}"])
     refused("train", 7, "-p", "tiny_c1", "--fold", 2, *FAST, says=[f"no model folder {model}"], may_write="preproc")
 
 
@@ -133,7 +162,7 @@ def test_more_cases_and_more_labels(model: Path, trained: Path, cli: Cli) -> Non
     outcome = cli("train", 7, "--continue-from", model, *FAST, "--events", "jsonl")
     assert outcome.code == 0, outcome.out
     assert "last layers" not in outcome.out
-    assert [data["cases"] for data in outcome.of("done") if data["stage"] == "validate"] == [1]
+    assert (trained / "nnUNet_preprocessed" / DATASET / "nnUNetPlans_3d_fullres" / "d0.pkl").is_file()
     description = json.loads((raw / "dataset.json").read_text())
     description["labels"]["new"] = 3
     (raw / "dataset.json").write_text(json.dumps(description))

@@ -1,7 +1,8 @@
 """Fixtures of the tests that run inside the stand-in for Slicer (Testing/SlicerHost).
 
-`slicerApp` starts it once per run. When only tests of `logic/` run it starts without Qt, which is faster and shows
-that the logic needs none; as soon as a test of `host/` or `panels/` is among them, it starts with Qt and views.
+It starts once, before the test files are read, so that these can import `slicer.i18n`, `qt` and `ctk`. When only
+`logic/` is asked for it starts without Qt, which is faster and shows that the logic needs none; else with Qt, widgets
+and views.
 """
 
 from __future__ import annotations
@@ -21,8 +22,20 @@ for _folder in ("SegAutoConfigLib", "SegAutoConfig", "Testing/SlicerHost"):
     sys.path.insert(0, str(REPOSITORY / _folder))
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addini("slicer_without_qt", "folders whose tests need no Qt", type="args", default=["logic"])
+HERE = Path(__file__).resolve().parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the host."""
+    asked = [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
+    if all(path == HERE / "logic" or HERE / "logic" in path.parents for path in asked):
+        import slicerhost
+
+        slicerhost.start()
+    else:
+        import slicerhost.qtapp
+
+        slicerhost.qtapp.start()
 
 
 @pytest.fixture(scope="session")
@@ -58,35 +71,33 @@ def screenshotFolder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def slicerApp(request: pytest.FixtureRequest):
-    """`slicer.app` of the host; with an event loop, widgets and views where a test outside of `logic/` is run."""
-    withoutQt = set(request.config.getini("slicer_without_qt"))
-    if all(item.path.relative_to(Path(__file__).parent).parts[0] in withoutQt for item in request.session.items):
-        import slicerhost
+def slicerApp():
+    """`slicer.app` of the host."""
+    import slicer
 
-        return slicerhost.start()
-    import slicerhost.qtapp
-
-    return slicerhost.qtapp.start()
+    return slicer.app
 
 
 @pytest.fixture(autouse=True)
 def cleanScene(slicerApp):
-    """Before each test an empty scene; after it, no exception may have occurred in a slot or an observer."""
-    import slicer
+    """An empty scene before each test; after it no exception may have occurred in a slot or an observer.
 
+    All answers that a test gave for dialogs (`slicerhost.modal_answers`) must have been taken.
+    """
+    import slicer
+    import slicerhost
+
+    errors = getattr(sys.modules.get("slicerhost.qtapp"), "slot_errors", [])
     slicer.mrmlScene.Clear(0)
-    host = sys.modules.get("slicerhost.qtapp")
-    if host is not None:
-        host.slot_errors.clear()
-        host.qtshim.modal_answers.clear()
+    slicerApp.processEvents()
+    errors.clear()
+    slicerhost.modal_answers.clear()
     yield slicer.mrmlScene
-    if host is not None:
-        slicerApp.processEvents()
-        errors, host.slot_errors[:] = list(host.slot_errors), []
-        assert not errors, "exceptions in slots or observers:\n" + "\n".join(errors)
-        left, host.qtshim.modal_answers[:] = list(host.qtshim.modal_answers), []
-        assert not left, f"answers to dialogs that were not opened: {left}"
+    slicerApp.processEvents()
+    found, errors[:] = list(errors), []
+    assert not found, "exceptions in slots or observers:\n" + "\n".join(found)
+    left, slicerhost.modal_answers[:] = list(slicerhost.modal_answers), []
+    assert not left, f"answers to dialogs that were not opened: {left}"
 
 
 @pytest.fixture

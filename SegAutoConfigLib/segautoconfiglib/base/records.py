@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,9 @@ from typing_extensions import Self
 
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.events import strict_json
+
+#: How long a file waits for its place while the old one is being read (seconds; Windows).
+READER_PATIENCE_S = 10.0
 
 
 @contextmanager
@@ -45,11 +50,24 @@ def atomic_path(path: Path | str, *, durable: bool = False) -> Iterator[Path]:
             if durable:
                 with temporary.open("rb+") as stream:
                     os.fsync(stream.fileno())
-            os.replace(temporary, path)
+            _replace(temporary, path)
         except OSError as error:
             raise _write_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Put a file in the place of another. On Windows that waits while somebody reads the old one."""
+    until = time.monotonic() + READER_PATIENCE_S
+    while True:
+        try:
+            os.replace(temporary, path)
+            return
+        except PermissionError:
+            if sys.platform != "win32" or time.monotonic() >= until:
+                raise
+            time.sleep(READER_PATIENCE_S / 100)
 
 
 def check_writable(folder: Path) -> None:

@@ -133,7 +133,7 @@ class _Parser(argparse.ArgumentParser):
 
 def overview() -> str:
     """The text of ``--help``."""
-    width = max(map(len, NNUNET_COMMANDS)) + 2
+    width, nnunet_width = (max(map(len, names)) + 2 for names in (COMMANDS, NNUNET_COMMANDS))
     lines = [
         f"usage: python -m {PROGRAM} COMMAND [options]      (COMMAND --help shows the options)",
         "",
@@ -143,7 +143,7 @@ def overview() -> str:
         *(f"  {name:<{width}}{text}" for name, text in COMMANDS.items()),
         "",
         "nnU-Net v2's commands, with its flags:",
-        *(f"  {name:<{width}}{text}" for name, text in NNUNET_COMMANDS.items()),
+        *(f"  {name:<{nnunet_width}}{text}" for name, text in NNUNET_COMMANDS.items()),
         "",
         "Datasets and models lie in a workspace: --workspace FOLDER, else nnU-Net's environment variables",
         "(nnUNet_raw, nnUNet_preprocessed, nnUNet_results), else ~/SegAutoConfig.",

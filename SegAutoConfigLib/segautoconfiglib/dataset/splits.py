@@ -70,7 +70,7 @@ def save_splits(path: Path, splits: Sequence[Split]) -> None:
 def splits_content(splits: Sequence[Split]) -> list[dict[str, Any]]:
     """What a splits file holds. Fewer folds than usual are explained in a ``note`` beside train and val."""
     note = {}
-    if len(splits) == len(_named(splits)) < TRAINING.folds:
+    if _hold_one_out(splits) and len(splits) < TRAINING.folds:
         note = {"note": f"{len(splits)} folds instead of {TRAINING.folds}, because there are only so many cases."}
     return [{"train": list(split.train), "val": list(split.val), **note} for split in splits]
 
@@ -125,14 +125,16 @@ def joined_splits(raw: Path, used: Path) -> list[Split] | None:
 def _difference(mine: Sequence[Split], used: Sequence[Split]) -> str:
     """What the first difference between two lists of folds is, over the cases that both name; order does not count."""
     common = _named(mine) & _named(used)
-    for number, (one, other) in enumerate(zip(mine, used, strict=False)):
-        if any(set(a) & common != set(b) & common for a, b in ((one.train, other.train), (one.val, other.val))):
-            return f"fold {number} has other cases"
+    differing = [
+        number
+        for number, (one, other) in enumerate(zip(mine, used, strict=False))
+        if any(set(a) & common != set(b) & common for a, b in ((one.train, other.train), (one.val, other.val)))
+    ]
     shorter = min(len(mine), len(used))
     further = [*mine[shorter:], *used[shorter:]]  # may hold out cases that the other does not know
-    if any(not split.val or common & set(split.val) for split in further):
+    if further and (differing or any(not split.val or common & set(split.val) for split in further)):
         return f"{len(mine)} folds against {len(used)}"
-    return ""
+    return f"fold {differing[0]} has other cases" if differing else ""
 
 
 def update_splits(
@@ -152,7 +154,7 @@ def update_splits(
     """
     known = _named(splits)
     waiting = sorted(set(new) - known)
-    few = len(splits) == len(known) < folds and all(len(split.val) == 1 for split in splits)
+    few = _hold_one_out(splits) and len(splits) < folds
     kept = [_only(split, lambda case: case not in gone) for split in splits]
     result = [(list(split.train), list(split.val)) for split in kept]
     if few and waiting:
@@ -234,6 +236,11 @@ def unused_cases(splits: Iterable[Split], case_ids: Iterable[str]) -> tuple[str,
 
 def _named(splits: Iterable[Split]) -> set[str]:
     return {case for split in splits for case in (*split.train, *split.val)}
+
+
+def _hold_one_out(splits: Sequence[Split]) -> bool:
+    """Whether there are as many folds as cases, each with one to validate."""
+    return len(splits) == len(_named(splits)) and all(len(split.val) == 1 for split in splits)
 
 
 def _only(split: Split, wanted: Callable[[str], bool]) -> Split:

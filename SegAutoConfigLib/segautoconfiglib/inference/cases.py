@@ -42,27 +42,21 @@ def _faults(case: str, found: dict[int, list[Path]], channels: Sequence[str], en
     if twice:
         names = ", ".join(path.name for path in twice[0])
         return [Problem(f"the id is used twice: {names}.", "Rename or remove one.", case=case)]
-    first, count = next(iter(found.values()))[0], len(found)
-    if count == 1 and 0 in found:
+    needs = f"The model needs {counted(len(channels), 'channel')}: {', '.join(channels)}"
+    numbers = ", ".join(f"_{number:04d}" for number in sorted(found))
+    if set(found) == {0}:
         try:
-            count = read_header(first).channels
+            inside = read_header(found[0][0]).channels
         except UserError as error:
             return [Problem(error.message, error.hint, case=case)]
-        if count == len(channels):
+        if inside == len(channels):
             return []
-        there = f"{first.name} has {counted(count, 'channel')}" if count > 1 else "it has only _0000"
+        if inside > 1:
+            there = f"{found[0][0].name} has {counted(inside, 'channel')}"
+            return [Problem(f"{needs}; {there}.", "Give each channel as a file of its own.", case=case)]
     elif sorted(found) == list(range(len(channels))):
         return []
-    else:
-        numbers = ", ".join(f"_{number:04d}" for number in sorted(found))
-        there = f"it has {'only ' if count < len(channels) else ''}{numbers}"
-    needs = f"The model needs {counted(len(channels), 'channel')}: {', '.join(channels)}"
-    return [Problem(f"{needs}; {there}.", _remedy(case, found, channels, ending), case=case)]
-
-
-def _remedy(case: str, found: dict[int, list[Path]], channels: Sequence[str], ending: str) -> str:
     missing = [f"{case}_{number:04d}{ending} ({name})" for number, name in enumerate(channels) if number not in found]
-    if missing:
-        return f"Add {', '.join(missing)}."
     surplus = [files[0].name for number, files in sorted(found.items()) if number >= len(channels)]
-    return f"Remove {', '.join(surplus)}." if surplus else "Give each channel as a file of its own."
+    remedy = f"Add {', '.join(missing)}." if missing else f"Remove {', '.join(surplus)}."
+    return [Problem(f"{needs}; it has {'only ' if len(found) < len(channels) else ''}{numbers}.", remedy, case=case)]

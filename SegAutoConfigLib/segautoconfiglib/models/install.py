@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from segautoconfiglib.base.cancel import CancelToken
-from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.errors import ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.records import existing_folder
 from segautoconfiglib.base.words import counted
@@ -280,9 +280,10 @@ def _speaking_of(file: Path, temporary: Path) -> Iterator[None]:
         yield
     except UserError as error:
         place = f"{temporary}{os.sep}"
-        raise UserError(
-            f"{file} can't be used: {str(error.message).replace(place, '')}", error.hint.replace(place, "")
-        ) from error
+        message, hint = f"{file} can't be used: {error.message.replace(place, '')}", error.hint.replace(place, "")
+        if isinstance(error, ProblemsError):
+            raise ProblemsError(message, error.problems, hint) from error
+        raise UserError(message, hint) from error
 
 
 def _check_model(model: ModelFolder, check: Callable[[ModelFolder], None] | None) -> None:

@@ -13,7 +13,7 @@ from segautoconfiglib.base.words import counted
 from segautoconfiglib.dataset.dataset import DATASET_FILE, Dataset, DatasetDescription, load_dataset, load_description
 from segautoconfiglib.fingerprint.fingerprint import Fingerprint
 from segautoconfiglib.pipeline.options import PlanOptions
-from segautoconfiglib.pipeline.preparation import FINGERPRINT_FILE, load_plans, plan, verify
+from segautoconfiglib.pipeline.preparation import FINGERPRINT_FILE, load_plans, noted_options, plan, verify
 from segautoconfiglib.planning.plans import Plans
 
 #: Keys of dataset.json that a network, or the preprocessing of its images, depends on.
@@ -57,11 +57,11 @@ def follow_dataset(
         keys = _differences(raw.description, before, (*LABEL_KEYS, *IMAGE_KEYS))
         depending = sorted({fold.parent.name for fold in trained if _has_plans(fold.parent, plans_name)})
         if keys or _outdated(raw, folder, plans):
-            if not depending and _is_planners_own(plans, before, folder):
+            options = None if depending else _planner_options(plans, before, folder / f"{plans_name}.json")
+            if options is not None:
                 context.report(
                     "log", message=f"{name} has changed since it was planned: it is measured and planned anew."
                 )
-                options = PlanOptions(planner=plans.experiment_planner_used, plans_name=plans_name)
                 plan(context, name, options, workers=workers)
                 return
             _keep(context, raw, plans_name, keys, depending)
@@ -94,13 +94,12 @@ def _refuse_other_labels(description: DatasetDescription, fold_folder: Path, tra
     keys = _differences(description, load_description(file), LABEL_KEYS) if trained and file.exists() else []
     if not keys:
         return
-    folds = ", ".join(fold.name for fold in trained)
-    alone_there = list(trained) == [fold_folder]
-    replace = "train with --overwrite" if alone_there else f"delete-model {model}"
+    name, folds = model.parent.name, ", ".join(fold.name for fold in trained)
+    replace = "train with --overwrite" if list(trained) == [fold_folder] else f"delete-model {model}"
     raise UserError(
-        f"{' and '.join(keys)} of {model.parent.name} were changed after {folds} of {model.name} was trained.",
-        f"To keep that model: plan {model.parent.name} --overwrite-plans-name NAME, then train with --plans NAME. "
-        f"To give it up: {replace}.",
+        f"{' and '.join(keys)} of {name} were changed after training {folds} of {model.name}.",
+        f"To keep that model: train {name} --continue-from {model}, or plan {name} --overwrite-plans-name NAME and "
+        f"train with --plans NAME. To give it up: {replace}.",
     )
 
 
@@ -119,17 +118,20 @@ def _made_from(plans: Plans, measured: Fingerprint) -> bool:
     return plans.foreground_intensity_properties_per_channel == measured.foreground_intensity_properties_per_channel
 
 
-def _is_planners_own(plans: Plans, description: DatasetDescription, folder: Path) -> bool:
-    """Whether plans are what their planner made of the dataset as it was, with no options and no change by hand."""
+def _planner_options(plans: Plans, description: DatasetDescription, file: Path) -> PlanOptions | None:
+    """What to make plans again with; None where they may have been changed by hand.
+
+    Plans without a note (nnU-Net's) must be what their planner made of the dataset as it was.
+    """
     from segautoconfiglib.planning.planner import plan_experiment
 
-    file = folder / FINGERPRINT_FILE
-    if not file.exists():
-        return False
+    options, measured = noted_options(file), file.with_name(FINGERPRINT_FILE)
+    if options is not None or not measured.exists():
+        return options
     try:
         made = plan_experiment(
             description,
-            Fingerprint.load(file),
+            Fingerprint.load(measured),
             dataset_name=plans.dataset_name,
             reader_name=plans.image_reader_writer,
             planner=plans.experiment_planner_used,
@@ -137,8 +139,9 @@ def _is_planners_own(plans: Plans, description: DatasetDescription, folder: Path
             previous=plans,
         )
     except UserError:  # a planner that is not known here
-        return False
-    return Plans.from_json(strict_json(made.to_json()), file) == plans
+        return None
+    same = Plans.from_json(strict_json(made.to_json()), file) == plans
+    return PlanOptions(plans.experiment_planner_used, plans_name=file.stem) if same else None
 
 
 def _keep(context: Context, raw: Dataset, plans_name: str, keys: Sequence[str], depending: Sequence[str]) -> None:
@@ -152,7 +155,7 @@ def _keep(context: Context, raw: Dataset, plans_name: str, keys: Sequence[str], 
         )
     if raw.description.numTraining != len(raw.cases):
         verify(context, raw.name)
-    reason = "it was changed by hand or made with options"
+    reason = "it was not made by plan, or changed by hand"
     if depending:
         reason = f"{counted(len(depending), 'model')} {'was' if len(depending) == 1 else 'were'} trained with it"
         reason += f" ({', '.join(depending)})"

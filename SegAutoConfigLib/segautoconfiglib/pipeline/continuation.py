@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -81,24 +81,28 @@ def continued_plans(context: Context, name: str, options: TrainOptions) -> Plans
         def target(plans_name: str) -> Path:
             return context.workspace.model_folder(name, options.trainer, plans_name, configuration)
 
-        def trained(plans: Plans) -> bool:
-            return any((target(plans.plans_name) / f"fold_{options.fold}").glob("checkpoint_*.pth"))
-
-        if options.resume:
-            made.sort(key=trained, reverse=True)
-        elif (
-            made
-            and not options.overwrite
-            and (trained(made[0]) or _other_labels(target(made[0].plans_name), description))
-        ):
-            made = []
-        if made:
-            return made[0]
+        chosen = _chosen_copy(made, [target(plans.plans_name) for plans in made], options, description)
+        if chosen is not None:
+            return chosen
         names = (name for name in _new_names(folder, copy) if not target(name).exists())
         plans = _placed(copy, next(names), folder, description.label_spec)
         plans.save(folder / f"{plans.plans_name}.json")
         context.report("log", message=f"Continuing {model.path.name} with its plan, here named {plans.plans_name}.")
         return plans
+
+
+def _chosen_copy(
+    made: Sequence[Plans], models: Sequence[Path], options: TrainOptions, description: DatasetDescription
+) -> Plans | None:
+    """Which of the copies made before is to be used, the last one first, with the models they were made for."""
+    if not made:
+        return None
+    trained = [any((model / f"fold_{options.fold}").glob("checkpoint_*.pth")) for model in models]
+    if options.resume:
+        return made[trained.index(True) if any(trained) else 0]
+    if options.overwrite or not (trained[0] or _other_labels(models[0], description)):
+        return made[0]
+    return None
 
 
 def _other_labels(model: Path, description: DatasetDescription) -> bool:
@@ -250,6 +254,9 @@ def starting_from(context: Context, job: TrainJob, model: ModelFolder) -> TrainJ
             hint="Validation results will be too good.",
         )
     same = _structures(model.description) == _structures(job.description)
+    if not same:
+        names = ", ".join(model.description.label_spec.names.values())
+        context.report("log", message=f"The model was trained for other labels ({names}).")
     return replace(job, recipe=recipe, initial_weights=file, initial_heads=same)
 
 

@@ -34,6 +34,7 @@ def add_cases(context: Context, dataset: str | int, source: Path, *, workers: in
 
     folder = context.workspace.raw / _name_to_add_to(context, dataset)
     result = add.add_cases(source, folder, workers=workers, report=context.report, cancel=context.cancel)
+    context.report("artifact", path=str(folder), description="raw dataset")
     _report_membership(context, "add-cases", folder, result, replaced=list(result.replaced))
     return folder
 
@@ -80,7 +81,6 @@ def _report_membership(context: Context, stage: str, folder: Path, result: Membe
             "ones dropped.",
             hint="Put cases of one patient on the same side of each fold.",
         )
-    context.report("artifact", path=str(folder), description="raw dataset")
     context.report(
         "done",
         stage=stage,

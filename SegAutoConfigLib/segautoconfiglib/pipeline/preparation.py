@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import Problem, UserError
-from segautoconfiglib.base.records import check_writable
+from segautoconfiglib.base.records import check_writable, read_json, write_json
 from segautoconfiglib.dataset.dataset import Dataset, load_dataset
 from segautoconfiglib.dataset.splits import SPLITS_FILE, take_over_splits
 from segautoconfiglib.fingerprint.fingerprint import Fingerprint
@@ -17,6 +18,8 @@ from segautoconfiglib.pipeline.options import PlanOptions
 from segautoconfiglib.planning.plans import Plans
 
 FINGERPRINT_FILE = "dataset_fingerprint.json"
+#: Folder among the plans for what only this program reads.
+OWN_FOLDER = ".segautoconfig"
 #: Below this GPU memory target (gigabytes) the number was probably meant otherwise.
 SMALL_TARGET_GB = 1
 
@@ -117,8 +120,27 @@ def plan(
     raw.description.save(folder / "dataset.json")
     take_over_splits(raw.folder / SPLITS_FILE, folder / SPLITS_FILE)
     plans.save(file)
+    write_json(_note(file), {"content": _digest(file), "options": asdict(options)})
     context.report("artifact", path=str(file), description="plans")
     return plans
+
+
+def noted_options(file: Path) -> PlanOptions | None:
+    """The options that a plans file was made with; None where that is not known, or it was changed since."""
+    note = read_json(_note(file)) if _note(file).is_file() else {}
+    if note.get("content") != _digest(file):
+        return None
+    options = note["options"]
+    spacing = options["target_spacing"]
+    return PlanOptions(**{**options, "target_spacing": None if spacing is None else tuple(spacing)})
+
+
+def _note(file: Path) -> Path:
+    return file.parent / OWN_FOLDER / file.name
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def preprocess(

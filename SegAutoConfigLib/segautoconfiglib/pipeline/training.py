@@ -27,6 +27,7 @@ from segautoconfiglib.preprocessing.in_use import in_use
 if TYPE_CHECKING:
     from segautoconfiglib.evaluation.summary import Summary
     from segautoconfiglib.models.folder import ModelFolder
+    from segautoconfiglib.preprocessing.store import CaseStore
     from segautoconfiglib.training.budget import Budget
     from segautoconfiglib.training.job import TrainJob
     from segautoconfiglib.training.speed import Speed
@@ -303,6 +304,18 @@ def _ready_cases(context: Context, job: TrainJob) -> None:
         preprocess(context, name, job.plans.plans_name, [job.configuration], workers=job.workers)
 
 
+def _held_out(context: Context, folder: Path, store: CaseStore, fold: Fold) -> Sequence[str]:
+    """A fold's cases for validation as far as they are preprocessed for this configuration. Raises: UserError: none."""
+    there = store.case_ids()
+    val = split_for_fold(folder / SPLITS_FILE, sorted({*there, *known_cases(folder)}), fold).val
+    held_out, missing = ([case for case in val if (case in there) is wanted] for wanted in (True, False))
+    if missing:
+        context.report("log", message=f"Not preprocessed in {store.folder.name}, and left out: {', '.join(missing)}.")
+    if not held_out:
+        raise UserError(f"No held-out case of fold {fold} is in {store.folder}.", "Run preprocess first.")
+    return held_out
+
+
 def _validate_fold(
     context: Context,
     name: str,
@@ -328,7 +341,7 @@ def _validate_fold(
     )
     store = CaseStore(folder / model.configuration.data_identifier)
     if held_out is None:
-        held_out = split_for_fold(folder / SPLITS_FILE, store.case_ids(), options.fold).val
+        held_out = _held_out(context, folder, store, options.fold)
     best = checkpoint == "checkpoint_best.pth"
     output = model_folder / f"fold_{options.fold}" / ("validation_best" if best else "validation")
     with in_use(store.folder, _reader(model_folder, options.fold)):

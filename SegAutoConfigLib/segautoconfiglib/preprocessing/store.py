@@ -87,15 +87,21 @@ class CaseStore:
             return []
         names = {entry.name for entry in self.folder.iterdir()}
         cases = {name.removesuffix(".pkl") for name in names if name.endswith(".pkl")}
-        away = set(read_json(self._hidden_file)) if self._hidden_file.is_file() and not hidden else set()
+        away = set() if hidden else self._hidden_ids()
         return sorted(case for case in cases - away if all(name in names for name in _file_names(case)))
 
     def hide(self, case_ids: Iterable[str]) -> None:
         """These cases, and no others, are no longer among `case_ids`; who knows their names can still open them."""
-        if set(case_ids):
-            write_json(self._hidden_file, sorted(case_ids))
+        wanted = set(case_ids)
+        if wanted == self._hidden_ids():
+            return
+        if wanted:
+            write_json(self._hidden_file, sorted(wanted))
         else:
-            self._hidden_file.unlink(missing_ok=True)
+            self._hidden_file.unlink()
+
+    def _hidden_ids(self) -> set[str]:
+        return set(read_json(self._hidden_file)) if self._hidden_file.is_file() else set()
 
     def save(self, case_id: str, case: PreprocessedCase, patch_size: Sequence[int]) -> None:
         """Write a case; an interrupted call leaves no case of this name, or the old one.

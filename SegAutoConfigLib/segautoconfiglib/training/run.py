@@ -125,7 +125,7 @@ def _load(state: TrainingState, job: TrainJob, checkpoint_file: Path | None, rep
         if job.initial_weights is not None:
             heads = load_initial_weights(state.network, job.initial_weights, heads=job.initial_heads)
             state.restart_average()
-            but = "" if heads else " The last layers start anew: they were trained for other labels, or do not fit."
+            but = "" if heads else " The last layers start anew."
             report("log", message=f"Starting from the weights in {job.initial_weights}.{but}")
         return False
     checkpoint = read_checkpoint(checkpoint_file)

@@ -53,6 +53,24 @@ def test_a_stop_file_counts_only_while_it_is_watched(tmp_path: Path) -> None:
     assert file.exists()
 
 
+def test_several_stop_files_are_watched_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segautoconfiglib.base.cancel.LOOK_EVERY_S", 0.0)
+    for asked in ("outer", "inner"):
+        token = CancelToken()
+        with token.watching(tmp_path / "outer"), token.watching(tmp_path / "inner"):
+            assert not token.cancelled
+            (tmp_path / asked).touch()
+            assert token.cancelled
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stop_file_from_before_counts_where_asked(tmp_path: Path) -> None:
+    token, file = CancelToken(), tmp_path / "stop"
+    file.touch()
+    with token.watching(file, earlier_counts=True):
+        assert token.cancelled
+
+
 def test_a_stop_file_is_not_looked_for_at_every_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("segautoconfiglib.base.cancel.time.monotonic", lambda: now[0])

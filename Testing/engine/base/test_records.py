@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import os
 import stat
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from segautoconfiglib.base import records
 from segautoconfiglib.base.errors import ProblemsError, UserError
 from segautoconfiglib.base.records import Record, atomic_path, check_writable, existing_folder, read_json, write_json
 
@@ -49,6 +51,28 @@ def test_files_get_the_permissions_that_open_would_give(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {})
     (tmp_path / "b.json").touch()
     assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == stat.S_IMODE((tmp_path / "b.json").stat().st_mode)
+
+
+@pytest.mark.parametrize("patience", [30.0, 0.0])
+def test_on_windows_a_file_waits_until_the_old_one_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    target, tries, replace = tmp_path / "a.txt", [], os.replace
+
+    def busy(source: Path, place: Path) -> None:
+        tries.append(place)
+        if len(tries) < 3:
+            raise PermissionError(13, "in use")
+        replace(source, place)
+
+    monkeypatch.setattr(records.sys, "platform", "win32")
+    monkeypatch.setattr(records.os, "replace", busy)
+    monkeypatch.setattr(records.time, "sleep", lambda _: None)
+    monkeypatch.setattr(records, "READER_PATIENCE_S", patience)
+    with nullcontext() if patience else pytest.raises(UserError, match="in use"), atomic_path(target) as temporary:
+        temporary.write_text("new")
+    assert (len(tries), target.exists()) == ((3, True) if patience else (1, False))
+    assert len(os.listdir(tmp_path)) == target.exists()
 
 
 def test_json_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

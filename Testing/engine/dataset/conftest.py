@@ -49,7 +49,8 @@ def raw_dataset(tmp_path: Path) -> Callable[..., Path]:
 def staging() -> ModuleType:
     """The module staging.py beside this file: ``staging.stage(folder, *ids)`` writes cases that are to be added."""
     spec = importlib.util.spec_from_file_location("staging", Path(__file__).with_name("staging.py"))
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -162,8 +162,9 @@ def test_more_cases_for_a_dataset(staging: Any, tmp_path: Path, raw_dataset: Cal
     folder = raw_dataset(cases=3, name="mine", segments={"organ": {"color": [1, 0, 0]}, "tumour": {"color": [0, 0, 1]}})
     before = listing(folder)
     source = staging.stage(
-        tmp_path / "staging", "n", "c1", file_ending=".mha", channel_names={"0": "mr0"}, cases={"c1": {"replace": True}},
-        labels={**LABELS, "vein": 3}, segments={"tumour": {"terminology": "t"}, "vein": {"color": [0, 1, 0]}},
+        tmp_path / "staging", "n", "c1", file_ending=".mha", channel_names={"0": "mr0"},
+        cases={"c1": {"replace": True}}, labels={**LABELS, "vein": 3},
+        segments={"tumour": {"terminology": "t"}, "vein": {"color": [0, 1, 0]}},
     )  # fmt: skip
     sitk.WriteImage(staging.image(staging.labels(0, highest=3)), str(source / "n_labels.nrrd"))
     result = add_cases(source, folder)
@@ -381,13 +382,13 @@ def test_old_forms_of_dataset_json_are_brought_up_to_date(
 
 
 def test_own_splits_get_the_new_cases(staging: Any, tmp_path: Path, raw_dataset: Callable[..., Path]) -> None:
-    folder = raw_dataset(cases=3)  # c2 is left out on purpose
-    folds = [{"train": ["c0"], "val": ["c1"]}, {"train": ["c1"], "val": ["c0"]}]
+    folder = raw_dataset(cases=4)  # c3 is left out on purpose
+    folds = [{"train": ["c0"], "val": ["c1", "c2"]}, {"train": ["c1", "c2"], "val": ["c0"]}]
     (folder / "splits_final.json").write_text(json.dumps(folds))
     assert add_cases(staging.stage(tmp_path / "staging", "m", "n", "t", cases={"t": {"test": True}}), folder).splits
     assert json.loads((folder / "splits_final.json").read_text()) == [
-        {"train": ["c0", "n"], "val": ["c1", "m"]},
-        {"train": ["c1", "m"], "val": ["c0", "n"]},
+        {"train": ["c0", "m"], "val": ["c1", "c2", "n"]},
+        {"train": ["c1", "c2", "n"], "val": ["c0", "m"]},
     ]
 
 

@@ -10,6 +10,8 @@ import pytest
 from segautoconfiglib.base.errors import ProblemsError, UserError
 from segautoconfiglib.dataset.splits import (
     Split,
+    current_splits,
+    joined_splits,
     load_splits,
     make_splits,
     overlap,
@@ -17,6 +19,7 @@ from segautoconfiglib.dataset.splits import (
     split_for_fold,
     take_over_splits,
     unused_cases,
+    update_splits,
 )
 
 
@@ -151,3 +154,65 @@ def test_raw_splits_of_another_form_are_not_taken_over(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"raw\.json is no splits file"):
         take_over_splits(tmp_path / "raw.json", tmp_path / "splits_final.json")
     assert not (tmp_path / "splits_final.json").exists()
+
+
+def test_new_cases_are_dealt_to_the_smallest_folds_and_old_ones_stay() -> None:
+    before = make_splits(ids(7))  # 2, 2, 1, 1 and 1 cases
+    after = update_splits(before, new=["n3", "n1", "n2", "n4"])
+    assert [split.val[len(old.val) :] for old, split in zip(before, after, strict=True)] == [
+        ("n4",),
+        (),
+        ("n1",),
+        ("n2",),
+        ("n3",),
+    ]
+    for old, split in zip(before, after, strict=True):
+        assert split.val[: len(old.val)] == old.val
+        assert sorted((*split.train, *split.val)) == [*ids(7), "n1", "n2", "n3", "n4"]
+    assert update_splits(after, new=["n1"]) == after
+    assert update_splits(before, new=["n1", "n2", "n3", "n4"]) == after
+
+
+def test_cases_that_are_gone_are_dropped_and_the_gap_is_filled_first() -> None:
+    splits = [Split(("b", "c"), ("a",)), Split(("a", "c"), ("b",)), Split(("a", "b"), ("c", "d"))]
+    after = update_splits(splits, gone={"b", "x"})
+    assert after == [Split(("c",), ("a",)), Split(("a", "c"), ()), Split(("a",), ("c", "d"))]
+    assert [split.val for split in update_splits(after, new=["e"])] == [("a",), ("e",), ("c", "d")]
+
+
+def test_few_folds_become_as_many_as_usual() -> None:
+    few = [Split(("b", "c"), ("a",)), Split(("a", "c"), ("b",)), Split(("a", "b"), ("c",))]
+    after = update_splits(few, new=["d", "e", "f", "g"])
+    assert [split.val for split in after] == [("a", "f"), ("b", "g"), ("c",), ("d",), ("e",)]
+    assert all(len(split.train) + len(split.val) == 7 for split in after)
+    assert [len(split.val) for split in update_splits(few, new=["d"])] == [1, 1, 1, 1]
+
+
+def test_a_single_fold_keeps_its_share() -> None:
+    after = update_splits([Split(("a", "b", "c", "d"), ("e",))], new=[f"n{number}" for number in range(5)])
+    assert after == [Split(("a", "b", "c", "d", "n0", "n1", "n2", "n3"), ("e", "n4"))]
+
+
+def test_the_two_files_may_know_different_cases(tmp_path: Path) -> None:
+    raw, used = tmp_path / "raw.json", tmp_path / "used.json"
+    assert joined_splits(raw, used) is None
+    save_splits(raw, [Split(("a", "x"), ("b",)), Split(("b",), ("a", "x"))])
+    assert joined_splits(raw, used) == load_splits(raw)
+    save_splits(used, [Split(("a", "y"), ("b",)), Split(("b",), ("a", "y"))])
+    take_over_splits(raw, used)
+    assert joined_splits(raw, used) == [Split(("a", "x", "y"), ("b",)), Split(("b",), ("a", "x", "y"))]
+    save_splits(used, [Split(("a",), ("b",)), Split(("b",), ("a",)), Split(("a", "b"), ("y",))])
+    joined = [Split(("a", "x"), ("b",)), Split(("b",), ("a", "x")), Split(("a", "b"), ("y",))]
+    assert joined_splits(raw, used) == joined
+    save_splits(used, [Split(("a",), ("b",)), Split(("b",), ("a",)), Split(("b",), ("a", "y"))])
+    with pytest.raises(UserError, match="2 folds against 3"):
+        joined_splits(raw, used)
+
+
+def test_only_cases_that_were_not_known_are_new(tmp_path: Path) -> None:
+    raw, used = tmp_path / "raw.json", tmp_path / "used.json"
+    folds = [Split(("a",), ("b",)), Split(("b",), ("a", "lost"))]
+    save_splits(used, folds)
+    assert current_splits(raw, used, ["a", "b", "left out", "new"], []) == folds
+    after = current_splits(raw, used, ["a", "left out", "new"], ["a", "b", "left out"])
+    assert after == [Split(("a",), ("new",)), Split(("new",), ("a", "lost"))]

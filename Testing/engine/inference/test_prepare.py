@@ -90,7 +90,7 @@ def test_too_little_memory_for_reading(make_model, make_images, tmp_path, monkey
         return np.empty(TOO_MANY, np.float32) if files == cases[1].images else read_image(files)
 
     monkeypatch.setattr(prepare, "read_image", read)
-    with pytest.raises(UserError, match=r"Case c1: The memory did not suffice for an image of 7 x 12 x 10 voxels"):
+    with pytest.raises(UserError, match=r"c1: The memory did not suffice for an image of 7 x 12 x 10 voxels"):
         predict_cases(model, cases, tmp_path / "out", options=PredictOptions(workers=workers))
     assert (tmp_path / "out" / "c0.nii.gz").exists()
 

@@ -6,6 +6,8 @@ import json
 import pickle
 import re
 import shutil
+import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import SimpleITK as sitk
 torch = pytest.importorskip("torch")
 
 from segautoconfiglib.base.cancel import CancelToken  # noqa: E402
-from segautoconfiglib.base.errors import Cancelled, UserError  # noqa: E402
+from segautoconfiglib.base.errors import Cancelled, ProblemsError, UserError  # noqa: E402
 from segautoconfiglib.base.events import ListReporter  # noqa: E402
 from segautoconfiglib.dataset.dataset import Case, list_cases  # noqa: E402
 from segautoconfiglib.image.files import read_header, read_image, read_labels, write_image  # noqa: E402
@@ -259,15 +261,126 @@ def test_cancelling_keeps_whole_cases_only(make_model, make_images, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [None, 0])
-def test_a_failing_case_is_named_and_the_ones_before_it_stay(make_model, make_images, tmp_path, workers):
+def test_failing_cases_are_named_when_all_others_are_done(make_model, make_images, tmp_path, workers):
     model = load_model(make_model())
-    images = make_images(3)
-    (images / "c1_0000.nii.gz").write_bytes(b"no image")
-    cases = [Case(f"c{i}", (images / f"c{i}_0000.nii.gz",)) for i in range(3)]
-    with pytest.raises(UserError, match="Case c1: "):
-        predict_cases(model, cases, tmp_path / "out", options=PredictOptions(workers=workers))
-    assert (tmp_path / "out" / "c0.nii.gz").exists()
-    assert not (tmp_path / "out" / "c1.nii.gz").exists()
+    images = make_images(4)
+    for case in ("c1", "c2"):
+        (images / f"{case}_0000.nii.gz").write_bytes(b"no image")
+    cases = [Case(f"c{i}", (images / f"c{i}_0000.nii.gz",)) for i in range(4)]
+    report = ListReporter()
+    with pytest.raises(ProblemsError, match=r"^2 of 4 cases could not be predicted:") as caught:
+        predict_cases(model, cases, tmp_path / "out", options=PredictOptions(workers=workers), report=report)
+    assert [problem.case for problem in caught.value.problems] == ["c1", "c2"]
+    assert all("c1_0000" in str(p) or "c2_0000" in str(p) for p in caught.value.problems)
+    assert [name for name in names(tmp_path / "out") if name.endswith(".nii.gz")] == ["c0.nii.gz", "c3.nii.gz"]
+    assert [event["message"][:9] for event in report.of("warning")] == ["Case c1: ", "Case c2: "]
+    assert [event["done"] for event in report.of("progress")] == [1, 2, 3, 4]
+    assert report.of("artifact")[0]["description"] == "2 segmentations"
+    assert not report.of("done")
+
+
+def test_the_images_of_a_failing_case_do_not_stay_in_memory(make_model, make_images, tmp_path, monkeypatch):
+    model = load_model(make_model())
+    cases = list_cases(make_images(2), ".nii.gz", 1)
+    alive = []
+
+    def failing(self, data, *arguments, **options):
+        alive.append(weakref.ref(data))
+        assert [data() is not None for data in alive] == [*[False] * (len(alive) - 1), True]
+        raise UserError("no")
+
+    monkeypatch.setattr(run.Model, "segment", failing)
+    with pytest.raises(ProblemsError, match="2 of 2"):
+        predict_cases(model, cases, tmp_path / "out", options=PredictOptions(workers=0))
+
+
+@pytest.mark.parametrize("transpose", [(0, 1, 2), (2, 0, 1)])
+def test_other_files_than_the_models(make_model, make_images, tmp_path, monkeypatch, transpose):
+    """Ending, probabilities and uncertainty, on the grid of the image."""
+    model = load_model(make_model(folds=(0, 1), transpose=transpose))
+    [case] = list_cases(make_images(1, ending=".nrrd"), ".nrrd", 1)
+    everything = PredictOptions(
+        file_ending=".nrrd", save_probabilities=True, probability_images=True, uncertainty_image=True
+    )
+    out = tmp_path / "out"
+    assert predict_cases(model, [case], out, options=everything) == [out / "c0.nrrd"]
+    images = ["c0.nrrd", "c0_probability_1.nrrd", "c0_probability_2.nrrd", "c0_uncertainty.nrrd"]
+    assert [name for name in names(out) if name.endswith(".nrrd")] == images
+    assert json.loads((out / "dataset.json").read_text())["file_ending"] == ".nrrd"
+    expected = np.load(out / "c0.npz")["probabilities"]
+    geometry = read_image(case.images).geometry
+    for label in (1, 2):
+        image = sitk.ReadImage(str(out / f"c0_probability_{label}.nrrd"))
+        assert image.GetPixelID() == sitk.sitkFloat32
+        found = read_image([out / f"c0_probability_{label}.nrrd"])
+        np.testing.assert_array_equal(found.array[0], expected[label])
+        assert not found.geometry.differences(geometry)
+    uncertain = read_image([out / "c0_uncertainty.nrrd"]).array[0]
+    entropy = -(expected * np.log(expected)).sum(axis=0) / np.log(3)
+    np.testing.assert_allclose(uncertain, entropy, atol=1e-6)
+    assert 0 < uncertain.min() < uncertain.max() <= 1
+    np.testing.assert_array_equal(read_labels(out / "c0.nrrd").array[0], expected.argmax(axis=0))
+
+    monkeypatch.setattr(run, "probabilities_array", lambda *arguments: nullcontext(pytest.fail(str(arguments))))
+    monkeypatch.setattr(run.Model, "segment", lambda *_, **__: pytest.fail("it is there already"))
+    predict_cases(model, [case], out, options=replace(everything, continue_=True))
+    (out / "c0_uncertainty.nrrd").unlink()
+    with pytest.raises(pytest.fail.Exception):
+        predict_cases(model, [case], out, options=replace(everything, continue_=True))
+
+
+def test_uncertainty_alone_needs_no_array_of_all_classes(make_model, make_images, tmp_path, monkeypatch):
+    model = load_model(make_model())
+    cases = list_cases(make_images(1), ".nii.gz", 1)
+    wanted = []
+    array = run.probabilities_array
+    monkeypatch.setattr(run, "probabilities_array", lambda *a: wanted.append(a[-1]) or array(*a))
+    predict_cases(model, cases, tmp_path / "out", options=PredictOptions(uncertainty_image=True))
+    assert wanted == [False]
+    assert "c0_uncertainty.nii.gz" in names(tmp_path / "out")
+
+
+def test_maps_of_regions(make_model, make_images, tmp_path):
+    labels = {"background": 0, "whole": [1, 2], "core": 2}
+    model = load_model(make_model(labels=labels, regions_class_order=[1, 2]))
+    cases = list_cases(make_images(1), ".nii.gz", 1)
+    options = PredictOptions(save_probabilities=True, probability_images=True, uncertainty_image=True)
+    predict_cases(model, cases, tmp_path, options=options)
+    values = np.load(tmp_path / "c0.npz")["probabilities"].astype(np.float64)
+    for channel, label in enumerate((1, 2)):
+        found = read_image([tmp_path / f"c0_probability_{label}.nii.gz"]).array[0]
+        np.testing.assert_array_equal(found, values[channel].astype(np.float32))
+    entropy = (-(values * np.log2(values) + (1 - values) * np.log2(1 - values))).max(axis=0)
+    np.testing.assert_allclose(read_image([tmp_path / "c0_uncertainty.nii.gz"]).array[0], entropy, atol=1e-5)
+
+
+def test_pictures_hold_no_fractions(make_model, make_images, tmp_path):
+    model = load_model(make_model(2, ending=".png", spacing=(1.0, 1.0, 1.0)))
+    cases = list_cases(make_images(1, ending=".png", shape=(1, 12, 10)), ".png", 1)
+    options = PredictOptions(probability_images=True, uncertainty_image=True)
+    predict_cases(model, cases, tmp_path / "out", options=options)
+    assert set(names(tmp_path / "out")) >= {"c0.png", "c0_probability_1.nrrd", "c0_uncertainty.nrrd"}
+
+
+def test_what_was_not_seen_is_certain(make_model, make_images, tmp_path):
+    """Outside the box with voxels that are not 0 there is background."""
+    images = make_images(1)
+    array = np.zeros((7, 12, 10), np.float32)
+    array[2:5, 3:9, 2:8] = np.random.default_rng(0).normal(100, 10, (3, 6, 6))
+    write_image(array, images / "c0_0000.nii.gz", Geometry((2.0, 1.0, 1.5)))
+    model = load_model(make_model())
+    options = PredictOptions(probability_images=True, uncertainty_image=True)
+    predict_cases(model, list_cases(images, ".nii.gz", 1), tmp_path / "out", options=options)
+    inside = array != 0
+    for name in ("uncertainty", "probability_1", "probability_2"):
+        found = read_image([tmp_path / "out" / f"c0_{name}.nii.gz"]).array[0]
+        assert (found[~inside] == 0).all()
+        assert (found[inside] > 0).all()
+
+
+def test_an_unknown_ending(make_model, make_images, tmp_path):
+    with pytest.raises(UserError, match=r"ending in 'nrrd' can't be written. Known: .*\.nrrd"):
+        PredictOptions(file_ending="nrrd").check()
 
 
 def test_a_wrong_number_of_channels_is_named(make_model, make_images, tmp_path):

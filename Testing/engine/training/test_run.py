@@ -92,7 +92,16 @@ def test_folders_and_files_are_nnunets(make_job):
     assert rows[2]["learning_rate"] == pytest.approx(0.01 * 0.5**0.9)
     assert rows[1]["ema_dice"] == pytest.approx(0.9 * rows[0]["ema_dice"] + 0.1 * rows[1]["mean_dice"])
     assert report.of("progress")[-1]["done"] == report.of("progress")[-1]["total"] == 12
-    assert report.of("done")[0]["stage"] == "train"
+    assert report.of("done") == [
+        {
+            "stage": "train",
+            "fold_folder": str(job.fold_folder),
+            "model_folder": str(job.model_folder),
+            "epochs_done": 4,
+            "best_mean_dice": max(row["mean_dice"] for row in rows),
+            "finished": True,
+        }
+    ]
 
 
 def test_checkpoint_has_nnunets_keys(make_job):
@@ -308,18 +317,22 @@ def test_resume_without_checkpoint_starts_anew(make_job):
     assert "no checkpoint to resume from" in report.of("warning")[0]["message"]
 
 
-def test_initial_weights_without_heads(make_job, tmp_path, tiny_recipe: Recipe):
+@pytest.mark.parametrize("heads", [False, True])
+def test_initial_weights_with_and_without_heads(make_job, tmp_path, tiny_recipe: Recipe, heads: bool):
     job = make_job()
     train_fold(job)
     file = job.fold_folder / FINAL
     short = replace(tiny_recipe, epochs=1, iterations_per_epoch=1, validation_iterations=0, learning_rate=1e-30, seed=8)
-    tuned = make_job(initial_weights=file, recipe=short, model_folder=tmp_path / "tuned")
-    train_fold(tuned)
+    tuned = make_job(initial_weights=file, initial_heads=heads, recipe=short, model_folder=tmp_path / "tuned")
+    report = ListReporter()
+    train_fold(tuned, report=report)
+    (log,) = [event["message"] for event in report.of("log") if "Starting from" in event["message"]]
+    assert ("last layers start anew" in log) is not heads
     before = read_checkpoint(file)["network_weights"]
     after = read_checkpoint(tuned.fold_folder / FINAL)["network_weights"]
     for name in before:
         if name.endswith("weight"):  # biases of new heads are 0 like those of heads that were never used
-            assert torch.equal(before[name], after[name]) == (".seg_layers." not in name), name
+            assert torch.equal(before[name], after[name]) == (heads or ".seg_layers." not in name), name
 
 
 def test_bad_losses_are_skipped_then_stop_training(make_job, monkeypatch: pytest.MonkeyPatch, tiny_recipe: Recipe):

@@ -86,9 +86,24 @@ def test_initial_weights_are_all_but_the_heads(make_state: Any, describe: Any, t
     write_checkpoint(file, {"network_weights": nnunet_weights(given.network)})
     state = make_state(seed=2)
     before = weights(state)
-    setup.load_initial_weights(state.network, file)
+    assert not setup.load_initial_weights(state.network, file)
     for name, tensor in state.network.state_dict().items():
         expected = before if ".seg_layers." in name else given.network.state_dict()
+        assert torch.equal(tensor, expected[name]), name
+
+
+@pytest.mark.parametrize(("labels", "taken"), [({"background": 0, "a": 1, "b": 2}, True), ({"background": 0}, False)])
+def test_initial_weights_with_the_heads_where_these_fit(
+    make_state: Any, describe: Any, tmp_path: Any, labels: dict[str, int], taken: bool
+):
+    given = make_state(describe(labels=labels), seed=1)
+    file = tmp_path / "given.pth"
+    write_checkpoint(file, {"network_weights": nnunet_weights(given.network)})
+    state = make_state(seed=2)
+    before = weights(state)
+    assert setup.load_initial_weights(state.network, file, heads=True) is taken
+    for name, tensor in state.network.state_dict().items():
+        expected = given.network.state_dict() if taken or ".seg_layers." not in name else before
         assert torch.equal(tensor, expected[name]), name
 
 
