@@ -40,7 +40,7 @@ def loadDemoCases(
         finished, problems = job.state == job.FINISHED, job.problems
         job.discard()
         if not finished:
-            raise UserProblem(*problems)
+            raise UserProblem(problems)
         return [_load(made, number, number < segmented) for number in range(count)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -328,12 +328,13 @@ class SetupPanel(Panel):
         fillTable(self.ui.deviceTable, [texts.deviceRow(device) for device in devices], reasons)
         fitHeight(self.ui.deviceTable)
         self.ui.findingsLabel.text = texts.findingsText(doctor)
-        for widget in (self.ui.deviceTable, self.ui.findingsLabel):
-            widget.setVisible(bool(doctor))
+        self.ui.deviceTable.setVisible(bool(devices))
+        self.ui.findingsLabel.setVisible(bool(doctor))
         absent = doctor.get("missing") or []
         if self.logic.settings.externalPython and doctor:
             self._external = texts.externalText(self._version, doctor)
             self.ui.commandEdit.text = pipCommand(self.logic.settings.pythonExecutable, absent) if absent else ""
+            self.ui.commandEdit.cursorPosition = 0  # its beginning is what is read
         others = [problem for problem in job.problems if not _isAbout(problem, absent)]
         if others:
             self.host.showProblems(others)

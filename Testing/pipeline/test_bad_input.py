@@ -221,7 +221,8 @@ def test_faults_that_come_after_planning(
 def test_a_changed_dataset_json_is_noticed(trained: Path, refused: Callable[..., str]) -> None:
     raw = trained / "nnUNet_raw" / DATASET
     change_json(raw, labels={"background": 0, "organ": 1, "core": 2, "cyst": 3})
-    refused("train", 7, "-p", "tiny", "--device", "cpu", "--fold", 1, says=["labels", "were changed", "--overwrite-plans-name"])
+    says = ["labels", "were changed", "--overwrite-plans-name"]
+    refused("train", 7, "-p", "tiny", "--device", "cpu", "--fold", 1, says=says)
 
 
 def blocked_folders(tmp_path: Path) -> dict[str, Path]:
