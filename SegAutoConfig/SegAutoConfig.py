@@ -50,7 +50,31 @@ class SegAutoConfig(ScriptedLoadableModule):
 
 
 def registerSampleData() -> None:
-    """Offer the tutorial's data in the Sample Data module; nothing is downloaded or computed here."""
+    """Offer the tutorial's cases in the Sample Data module; they are made when they are asked for."""
+    import SampleData
+
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="SegAutoConfig",
+        sampleName="Demo cases",
+        uris="",
+        fileNames="",
+        nodeNames="Demo cases",
+        thumbnailFileName=os.path.join(os.path.dirname(__file__), "Resources", "Icons", "SegAutoConfig.png"),
+        customDownloader=loadSampleData,
+    )
+
+
+def loadSampleData(source=None) -> None:
+    """Make the tutorial's five cases and load them; four have a segmentation."""
+    _findEngine()
+    from SegAutoConfigGui.Problems import UserProblem
+    from SegAutoConfigGui.Scene.DemoCases import loadDemoCases
+
+    try:
+        with slicer.util.WaitCursor():
+            loadDemoCases(SegAutoConfigLogic().engine, pump=slicer.app.processEvents)
+    except UserProblem as problem:
+        slicer.util.errorDisplay(str(problem), windowTitle=_("SegAutoConfig"))
 
 
 class SegAutoConfigWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -71,8 +95,8 @@ class SegAutoConfigWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Build the panel. Nothing is started and nothing but widgets is made."""
         ScriptedLoadableModuleWidget.setup(self)
         _findEngine()
-        from SegAutoConfigGui.MessageBar import MessageBar
         from SegAutoConfigGui.Panels import makePanels
+        from SegAutoConfigGui.Widgets.MessageBar import MessageBar
 
         root = slicer.util.loadUI(self.resourcePath("UI/SegAutoConfig.ui"))
         self.layout.addWidget(root)
@@ -109,7 +133,7 @@ class SegAutoConfigWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.close()
 
     def onReload(self):
-        """Reload the helper package too, innermost modules first."""
+        """Read the files of the helper package again, too."""
         from SegAutoConfigGui.Panels import reloadPackage
 
         reloadPackage()
@@ -210,8 +234,8 @@ class SegAutoConfigLogic(ScriptedLoadableModuleLogic):
         Raises:
             UserProblem: the packages that it needs are not installed, or the Python of the settings is not there.
         """
-        from SegAutoConfigGui.Engine import Engine
-        from SegAutoConfigGui.Installer import checkInstalled, engineEnvironment
+        from SegAutoConfigGui.Jobs.Engine import Engine
+        from SegAutoConfigGui.Setup.Installer import checkInstalled, engineEnvironment
 
         checkInstalled(self.settings)
         return Engine(self.settings.pythonExecutable, self.settings.workspace, engineEnvironment(self.settings))
@@ -232,7 +256,7 @@ class SegAutoConfigLogic(ScriptedLoadableModuleLogic):
         Returns:
             The job, or None where it could not be started.
         """
-        from SegAutoConfigGui.Follower import JobFollower
+        from SegAutoConfigGui.Jobs.Follower import JobFollower
         from SegAutoConfigGui.Problems import UserProblem
 
         try:

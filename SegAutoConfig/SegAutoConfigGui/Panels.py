@@ -1,13 +1,12 @@
 """The panels in the order of their tabs."""
 
-import importlib
 import sys
 
-from SegAutoConfigGui.DatasetPanel import DatasetPanel
-from SegAutoConfigGui.ModelsPanel import ModelsPanel
-from SegAutoConfigGui.SegmentPanel import SegmentPanel
-from SegAutoConfigGui.SetupPanel import SetupPanel
-from SegAutoConfigGui.TrainPanel import TrainPanel
+from SegAutoConfigGui.Dataset.DatasetPanel import DatasetPanel
+from SegAutoConfigGui.Models.ModelsPanel import ModelsPanel
+from SegAutoConfigGui.Segment.SegmentPanel import SegmentPanel
+from SegAutoConfigGui.Setup.SetupPanel import SetupPanel
+from SegAutoConfigGui.Train.TrainPanel import TrainPanel
 
 PANELS = (DatasetPanel, TrainPanel, SegmentPanel, ModelsPanel, SetupPanel)
 
@@ -22,7 +21,6 @@ def makePanels(host):
 
 
 def reloadPackage() -> None:
-    """Load the package's modules again (developer mode); those that others import come first."""
-    names = [name for name in sys.modules if name.startswith("SegAutoConfigGui.")]
-    for name in names:  # in the order in which they were first finished: imported ones before their importers
-        importlib.reload(sys.modules[name])
+    """Forget the package's modules (developer mode): what imports them next reads their files again."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "SegAutoConfigGui"]:
+        del sys.modules[name]

@@ -8,8 +8,8 @@ import slicer
 import vtk
 from slicerhost.demo import oblique
 
-from SegAutoConfigGui.Cases import CaseTable, validId
-from SegAutoConfigGui.Labels import OUT, LabelTable
+from SegAutoConfigGui.Scene.Cases import CaseTable, validId
+from SegAutoConfigGui.Scene.Labels import OUT, LabelTable
 
 
 @pytest.fixture

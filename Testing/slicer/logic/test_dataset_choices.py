@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from SegAutoConfigGui.Cases import NEW, Case
-from SegAutoConfigGui.DatasetChoices import (
+from SegAutoConfigGui.Dataset.DatasetChoices import (
     Target,
     caseOfProblem,
     casesToExport,
@@ -20,8 +19,9 @@ from SegAutoConfigGui.DatasetChoices import (
     stateIn,
     summary,
 )
-from SegAutoConfigGui.Labels import Label, LabelTable
 from SegAutoConfigGui.Problems import Problem
+from SegAutoConfigGui.Scene.Cases import NEW, Case
+from SegAutoConfigGui.Scene.Labels import Label, LabelTable
 
 LIVER = {"dataset": "Dataset002_Liver", "id": 2, "case_files": {"a": {}, "b": {}}}
 TARGET = Target("Dataset002_Liver", LIVER)

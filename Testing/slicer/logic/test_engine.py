@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from SegAutoConfigGui import Engine as EngineModule
-from SegAutoConfigGui import Job as JobModule
-from SegAutoConfigGui import Processes
-from SegAutoConfigGui.Engine import Engine, Job
+from SegAutoConfigGui.Jobs import Engine as EngineModule
+from SegAutoConfigGui.Jobs import Job as JobModule
+from SegAutoConfigGui.Jobs import Processes
+from SegAutoConfigGui.Jobs.Engine import Engine, Job
 from SegAutoConfigGui.Problems import UserProblem
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs a shell")
@@ -46,7 +46,7 @@ with job_files(folder, [], report=silent, cancel=cancel) as report:
 #: Stands for a Slicer that starts a job and dies.
 FIRST_SLICER = """
 import os, signal, sys
-from SegAutoConfigGui.Engine import Engine
+from SegAutoConfigGui.Jobs.Engine import Engine
 job = Engine(sys.argv[1], sys.argv[2]).start(["train"], title="Liver", details={"dataset": "Dataset001_Liver"})
 while not job.metrics:
     job.poll()

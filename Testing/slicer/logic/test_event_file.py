@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from SegAutoConfigGui import EventFile as EventFileModule
-from SegAutoConfigGui.EventFile import EventFile, appendEvent
-from SegAutoConfigGui.Job import Job
+from SegAutoConfigGui.Jobs import EventFile as EventFileModule
+from SegAutoConfigGui.Jobs.EventFile import EventFile, appendEvent
+from SegAutoConfigGui.Jobs.Job import Job
 
 
 def line(kind: str, **data) -> bytes:

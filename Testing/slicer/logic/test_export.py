@@ -12,14 +12,14 @@ import SimpleITK as sitk
 import slicer
 from slicerhost.demo import oblique
 
-from SegAutoConfigGui import Files
-from SegAutoConfigGui.Cases import Case
-from SegAutoConfigGui.Export import exportCases, exportVolumes
-from SegAutoConfigGui.Folders import importFolder, loadPair
-from SegAutoConfigGui.LabelMaps import _exported, _pasted, emptySegments, labelMap, overlaps
-from SegAutoConfigGui.Labels import AREA, IGNORE, OUT, REGIONS, LabelTable
 from SegAutoConfigGui.Problems import UserProblem
-from SegAutoConfigGui.Results import addSegments
+from SegAutoConfigGui.Scene import Files
+from SegAutoConfigGui.Scene.Cases import Case
+from SegAutoConfigGui.Scene.Export import exportCases, exportVolumes
+from SegAutoConfigGui.Scene.Folders import importFolder, loadPair
+from SegAutoConfigGui.Scene.LabelMaps import _exported, _pasted, emptySegments, labelMap, overlaps
+from SegAutoConfigGui.Scene.Labels import AREA, IGNORE, OUT, REGIONS, LabelTable
+from SegAutoConfigGui.Scene.Results import addSegments
 
 ROTATED = np.eye(4)
 ROTATED[:3, :3] = oblique(10, -40)

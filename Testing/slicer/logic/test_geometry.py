@@ -7,7 +7,7 @@ import pytest
 import slicer
 from slicerhost.demo import oblique
 
-from SegAutoConfigGui.Geometry import (
+from SegAutoConfigGui.Scene.Geometry import (
     exportMatrix,
     gridDifference,
     gridOf,

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 import tomllib
 
-from SegAutoConfigGui import Installer, Requirements
-from SegAutoConfigGui.ExternalPython import PythonCheck, pipCommand
-from SegAutoConfigGui.Installer import Installation, constraints, installCommands, installTorch, problemOfLog
 from SegAutoConfigGui.Problems import UserProblem
+from SegAutoConfigGui.Setup import Installer, Requirements
+from SegAutoConfigGui.Setup.ExternalPython import PythonCheck, pipCommand
+from SegAutoConfigGui.Setup.Installer import Installation, constraints, installCommands, installTorch, problemOfLog
 
 
 class FakeSettings:
@@ -332,7 +332,7 @@ def test_a_program_that_does_not_start(tmp_path: Path) -> None:
 
 
 def test_a_program_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("SegAutoConfigGui.ExternalPython.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("SegAutoConfigGui.Setup.ExternalPython.ANSWER_SECONDS", 0.2)
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\nsleep 60\n")
     program.chmod(0o755)

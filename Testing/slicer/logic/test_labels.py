@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import slicer
 
-from SegAutoConfigGui.Labels import AREA, IGNORE, LABEL, OUT, PRECEDENCE, REGIONS, LabelTable
-from SegAutoConfigGui.Matching import cleanName, distinctColor, meaning, nameKey, structureKey
 from SegAutoConfigGui.Problems import UserProblem
+from SegAutoConfigGui.Scene.Labels import AREA, IGNORE, LABEL, OUT, PRECEDENCE, REGIONS, LabelTable
+from SegAutoConfigGui.Scene.Matching import cleanName, distinctColor, meaning, nameKey, structureKey
 
 TISSUE = ("85756007", "Tissue")
 LIVER, SPLEEN, KIDNEY = ("10200004", "Liver"), ("78961009", "Spleen"), ("64033007", "Kidney")

@@ -8,15 +8,15 @@ import SimpleITK as sitk
 import slicer
 from slicerhost.demo import oblique
 
-from SegAutoConfigGui.Export import exportVolumes
-from SegAutoConfigGui.Files import writeVolume
-from SegAutoConfigGui.Geometry import exportMatrix
-from SegAutoConfigGui.LabelMaps import labelMap
-from SegAutoConfigGui.Labels import LabelTable
-from SegAutoConfigGui.Matching import distinctColor
 from SegAutoConfigGui.Problems import UserProblem
-from SegAutoConfigGui.Results import loadPrediction, loadProbabilities, loadUncertainty
-from SegAutoConfigGui.Sequences import browserOf, framesOf, predictionsToSequence
+from SegAutoConfigGui.Scene.Export import exportVolumes
+from SegAutoConfigGui.Scene.Files import writeVolume
+from SegAutoConfigGui.Scene.Geometry import exportMatrix
+from SegAutoConfigGui.Scene.LabelMaps import labelMap
+from SegAutoConfigGui.Scene.Labels import LabelTable
+from SegAutoConfigGui.Scene.Matching import distinctColor
+from SegAutoConfigGui.Scene.Results import loadPrediction, loadProbabilities, loadUncertainty
+from SegAutoConfigGui.Scene.Sequences import browserOf, framesOf, predictionsToSequence
 
 LIVER = "Categories~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~Anatomic codes~^^~^^"
 MODEL = {

@@ -9,10 +9,10 @@ import pytest
 import slicer
 from slicerhost.demo import oblique
 
-from SegAutoConfigGui.Cases import CaseTable
-from SegAutoConfigGui.Export import exportCases
-from SegAutoConfigGui.Labels import REGIONS, LabelTable
-from SegAutoConfigGui.Results import loadPrediction
+from SegAutoConfigGui.Scene.Cases import CaseTable
+from SegAutoConfigGui.Scene.Export import exportCases
+from SegAutoConfigGui.Scene.Labels import REGIONS, LabelTable
+from SegAutoConfigGui.Scene.Results import loadPrediction
 
 MOVED = np.eye(4)
 MOVED[:3, :3] = oblique(15, 25)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from SegAutoConfigGui.TrainCommand import (
+from SegAutoConfigGui.Train.TrainCommand import (
     EarlierTraining,
     TrainChoices,
     cpuNote,
@@ -15,7 +15,7 @@ from SegAutoConfigGui.TrainCommand import (
     resumeCommand,
     trainCommand,
 )
-from SegAutoConfigGui.TrainProgress import (
+from SegAutoConfigGui.Train.TrainProgress import (
     TrainProgress,
     durationText,
     leftText,

@@ -130,10 +130,10 @@ def openModule(slicerApp, repository, externalPython, tmp_path, monkeypatch):
     """Opens the module: ``openModule(trainedWorkspace)`` on a copy of a workspace, ``openModule()`` on an empty one."""
     from slicerhost import qtapp as host
 
-    from SegAutoConfigGui.ModelsPanel import ModelsPanel
-    from SegAutoConfigGui.SegmentPanel import SegmentPanel
+    from SegAutoConfigGui.Models.ModelsPanel import ModelsPanel
+    from SegAutoConfigGui.Segment.SegmentPanel import SegmentPanel
     from SegAutoConfigGui.Settings import Settings
-    from SegAutoConfigGui.SetupPanel import SetupPanel
+    from SegAutoConfigGui.Setup.SetupPanel import SetupPanel
 
     opened: list[Module] = []
     kinds = (SegmentPanel, ModelsPanel, SetupPanel)

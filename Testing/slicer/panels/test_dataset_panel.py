@@ -19,9 +19,9 @@ from slicerhost.demo import makeSegmentation, makeVolume, oblique
 from slicerhost.dialogs import dialogs_shown
 from slicerhost.subject_hierarchy import drag_mime
 
-from SegAutoConfigGui.DatasetPanel import DatasetPanel
-from SegAutoConfigGui.Job import Job
-from SegAutoConfigGui.Processes import PROCESSES
+from SegAutoConfigGui.Dataset.DatasetPanel import DatasetPanel
+from SegAutoConfigGui.Jobs.Job import Job
+from SegAutoConfigGui.Jobs.Processes import PROCESSES
 from SegAutoConfigGui.Settings import Settings
 
 SHAPE = (12, 14, 16)

@@ -42,7 +42,7 @@ def lock(tmp_path: Path):
 
 @pytest.fixture
 def job(slicerApp, tmp_path: Path):
-    from SegAutoConfigGui.Engine import Job
+    from SegAutoConfigGui.Jobs.Engine import Job
 
     (tmp_path / "events.jsonl").write_text(START)
     return Job(tmp_path, {"command": ["train"]})
@@ -54,7 +54,7 @@ def write(job, text: str) -> None:
 
 
 def test_events_come_as_they_are_written_and_then_the_end(job, lock) -> None:
-    from SegAutoConfigGui.Follower import JobFollower
+    from SegAutoConfigGui.Jobs.Follower import JobFollower
 
     seen, ends = [], []
     follower = JobFollower(job, seen.extend, ends.append, interval=5)
@@ -76,7 +76,7 @@ def test_events_come_as_they_are_written_and_then_the_end(job, lock) -> None:
 
 
 def test_an_ended_job_is_shown_and_let_go(job) -> None:
-    from SegAutoConfigGui.Follower import JobFollower
+    from SegAutoConfigGui.Jobs.Follower import JobFollower
 
     write(job, END)
     ends = []
@@ -86,7 +86,7 @@ def test_an_ended_job_is_shown_and_let_go(job) -> None:
 
 
 def test_mistakes_in_callbacks_do_not_end_the_following(job, lock, caplog: pytest.LogCaptureFixture) -> None:
-    from SegAutoConfigGui.Follower import JobFollower
+    from SegAutoConfigGui.Jobs.Follower import JobFollower
 
     seen, ends = [], []
 
@@ -112,7 +112,7 @@ def test_mistakes_in_callbacks_do_not_end_the_following(job, lock, caplog: pytes
 def test_nothing_is_called_after_stop(job, lock) -> None:
     import slicer
 
-    from SegAutoConfigGui.Follower import JobFollower
+    from SegAutoConfigGui.Jobs.Follower import JobFollower
 
     seen, ends = [], []
     outside = JobFollower(job, seen.append, ends.append, interval=1)
@@ -132,8 +132,8 @@ def test_nothing_is_called_after_stop(job, lock) -> None:
 
 
 def test_a_burst_is_taken_in_parts(job, monkeypatch: pytest.MonkeyPatch) -> None:
-    from SegAutoConfigGui import EventFile
-    from SegAutoConfigGui import Follower as FollowerModule
+    from SegAutoConfigGui.Jobs import EventFile
+    from SegAutoConfigGui.Jobs import Follower as FollowerModule
 
     monkeypatch.setattr(EventFile, "BLOCK", 1000)
     monkeypatch.setattr(FollowerModule, "TURN_SECONDS", 0.0)

@@ -12,7 +12,7 @@ import slicerhost
 import slicerhost.qtapp as host
 from slicerhost.dialogs import dialogs_shown
 
-from SegAutoConfigGui import ModelTexts
+from SegAutoConfigGui.Models import ModelTexts
 
 MODEL = {
     "path": "/results/m",

@@ -17,8 +17,8 @@ import slicerhost.qtapp as host
 import vtk
 from slicerhost.demo import makeVolume, oblique
 
-from SegAutoConfigGui.Segmentation import MODEL_ATTRIBUTE, Segmentation, volumesOf
-from SegAutoConfigGui.SegmentChoices import SegmentOptions, matchChannels, predictCommand, problemsOfInput
+from SegAutoConfigGui.Segment.Segmentation import MODEL_ATTRIBUTE, Segmentation, volumesOf
+from SegAutoConfigGui.Segment.SegmentChoices import SegmentOptions, matchChannels, predictCommand, problemsOfInput
 
 SHAPE = (10, 24, 22)
 SPACING = (1.0, 1.0, 2.0)

@@ -10,7 +10,7 @@ import qt
 import slicer
 import slicerhost.qtapp as host
 
-from SegAutoConfigGui import Installer, SetupTexts
+from SegAutoConfigGui.Setup import Installer, SetupTexts
 
 
 def script(folder: Path, text: str) -> str:
@@ -119,7 +119,7 @@ def test_after_an_installation_the_other_panels_look_again(openModule, monkeypat
     module.settle(lambda: not panel.busy)
     assert found == ["engine"]
     assert "Restart Slicer" in module.message  # this pip has installed nothing
-    monkeypatch.setattr("SegAutoConfigGui.SetupPanel.missing", lambda packages: [])
+    monkeypatch.setattr("SegAutoConfigGui.Setup.SetupPanel.missing", lambda packages: [])
     panel._installed(["tifffile"])
     assert "No restart is needed" in module.message
 

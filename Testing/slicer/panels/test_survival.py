@@ -26,7 +26,7 @@ import json, sys, types
 import slicer
 import slicerhost.qtapp as host
 host.start()
-from SegAutoConfigGui import TrainPanel as panelModule
+from SegAutoConfigGui.Train import TrainPanel as panelModule
 from SegAutoConfigGui.Settings import Settings
 panels = types.SimpleNamespace(makePanels=lambda widget: [panelModule.TrainPanel(widget)])
 sys.modules["SegAutoConfigGui.Panels"] = panels

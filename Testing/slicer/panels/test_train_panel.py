@@ -17,10 +17,10 @@ import slicerhost
 import slicerhost.qtapp as host
 from slicerhost.dialogs import dialogs_shown
 
-from SegAutoConfigGui import Engine as engineModule
-from SegAutoConfigGui import TrainingView as viewModule
-from SegAutoConfigGui import TrainPanel as panelModule
-from SegAutoConfigGui.TrainPanel import TrainPanel
+from SegAutoConfigGui.Jobs import Engine as engineModule
+from SegAutoConfigGui.Train import TrainingView as viewModule
+from SegAutoConfigGui.Train import TrainPanel as panelModule
+from SegAutoConfigGui.Train.TrainPanel import TrainPanel
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_dataset import makeTinyDataset

@@ -1,0 +1,303 @@
+"""The tab in which volumes are segmented with a trained model, and in which results are corrected and used."""
+
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from SegAutoConfigGui.Models.ModelTexts import infoText, tooltip
+from SegAutoConfigGui.Panel import Panel
+from SegAutoConfigGui.Problems import Problem, UserProblem
+from SegAutoConfigGui.Segment.Segmentation import Segmentation
+from SegAutoConfigGui.Segment.SegmentChoices import SegmentOptions, problemsOfInput
+from SegAutoConfigGui.Segment.SegmentInputs import SEQUENCE, SegmentInputs
+from SegAutoConfigGui.Segment.SegmentResult import SegmentResult
+from SegAutoConfigGui.Segment.SegmentRunner import SegmentRunner
+from SegAutoConfigGui.Setup.Installer import checkInstalled
+from SegAutoConfigGui.Widgets.Devices import fillDevices
+
+
+class SegmentPanel(Panel, VTKObservationMixin):
+    """Model and volumes above, the run below them, results at the bottom."""
+
+    name = "Segment"
+
+    def __init__(self, host: Any) -> None:
+        Panel.__init__(self, host)
+        VTKObservationMixin.__init__(self)
+        self._canceled = False
+        self._note = ""  # how the last run ended
+        self._engineProblems: list[Problem] = []
+        self._devices: list[Any] = []
+        self._stale = True
+        self._wantedModel = ""
+        self._connections: Any = None
+        self._sceneTimer = qt.QTimer()
+
+    @property
+    def title(self) -> str:
+        """The tab's text, translated."""
+        return _("Segment")
+
+    @property
+    def model(self) -> "dict[str, Any] | None":
+        """The chosen model as the engine's `info` describes it."""
+        path = self.ui.modelCombo.itemData(self.ui.modelCombo.currentIndex)
+        return self._modelOf(path)
+
+    @property
+    def running(self) -> bool:
+        """True while something is being segmented."""
+        return self.runner.run is not None
+
+    # -- called by the module and other panels
+
+    def setup(self) -> None:
+        """Connect widgets; nothing is started."""
+        ui = self.ui
+        self.runner = SegmentRunner(self._onProgress, self._onEnd)
+        self.inputs = SegmentInputs(ui, self._showState)
+        self.results = SegmentResult(self.host, ui)
+        self._sceneTimer.setSingleShot(True)
+        self._sceneTimer.connect("timeout()", self._onSceneChanged)
+        for button, action in (
+            (ui.refreshButton, self.refresh),
+            (ui.segmentButton, self.segment),
+            (ui.cancelButton, self.cancel),
+        ):
+            button.connect("clicked()", action)
+        ui.modelCombo.connect("activated(int)", self._onModelChosen)
+        ui.foldsCombo.connect("activated(int)", self._onFoldsChosen)
+        ui.deviceCombo.connect("activated(int)", self._onDeviceChosen)
+        ui.resampleCheckBox.connect("toggled(bool)", self._showState)
+        ui.advancedSection.connect("contentsCollapsed(bool)", self._onAdvanced)
+        self._takeModels()
+
+    def enter(self) -> None:
+        """The user opens the tab."""
+        super().enter()
+        events = slicer.vtkMRMLScene
+        for event in (events.NodeAddedEvent, events.NodeRemovedEvent, events.EndImportEvent):
+            if not self.hasObserver(slicer.mrmlScene, event, self._onSceneEvent):
+                self.addObserver(slicer.mrmlScene, event, self._onSceneEvent)
+        self.inputs.refresh()
+        if self._stale:
+            self.refresh()
+        self._showState()
+
+    def exit(self) -> None:
+        """The user goes elsewhere; a run goes on."""
+        super().exit()
+        self.removeObservers()
+
+    def cleanup(self) -> None:
+        """The module ends: end the run, remove its files."""
+        self.removeObservers()
+        self._sceneTimer.stop()
+        self.runner.close()
+
+    def setParameters(self, parameters: Any) -> None:
+        """Another scene: show its choices."""
+        if self._connections is not None:
+            old, tag = self._connections
+            old.disconnectGui(tag)
+            self._connections = None
+        self.inputs.setParameterNode(parameters.parameterNode if parameters is not None else None)
+        if parameters is None:
+            return
+        self._connections = (parameters, parameters.connectGui(self.ui))
+        self.inputs.mode = parameters.segmentInput
+        self._takeModels()
+        self.results.show()
+
+    def changed(self, topic: str) -> None:
+        """Something changed elsewhere: look again when the tab is open next."""
+        self._stale = True
+        if topic == "engine":
+            self._devices = []
+        if self.entered:
+            self.refresh()
+
+    def selectModel(self, path: str) -> None:
+        """Choose a model by its folder; also one that is not listed yet."""
+        self._wantedModel = str(path)
+        self._takeModels()
+        if self.model is None or self.model["path"] != self._wantedModel:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Look again which models there are."""
+        self._stale = False
+        self.logic.refresh(self._onModels, self._onEngineProblems)
+
+    # -- model
+
+    def _modelOf(self, path: "str | None") -> "dict[str, Any] | None":
+        return next((model for model in self.logic.models if model["path"] == path), None)
+
+    def _onModels(self) -> None:
+        self._engineProblems = []
+        self._takeModels()
+
+    def _onEngineProblems(self, problems: list[Problem]) -> None:
+        self._engineProblems = list(problems)
+        self._showState()
+
+    def _takeModels(self) -> None:
+        """Fill the list; choose the wanted, the scene's, or the newest model."""
+        models = sorted(self.logic.models, key=lambda model: str(model.get("date") or ""), reverse=True)
+        combo = self.ui.modelCombo
+        before = combo.itemData(combo.currentIndex)
+        ofScene = self.parameters.model if self.parameters is not None else ""
+        combo.clear()
+        for model in models:
+            combo.addItem(str(model["title"]), model["path"])
+            combo.setItemData(combo.count - 1, tooltip(model), qt.Qt.ToolTipRole)
+        wanted = [path for path in (self._wantedModel, ofScene, before) if path and combo.findData(path) >= 0]
+        usable = [model["path"] for model in models if not model.get("problem")]
+        chosen = next(iter(wanted + usable), None)
+        combo.currentIndex = combo.findData(chosen) if chosen else (0 if models else -1)
+        combo.enabled = bool(models)
+        self._showModel()
+
+    def _onModelChosen(self, _index: int = 0) -> None:
+        self._wantedModel = ""
+        if self.parameters is not None:
+            self.parameters.model = self.model["path"] if self.model else ""
+        self._showModel()
+
+    def _showModel(self) -> None:
+        model, combo = self.model, self.ui.foldsCombo
+        if (
+            self._wantedModel
+            and model is not None
+            and model["path"] == self._wantedModel
+            and self.parameters is not None
+        ):
+            self.parameters.model = self._wantedModel
+        folds = [str(fold) for fold in (model or {}).get("folds") or (model or {}).get("unfinished") or []]
+        chosen = self.parameters.segmentFolds if self.parameters is not None else ""
+        combo.clear()
+        combo.addItem(_("all trained folds") if len(folds) != 1 else _("fold {fold}").format(fold=folds[0]), "")
+        for fold in folds if len(folds) > 1 else []:
+            combo.addItem(_("fold {fold}").format(fold=fold), fold)
+        combo.currentIndex = max(0, combo.findData(chosen))
+        self.inputs.setModel(model)
+        self._showState()
+
+    # -- options
+
+    def options(self) -> SegmentOptions:
+        """What is chosen under Advanced."""
+        ui = self.ui
+        fold = ui.foldsCombo.itemData(ui.foldsCombo.currentIndex) or ""
+        return SegmentOptions(
+            folds=(fold,) if fold else (),
+            faster=ui.fasterCheckBox.checked,
+            device=self.logic.settings.device,
+            resample=ui.resampleCheckBox.checked,
+            show3D=ui.show3DCheckBox.checked,
+            probabilities=ui.probabilitiesCheckBox.checked,
+            uncertainty=ui.uncertaintyCheckBox.checked,
+            replace=ui.replaceCheckBox.checked,
+        )
+
+    def _onFoldsChosen(self, _index: int) -> None:
+        if self.parameters is not None:
+            self.parameters.segmentFolds = self.ui.foldsCombo.itemData(self.ui.foldsCombo.currentIndex) or ""
+
+    def _onDeviceChosen(self, _index: int) -> None:
+        self.logic.settings.device = self.ui.deviceCombo.itemData(self.ui.deviceCombo.currentIndex)
+
+    def _onAdvanced(self, collapsed: bool) -> None:
+        if collapsed:
+            return
+        fillDevices(self.ui.deviceCombo, self._devices, self.logic.settings.device)
+        if not self._devices:
+            self.logic.request(["doctor"], self._onDoctor)
+
+    def _onDoctor(self, results: dict[str, dict[str, Any]]) -> None:
+        self._devices = results.get("doctor", {}).get("devices") or []
+        fillDevices(self.ui.deviceCombo, self._devices, self.logic.settings.device)
+
+    # -- state
+
+    def problems(self) -> list[Problem]:
+        """What keeps the button from being pressed."""
+        if self._engineProblems:
+            return self._engineProblems
+        if self.inputs.mode == SEQUENCE:
+            missing = problemsOfInput(self.model, [])[:1] if self.model is None else []
+            if not missing and self.inputs.sequence is None:
+                missing = [Problem(_("No sequence is chosen."), _("Load a sequence of volumes and choose it."))]
+            return missing
+        return problemsOfInput(self.model, self.inputs.cases, self.ui.resampleCheckBox.checked)
+
+    def _showState(self, *_args: Any) -> None:
+        """Bring buttons and texts up to date."""
+        ui, model, problems = self.ui, self.model, self.problems()
+        if self.parameters is not None:
+            self.parameters.segmentInput = self.inputs.mode
+        ui.modelInfoLabel.text = infoText(model) if model is not None else ""
+        ui.modelInfoLabel.setVisible(model is not None)
+        ui.inputFrame.enabled = ui.advancedSection.enabled = not self.running
+        ui.segmentButton.enabled = not problems and not self.running
+        ui.segmentButton.toolTip = str(problems[0]) if problems else _("Segment with the chosen model")
+        ui.cancelButton.setVisible(self.running)
+        ui.progressBar.setVisible(self.running)
+        if not self.running:
+            self._showStatus("\n".join(str(problem) for problem in problems[:3]) or self._note)
+
+    def _showStatus(self, text: str) -> None:
+        self.ui.statusLabel.text = text
+        self.ui.statusLabel.setVisible(bool(text))
+
+    def _onSceneEvent(self, _caller: Any, _event: Any) -> None:
+        self._sceneTimer.start(0)  # many nodes come at once, and a new one has no name and voxels yet
+
+    def _onSceneChanged(self) -> None:
+        if self.entered:
+            self.inputs.refresh()
+            self._showState()
+
+    # -- run
+
+    def segment(self) -> None:
+        """Segment what is chosen."""
+        if self.running:
+            return
+        self.host.clearMessage()
+        self._note = ""
+        try:
+            checkInstalled(self.logic.settings, training=True)
+            engine, inputs = self.logic.engine, self.inputs
+            self.runner.start(Segmentation(engine, self.model or {}, inputs.cases, self.options(), inputs.sequence))
+        except UserProblem as problem:
+            self.host.showProblems(problem.problems)
+        self._showState()
+
+    def cancel(self) -> None:
+        """End the run; the scene stays as it is."""
+        self._canceled = True
+        self.ui.cancelButton.enabled = False
+        self.runner.cancel()
+
+    def _onProgress(self, share: float, text: str) -> None:
+        self.ui.progressBar.value = round(1000 * share)
+        self.ui.cancelButton.enabled = not (self.runner.loading or self._canceled)
+        self._showStatus(text)
+
+    def _onEnd(self, nodes: list[Any], problems: list[Problem]) -> None:
+        canceled, self._canceled = self._canceled, False
+        if nodes:
+            self._note = _("Done: {names}").format(names=", ".join(node.GetName() for node in nodes))
+        elif canceled and not problems:
+            self._note = _("Canceled.")
+        self._showState()
+        segmentations = [node for node in nodes if node.IsA("vtkMRMLSegmentationNode")]
+        if segmentations:
+            self.results.choose(segmentations[-1])
+        if problems:
+            self.host.showProblems(problems, "" if nodes else _("The segmentation failed"))

@@ -1,0 +1,228 @@
+"""Segmenting volumes of the scene with a model: to files, through the engine, and back. No widgets.
+
+From Slicer's Python console::
+
+    model = logic.models[0]
+    run = Segmentation(logic.engine, model, [[volume] for volume in volumes])
+    nodes = run.segment(slicer.app.processEvents)
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from SegAutoConfigGui.Problems import Problem, UserProblem
+from SegAutoConfigGui.Scene.Export import exportVolumes
+from SegAutoConfigGui.Scene.Results import loadPrediction, loadProbabilities, loadUncertainty
+from SegAutoConfigGui.Scene.Sequences import framesOf, predictionsToSequence
+from SegAutoConfigGui.Scene.Staging import makeStaging, removeStaging
+from SegAutoConfigGui.Segment.SegmentChoices import SegmentOptions, predictCommand, problemsOfInput
+
+#: Attribute of a result: the model's folder. Roles of its references to the volumes that were segmented.
+MODEL_ATTRIBUTE, DATASET_ATTRIBUTE = "SegAutoConfig.Model", "SegAutoConfig.Dataset"
+VOLUME_ROLE = "SegAutoConfigVolume"
+PREFIX = "segment-"
+#: Share of the progress bar that writing and loading take.
+EXPORT_SHARE, LOAD_SHARE = 0.05, 0.05
+
+
+def resultsOf(model: Mapping[str, Any], volume: Any) -> list[Any]:
+    """Earlier results of a model for a volume, the newest last."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    return [
+        node
+        for node in nodes
+        if node.GetAttribute(MODEL_ATTRIBUTE) == str(model["path"]) and node.GetNodeReference(VOLUME_ROLE) is volume
+    ]
+
+
+class Segmentation:
+    """One press of the button: volumes are written, segmented by the engine, and the results loaded.
+
+    ``export()``, ``start()`` and ``load()`` are called in this order, so that a panel can let the window live in
+    between; ``remove()`` at the end, whatever happened. ``segment()`` does all of it.
+
+    Args:
+        engine: The engine.
+        model: A row of the engine's ``info``.
+        cases: Volume nodes of each case, one for each channel.
+        options: How.
+        sequence: A sequence of volumes instead of ``cases``.
+
+    Attributes:
+        nodes: The segmentation nodes (or the sequence node) that were made.
+        problems: Results that could not be loaded.
+        job: The engine's, once started.
+    """
+
+    def __init__(
+        self,
+        engine: Any,
+        model: Mapping[str, Any],
+        cases: Sequence[Sequence[Any]] = (),
+        options: "SegmentOptions | None" = None,
+        sequence: Any = None,
+    ) -> None:
+        self.model = dict(model)
+        self.options = options or SegmentOptions()
+        self.nodes: list[Any] = []
+        self.problems: list[Problem] = []
+        self.job: Any = None
+        self._engine = engine
+        self._sequence = sequence
+        self._cases = [list(volumes) for volumes in cases]
+        if sequence is not None:
+            self._cases = [[volume] for _value, volume in framesOf(sequence)]
+        self._folder: Path | None = None
+
+    @property
+    def ids(self) -> list[str]:
+        """Of the cases, in the files' names."""
+        return [f"case_{number:03}" for number in range(1, len(self._cases) + 1)]
+
+    @property
+    def _images(self) -> Path:
+        return self._folder / "images"
+
+    @property
+    def _output(self) -> Path:
+        return self._folder / "segmentations"
+
+    def check(self) -> None:
+        """Check the input.
+
+        Raises:
+            UserProblem: it can't be segmented; nothing was written.
+        """
+        problems = problemsOfInput(self.model, self._cases, self.options.resample)
+        if problems:
+            raise UserProblem(problems)
+
+    def export(self) -> Iterator[float]:
+        """Write the volumes, one case per step; yields the share of the whole that is done.
+
+        Raises:
+            UserProblem: the input can't be segmented, or the files can't be written.
+        """
+        self.check()
+        self._folder = makeStaging(self._engine.workspace, PREFIX)
+        self._images.mkdir()
+        for number, (name, volumes) in enumerate(zip(self.ids, self._cases, strict=True), start=1):
+            self._forgetIfGone(volumes)
+            exportVolumes(volumes, self._images, name, resampleChannels=self.options.resample)
+            yield EXPORT_SHARE * number / len(self._cases)
+
+    def start(self) -> Any:
+        """Start the engine; returns its job.
+
+        Raises:
+            UserProblem: it can't be started.
+        """
+        command = predictCommand(self.model, self._images, self._output, self.options)
+        self.job = self._engine.start(command, title=str(self.model["title"]), temporary=True)
+        return self.job
+
+    def share(self) -> float:
+        """What is done of the whole while the engine works, 0..1."""
+        progress = self.job.progress if self.job is not None else {}
+        done, total = progress.get("done") or 0, progress.get("total") or 0
+        ratio = min(1.0, done / total) if total and self.job.stage == "predict" else 0.0
+        return EXPORT_SHARE + (1 - EXPORT_SHARE - LOAD_SHARE) * ratio
+
+    def load(self) -> Iterator[float]:
+        """Load the results, one case per step; yields the share of the whole that is done.
+
+        What was closed or deleted meanwhile gets no result but an entry in ``problems``.
+        """
+        if self._sequence is not None:
+            self._loadSequence()
+            yield 1.0
+            return
+        for number, (name, volumes) in enumerate(zip(self.ids, self._cases, strict=True), start=1):
+            try:
+                self._loadCase(name, volumes)
+            except UserProblem as problem:
+                self.problems += problem.problems
+            yield 1 - LOAD_SHARE * (1 - number / len(self._cases))
+
+    def segment(self, pump: "Callable[[], Any] | None" = None, timeout: float = 24 * 3600) -> list[Any]:
+        """All of it, for scripts; returns the nodes.
+
+        Args:
+            pump: Called again and again, such as ``slicer.app.processEvents``.
+            timeout: In seconds.
+
+        Raises:
+            UserProblem: something went wrong.
+        """
+        try:
+            for _share in self.export():
+                pump and pump()
+            if not self.start().wait(timeout, pump):
+                self.job.kill()
+                raise UserProblem(_("The segmentation took longer than {seconds} s.").format(seconds=timeout))
+            if self.job.problems or not self._output.is_dir():
+                raise UserProblem(self.job.problems or [Problem(_("The segmentation was canceled."))])
+            for _share in self.load():
+                pump and pump()
+        finally:
+            self.remove()
+        if self.problems:
+            raise UserProblem(self.problems)
+        return self.nodes
+
+    def remove(self) -> None:
+        """End the engine's process if it runs, and remove all files."""
+        if self.job is not None and self.job.running:
+            self.job.kill()
+        self.job = None
+        if self._folder is not None:
+            removeStaging(self._folder)
+
+    def _forgetIfGone(self, volumes: Sequence[Any]) -> None:
+        gone = self._sequence if self._sequence is not None else None
+        nodes = [gone] if gone is not None else volumes
+        if not all(slicer.mrmlScene.IsNodePresent(node) for node in nodes):
+            names = ", ".join(node.GetName() for node in nodes)
+            message = _("{names} is not in the scene any more, so its segmentation was not loaded.")
+            raise UserProblem(message.format(names=names), _("Load it and segment it again."))
+
+    def _loadCase(self, name: str, volumes: Sequence[Any]) -> None:
+        self._forgetIfGone(volumes)
+        earlier = resultsOf(self.model, volumes[0]) if self.options.replace else []
+        node = loadPrediction(
+            self._output / f"{name}.nrrd", volumes[0], self.model, replace=earlier[-1] if earlier else None
+        )
+        self._describe(node, volumes)
+        self.nodes.append(node)
+        if self.options.show3D:
+            node.CreateClosedSurfaceRepresentation()
+        if self.options.probabilities:
+            loadProbabilities(sorted(self._output.glob(f"{name}_probability_*.nrrd")), volumes[0], self.model)
+        if self.options.uncertainty:
+            loadUncertainty(self._output / f"{name}_uncertainty.nrrd", volumes[0])
+
+    def _describe(self, node: Any, volumes: Sequence[Any]) -> None:
+        """Note in the node what it was made of, for what is done with it later."""
+        node.SetAttribute(MODEL_ATTRIBUTE, str(self.model["path"]))
+        node.SetAttribute(DATASET_ATTRIBUTE, str(self.model.get("dataset") or ""))
+        node.RemoveNodeReferenceIDs(VOLUME_ROLE)
+        for volume in volumes:
+            node.AddNodeReferenceID(VOLUME_ROLE, volume.GetID())
+
+    def _loadSequence(self) -> None:
+        try:
+            self._forgetIfGone([])
+            files = [self._output / f"{name}.nrrd" for name in self.ids]
+            self.nodes.append(predictionsToSequence(files, self._sequence, self.model))
+        except UserProblem as problem:
+            self.problems += problem.problems
+
+
+def volumesOf(result: Any) -> list[Any]:
+    """The volumes that a result was made from, those that are still there."""
+    nodes = [result.GetNthNodeReference(VOLUME_ROLE, n) for n in range(result.GetNumberOfNodeReferences(VOLUME_ROLE))]
+    return [node for node in nodes if node is not None]
