@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -89,6 +90,7 @@ class SegAutoConfigWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic: SegAutoConfigLogic | None = None
         self.parameters = None
         self.panels: dict[str, Any] = {}
+        self.tabs = None
         self._messageBar = None
 
     def setup(self):
@@ -104,12 +106,19 @@ class SegAutoConfigWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         root.setMRMLScene(slicer.mrmlScene)
         self.logic = SegAutoConfigLogic()
         self._messageBar = MessageBar(self.ui)
+        # A bar and pages of which the others are hidden: in a QTabWidget each page is as high as the highest one.
+        self.tabs = qt.QTabBar()
+        self.tabs.setDrawBase(False)
+        self.tabs.setExpanding(False)
+        root.layout().insertWidget(1, self.tabs)
         for panel in makePanels(self):
             self.panels[panel.name] = panel
-            self.ui.tabs.addTab(panel.root, panel.title)
+            self.tabs.addTab(panel.title)
+            root.layout().addWidget(panel.root)
+            panel.root.setVisible(panel is self.currentPanel)
             panel.root.setMRMLScene(slicer.mrmlScene)
             panel.setup()
-        self.ui.tabs.connect("currentChanged(int)", self._onTabChanged)
+        self.tabs.connect("currentChanged(int)", self._onTabChanged)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self._onSceneEndImport)
@@ -144,11 +153,11 @@ class SegAutoConfigWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     @property
     def currentPanel(self):
         """The panel of the tab that is shown."""
-        return list(self.panels.values())[self.ui.tabs.currentIndex]
+        return list(self.panels.values())[self.tabs.currentIndex]
 
     def openPanel(self, name: str):
         """Show a tab ("Dataset", "Train", "Segment", "Models", "Setup") and return its panel."""
-        self.ui.tabs.currentIndex = list(self.panels).index(name)
+        self.tabs.currentIndex = list(self.panels).index(name)
         return self.panels[name]
 
     def showProblems(self, problems, title: str = "") -> None:
@@ -201,10 +210,10 @@ class SegAutoConfigWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _onTabChanged(self, index: int) -> None:
         for number, panel in enumerate(self.panels.values()):
-            if number == index:
-                panel.enter()
-            elif panel.entered:
+            panel.root.setVisible(number == index)
+            if number != index and panel.entered:
                 panel.exit()
+        self.currentPanel.enter()
 
 
 class SegAutoConfigLogic(ScriptedLoadableModuleLogic):

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def test_a_package_that_is_missing(cli: Cli, raw: Path, job: Path, monkeypatch: 
 
 
 def test_a_job_that_runs_already_is_left_alone(raw: Path, cli: Cli, job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segautoconfiglib.base.job.LOCK_PATIENCE_S", 0.3)
+    monkeypatch.setattr(import_module("segautoconfiglib.base.job"), "LOCK_PATIENCE_S", 0.3)
     with alone(job / "lock", "Another"):
         (job / "events.jsonl").write_text("")
         outcome = cli("verify", 7, "--job", job)
@@ -128,7 +129,7 @@ def test_a_stop_asked_for_before_the_beginning(raw: Path, cli: Cli, job: Path, c
 def test_a_stop_during_preprocessing(
     raw_dataset: Callable[..., Path], workspace: Path, cli: Cli, start: Start, job: Path
 ) -> None:
-    raw_dataset(cases=24)
+    raw_dataset(cases=120)  # enough for a stop to be seen in between
     assert cli("plan", 7).code == 0
     command = ("preprocess", 7, "-c", "3d_fullres", "--workers", 2, "--job", job)
     process = start(*command)

@@ -8,12 +8,12 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
+import SimpleITK
 import SimpleITK as sitk
 import slicer
 from slicerhost.demo import oblique
 
 from SegAutoConfigGui.Problems import UserProblem
-from SegAutoConfigGui.Scene import Files
 from SegAutoConfigGui.Scene.Cases import Case
 from SegAutoConfigGui.Scene.Export import exportCases, exportVolumes
 from SegAutoConfigGui.Scene.Folders import importFolder, loadPair
@@ -350,7 +350,7 @@ def test_cancel_and_failure_remove_what_was_written(
         def fail(*_arguments: object, **_options: object) -> None:
             raise RuntimeError("No space left on device")
 
-        monkeypatch.setattr(Files.sitk, "WriteImage", fail)
+        monkeypatch.setattr(SimpleITK, "WriteImage", fail)
         with pytest.raises(UserProblem, match="can't be written") as error:
             list(exportCases(cases, labels, tmp_path / "new"))
     assert error.value.problems[0].details == "No space left on device"

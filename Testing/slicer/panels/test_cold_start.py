@@ -21,7 +21,7 @@ widget = host.load_module({module!r})
 opened = time.process_time()
 new = sorted(set(sys.modules) - before)
 print("RESULT " + json.dumps({{"import_s": listed - start, "open_s": opened - listed, "modules": new,
-      "children": len(widget.ui.tabs.findChildren(__import__("qt").QWidget))}}))
+      "children": len(widget.parent.findChildren(__import__("qt").QWidget))}}))
 """
 
 
