@@ -140,7 +140,7 @@ def test_a_stop_during_preprocessing(
     assert events_of(job)[-1].data["cancelled"] is True
     assert not is_taken(job / "lock")
     store = workspace / "nnUNet_preprocessed" / DATASET / "nnUNetPlans_3d_fullres"
-    assert 1 <= len(list(store.glob("*.pkl"))) < 24
+    assert 1 <= len(list(store.glob("*.pkl"))) < 120
     assert cli(*command).code == 0
 
 

@@ -14,6 +14,7 @@ from SegAutoConfigGui.Dataset.Channels import VOLUME_CLASS, Channels, channelNam
 from SegAutoConfigGui.Problems import Problem, UserProblem
 from SegAutoConfigGui.Scene.Cases import Case
 from SegAutoConfigGui.Scene.Folders import FilePair, importFolder, loadPair
+from SegAutoConfigGui.Scene.Views import showAlone
 from SegAutoConfigGui.Widgets.Stepper import Stepper
 
 
@@ -82,12 +83,7 @@ class CaseSection:
         case = self.panel.table.case(uid)
         self._shown = uid
         volume = case.volumes[0] or next(filter(None, case.volumes), None)
-        if volume is not None:
-            slicer.util.setSliceViewerLayers(background=volume, fit=True)
-        for segmentation in self.panel.table.segmentations():
-            display = segmentation.GetDisplayNode()
-            if display is not None:
-                display.SetVisibility(segmentation is case.segmentation)
+        showAlone(volume, case.segmentation)
 
     def showById(self, id: str) -> bool:
         """Select the row of this case, which also shows it; False where there is none."""

@@ -10,7 +10,8 @@ from slicer.util import VTKObservationMixin
 from SegAutoConfigGui.Models.ModelTexts import infoText, tooltip
 from SegAutoConfigGui.Panel import Panel
 from SegAutoConfigGui.Problems import Problem, UserProblem
-from SegAutoConfigGui.Segment.Segmentation import Segmentation
+from SegAutoConfigGui.Scene.Views import showAlone
+from SegAutoConfigGui.Segment.Segmentation import Segmentation, volumesOf
 from SegAutoConfigGui.Segment.SegmentChoices import SegmentOptions, problemsOfInput
 from SegAutoConfigGui.Segment.SegmentInputs import SEQUENCE, SegmentInputs
 from SegAutoConfigGui.Segment.SegmentResult import SegmentResult
@@ -298,6 +299,8 @@ class SegmentPanel(Panel, VTKObservationMixin):
         self._showState()
         segmentations = [node for node in nodes if node.IsA("vtkMRMLSegmentationNode")]
         if segmentations:
-            self.results.choose(segmentations[-1])
+            shown = segmentations[-1]
+            self.results.choose(shown)
+            showAlone(next(iter(volumesOf(shown)), None), shown, keepOwn=True)
         if problems:
             self.host.showProblems(problems, "" if nodes else _("The segmentation failed"))

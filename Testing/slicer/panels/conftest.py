@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +80,7 @@ def trainedWorkspace(repository: Path, externalPython: str, tmp_path_factory: py
 
 @dataclass
 class Module:
-    """The module with the panels Segment, Models and Setup, and what they asked of the others."""
+    """The module, and what the panels Segment, Models and Setup asked of the others."""
 
     widget: Any
     workspace: Path
@@ -130,20 +129,14 @@ def openModule(slicerApp, repository, externalPython, tmp_path, monkeypatch):
     """Opens the module: ``openModule(trainedWorkspace)`` on a copy of a workspace, ``openModule()`` on an empty one."""
     from slicerhost import qtapp as host
 
-    from SegAutoConfigGui.Models.ModelsPanel import ModelsPanel
-    from SegAutoConfigGui.Segment.SegmentPanel import SegmentPanel
     from SegAutoConfigGui.Settings import Settings
-    from SegAutoConfigGui.Setup.SetupPanel import SetupPanel
 
     opened: list[Module] = []
-    kinds = (SegmentPanel, ModelsPanel, SetupPanel)
 
     def make(workspace: Path | None = None, python: str = externalPython) -> Module:
         folder = tmp_path / "wörk space"
         if workspace is not None:
             shutil.copytree(workspace, folder)
-        panels = types.SimpleNamespace(makePanels=lambda widget: [kind(widget) for kind in kinds])
-        monkeypatch.setitem(sys.modules, "SegAutoConfigGui.Panels", panels)
         settings = Settings()
         settings.workspace, settings.externalPython, settings.device = folder, python, "cpu"
         module = Module(host.load_module(str(repository / "SegAutoConfig" / "SegAutoConfig.py")), folder)
@@ -153,7 +146,8 @@ def openModule(slicerApp, repository, externalPython, tmp_path, monkeypatch):
             continueFrom=lambda *words: module.asked.append(("continueFrom", *words)),
         )
         own = module.widget.openPanel
-        module.widget.openPanel = lambda name: own(name) if name in module.widget.panels else other
+        own("Segment")
+        module.widget.openPanel = lambda name: other if name in ("Dataset", "Train") else own(name)
         module.settle()
         return module
 

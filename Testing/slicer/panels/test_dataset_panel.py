@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sys
 import types
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ from slicerhost.demo import makeSegmentation, makeVolume, oblique
 from slicerhost.dialogs import dialogs_shown
 from slicerhost.subject_hierarchy import drag_mime
 
-from SegAutoConfigGui.Dataset.DatasetPanel import DatasetPanel
 from SegAutoConfigGui.Jobs.Job import Job
 from SegAutoConfigGui.Jobs.Processes import PROCESSES
 from SegAutoConfigGui.Settings import Settings
@@ -104,8 +102,6 @@ class Module:
 @pytest.fixture(scope="module")
 def opened(slicerApp, repository, externalPython, tmp_path_factory):
     """The module, opened once: each start of it asks the engine for its datasets."""
-    before = sys.modules.get("SegAutoConfigGui.Panels")
-    sys.modules["SegAutoConfigGui.Panels"] = types.SimpleNamespace(makePanels=lambda widget: [DatasetPanel(widget)])
     settings = Settings()
     settings.workspace, settings.externalPython = tmp_path_factory.mktemp("none"), externalPython
     widget = host.load_module(str(repository / "SegAutoConfig" / "SegAutoConfig.py"))
@@ -113,9 +109,6 @@ def opened(slicerApp, repository, externalPython, tmp_path_factory):
     widget.cleanup()
     widget.parent.hide()
     widget.parent.deleteLater()
-    sys.modules.pop("SegAutoConfigGui.Panels")
-    if before is not None:
-        sys.modules["SegAutoConfigGui.Panels"] = before
 
 
 @pytest.fixture

@@ -28,14 +28,13 @@ import slicerhost.qtapp as host
 host.start()
 from SegAutoConfigGui.Train import TrainPanel as panelModule
 from SegAutoConfigGui.Settings import Settings
-panels = types.SimpleNamespace(makePanels=lambda widget: [panelModule.TrainPanel(widget)])
-sys.modules["SegAutoConfigGui.Panels"] = panels
 words = panelModule.trainCommand
 panelModule.trainCommand = lambda *choices: [*words(*choices), "--iterations", "2"]
 from pathlib import Path
 settings = Settings()
 settings.workspace, settings.externalPython = Path({workspace!r}), {python!r}
 widget = host.load_module({module!r})
+widget.openPanel("Train")
 panel, ui = widget.panels["Train"], widget.panels["Train"].ui
 
 def say(**values):

@@ -20,7 +20,6 @@ from slicerhost.dialogs import dialogs_shown
 from SegAutoConfigGui.Jobs import Engine as engineModule
 from SegAutoConfigGui.Train import TrainingView as viewModule
 from SegAutoConfigGui.Train import TrainPanel as panelModule
-from SegAutoConfigGui.Train.TrainPanel import TrainPanel
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_dataset import makeTinyDataset
@@ -31,7 +30,7 @@ DATASET = "Dataset007_Tiny"
 
 @dataclass
 class Module:
-    """The module with this panel alone, and what the panel asked of the others."""
+    """The module with this panel open, and what the panel asked of the others."""
 
     widget: Any
     panel: Any
@@ -99,8 +98,6 @@ def workspace(tmp_path):
 
 @pytest.fixture
 def module(slicerApp, repository, externalPython, workspace, monkeypatch):
-    panels = types.SimpleNamespace(makePanels=lambda widget: [TrainPanel(widget)])
-    monkeypatch.setitem(sys.modules, "SegAutoConfigGui.Panels", panels)
     few = panelModule.trainCommand
     monkeypatch.setattr(panelModule, "trainCommand", lambda *choices: [*few(*choices), "--iterations", "3"])
     from SegAutoConfigGui.Settings import Settings
@@ -108,6 +105,7 @@ def module(slicerApp, repository, externalPython, workspace, monkeypatch):
     settings = Settings()
     settings.workspace, settings.externalPython, settings.device = workspace, externalPython, "auto"
     widget = host.load_module(str(repository / "SegAutoConfig" / "SegAutoConfig.py"))
+    widget.openPanel("Train")
     opened = []
 
     def openPanel(name):
