@@ -5,12 +5,15 @@ Slicer reads this file at every start, so it imports nothing heavy. What the pan
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import qt
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -306,7 +309,90 @@ class SegAutoConfigLogic(ScriptedLoadableModuleLogic):
 
 
 class SegAutoConfigTest(ScriptedLoadableModuleTest):
-    """Slicer's self test: run by *Reload and Test* and by CTest in the real application."""
+    """Slicer's self test: run by *Reload and Test* and by CTest in the real application.
+
+    Needs nothing installed; where the engine is, it is started as well.
+    """
 
     def setUp(self):
         slicer.mrmlScene.Clear()
+        _findEngine()
+
+    def test_everyTabOpens(self):
+        """All forms load, and each tab can be shown."""
+        slicer.util.selectModule("SegAutoConfig")
+        widget = slicer.modules.SegAutoConfigWidget
+        for name, panel in widget.panels.items():
+            self.assertIs(widget.openPanel(name), panel)
+            self.assertTrue(panel.root.visible)
+        self.assertEqual(list(widget.panels), ["Dataset", "Train", "Segment", "Models", "Setup"])
+
+    def test_segmentsSurviveTheWayThroughFiles(self):
+        """An exported label map is Slicer's own export, and comes back as the same segments."""
+        import numpy as np
+
+        from SegAutoConfigGui.Scene.Cases import Case
+        from SegAutoConfigGui.Scene.Export import exportCases
+        from SegAutoConfigGui.Scene.Labels import LabelTable
+        from SegAutoConfigGui.Scene.Results import loadPrediction, readLabels
+
+        volume, segmentation, masks = self._obliqueCase()
+        table = LabelTable.fromSegmentations([segmentation])
+        own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+        ids = vtk.vtkStringArray()
+        for name in masks:
+            ids.InsertNextValue(name)
+        slicer.modules.segmentations.logic().ExportSegmentsToLabelmapNode(
+            segmentation, ids, own, volume, slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY
+        )
+        folder = Path(slicer.util.tempDirectory())
+        try:
+            for _step in exportCases([Case("case", [volume], segmentation)], table, folder):
+                pass
+            file = folder / "case_labels.nrrd"
+            self.assertTrue(np.array_equal(readLabels(file, volume), slicer.util.arrayFromVolume(own)))
+            labels, order, segments = table.asDatasetLabels()
+            model = {"labels": labels, "regions_class_order": order, "segments": segments}
+            result = loadPrediction(file, volume, model)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        for name, mask in masks.items():
+            key = result.GetSegmentation().GetSegmentIdBySegmentName(name)
+            self.assertTrue(
+                np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(result, key, volume) > 0, mask), name
+            )
+
+    def test_theEngineAnswersOrSaysWhatIsMissing(self):
+        """Without its packages, the user is sent to Setup; with them, a command runs in a process of its own."""
+        from SegAutoConfigGui.Problems import UserProblem
+
+        try:
+            job = SegAutoConfigLogic().engine.start(["info"], temporary=True)
+        except UserProblem as problem:
+            self.assertIn("Setup", problem.problem.hint)
+            return
+        job.wait(120, slicer.app.processEvents)
+        self.assertEqual(job.state, job.FINISHED, job.problems)
+        self.assertIn("datasets", job.results["info"])
+
+    def _obliqueCase(self):
+        """A turned and flipped volume with two segments side by side: volume, segmentation, masks by segment id."""
+        import numpy as np
+
+        shape = (9, 12, 10)
+        volume = slicer.util.addVolumeFromArray(np.arange(np.prod(shape), dtype=np.int16).reshape(shape), name="case")
+        turned = vtk.vtkMatrix4x4()
+        for row, values in enumerate(((0.0, -0.8, 0.0, 5.0), (0.7, 0.0, 0.0, -3.0), (0.0, 0.0, -2.5, 40.0))):
+            for column, value in enumerate(values):
+                turned.SetElement(row, column, value)
+        volume.SetIJKToRASMatrix(turned)
+        masks = {"liver": np.zeros(shape, bool), "spleen": np.zeros(shape, bool)}
+        masks["liver"][2:6, 1:7, 2:5] = True
+        masks["spleen"][3:8, 2:9, 6:9] = True
+        segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "segments")
+        segmentation.CreateDefaultDisplayNodes()
+        segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        for name, mask in masks.items():
+            segmentation.GetSegmentation().AddEmptySegment(name, name)
+            slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), segmentation, name, volume)
+        return volume, segmentation, masks
