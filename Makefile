@@ -1,4 +1,4 @@
-# make venv | demo | test | lint | bench | test-pythons | clean.   Each target does its own set-up.
+# make venv | demo | test | screenshots | lint | bench | test-pythons | clean.   Each target does its own set-up.
 #
 #   PYTHON=python3.12      the interpreter that .venv is made with (default: the first of python3, python3.13 ... 3.10 that fits)
 #   VENV=.venv             where the environment lies
@@ -28,7 +28,7 @@ SLICER_PYTEST = SEGAUTOCONFIG_PYTHON="$(abspath $(VENV))/bin/python" $(SLICER_VE
 # Every Python found, on PATH or under pyenv; one that can't start is left out when its turn comes.
 ALL_PYTHONS = $(foreach v,3.10 3.11 3.12 3.13,$(or $(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/$(v).*/bin/python))),python$(v)))
 
-.PHONY: venv venv-slicer demo test test-engine test-slicer cmake-lists lint lint-code lint-format lint-types lint-imports lint-spelling format bench test-pythons clean
+.PHONY: venv venv-slicer demo test test-engine test-slicer screenshots cmake-lists lint lint-code lint-format lint-types lint-imports lint-spelling format bench test-pythons clean
 
 venv: $(STAMP)
 
@@ -59,6 +59,18 @@ test-engine: $(STAMP)
 test-slicer: $(STAMP) $(SLICER_STAMP)
 	$(SLICER_PYTEST) Testing/slicer/logic $(SLICERTESTARGS)
 	$(SLICER_PYTEST) Testing/slicer/host Testing/slicer/panels $(SLICERTESTARGS)
+
+# After test-slicer: the pictures that it took become those of the documentation.
+SHOWN = dataset-empty dataset-exporting:dataset-working dataset-finished dataset-error train-new:train-empty \
+    train-running:train-working train-finished train-killed:train-error segment-empty segment-working segment-finished \
+    segment-error models-empty models-working models-finished models-error setup-empty setup-working setup-finished setup-error
+
+screenshots:
+	mkdir -p Resources/Screenshots
+	for pair in $(SHOWN); do for width in 400 600; do \
+	    cp slicer-output/$${pair%%:*}-$$width.png Resources/Screenshots/$${pair##*:}-$$width.png || exit 1; done; done
+	cp slicer-output/walk-2-training.png Resources/Screenshots/train.png
+	cp slicer-output/walk-4-segmented.png Resources/Screenshots/segment.png
 
 venv-slicer: $(SLICER_STAMP)
 

@@ -4,6 +4,7 @@ Slicer reads this file at every start, so it imports nothing heavy. What the pan
 ``SegAutoConfigGui`` beside it; the engine (``segautoconfiglib``) runs in processes of its own.
 """
 
+import contextlib
 import os
 import shutil
 import sys
@@ -26,6 +27,10 @@ from slicer.util import VTKObservationMixin
 
 #: The engine's folder in a source checkout; installed, both lie side by side on Python's path.
 ENGINE_CHECKOUT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "SegAutoConfigLib"))
+
+
+#: How long a short command may take to stop when the module is closed (seconds).
+STOP_SECONDS = 3.0
 
 
 def _findEngine() -> None:
@@ -207,8 +212,8 @@ class SegAutoConfigWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._useParameters()
 
     def _onSceneEndImport(self, caller, event):
+        self._setParameters(None)  # the node may be the same, with another content
         if self.parent.isEntered:
-            self._setParameters(None)
             self._useParameters()
 
     def _onTabChanged(self, index: int) -> None:
@@ -244,12 +249,19 @@ class SegAutoConfigLogic(ScriptedLoadableModuleLogic):
         """The engine, for the workspace and the Python of the settings.
 
         Raises:
-            UserProblem: the packages that it needs are not installed, or the Python of the settings is not there.
+            UserProblem: the packages that it needs are not installed, the Python of the settings is not there, or the
+                workspace can't be used.
         """
         from SegAutoConfigGui.Jobs.Engine import Engine
+        from SegAutoConfigGui.Problems import UserProblem
+        from SegAutoConfigGui.Settings import problemOfWorkspace
         from SegAutoConfigGui.Setup.Installer import checkInstalled, engineEnvironment
 
         checkInstalled(self.settings)
+        problem = problemOfWorkspace(self.settings.workspace)
+        if problem:
+            message = _("The workspace can't be used: {problem}").format(problem=problem)
+            raise UserProblem(message, _("Choose another workspace in the Setup tab."))
         return Engine(self.settings.pythonExecutable, self.settings.workspace, engineEnvironment(self.settings))
 
     def request(
@@ -280,11 +292,13 @@ class SegAutoConfigLogic(ScriptedLoadableModuleLogic):
 
         def end(job):
             self._followers.remove(follower)
-            job.discard()
-            if job.state == job.FINISHED:
-                onDone(job.results)
-            elif onProblem is not None and job.problem is not None:
-                onProblem(job.problems)
+            try:
+                if job.state == job.FINISHED:
+                    onDone(job.results)
+                elif onProblem is not None and job.problem is not None:
+                    onProblem(job.problems)
+            finally:
+                job.discard()
 
         follower = JobFollower(job, onEnd=end, interval=50)
         self._followers.append(follower)
@@ -302,10 +316,21 @@ class SegAutoConfigLogic(ScriptedLoadableModuleLogic):
         self.request(["info"], take, onProblem)
 
     def close(self) -> None:
-        """Stop following short commands; they end by themselves."""
+        """End short commands: nobody takes their answers any more. Their folders are removed."""
+        from SegAutoConfigGui.Problems import UserProblem
+
+        jobs = [follower.job for follower in self._followers]
         for follower in self._followers:
             follower.stop()
         self._followers.clear()
+        for job in jobs:  # all are asked to stop before the first one is waited for
+            with contextlib.suppress(UserProblem):
+                job.stop()
+        for job in jobs:
+            with contextlib.suppress(UserProblem):
+                if not job.wait(STOP_SECONDS):
+                    job.kill()
+                job.discard()
 
 
 class SegAutoConfigTest(ScriptedLoadableModuleTest):

@@ -43,6 +43,10 @@ class Panel:
     def setup(self) -> None:
         """Connect widgets; called once."""
 
+    def openSetup(self) -> None:
+        """Show the tab in which what the engine needs is installed and chosen."""
+        self.host.openPanel("Setup")
+
     def enter(self) -> None:
         """The user opens the tab."""
         self.entered = True

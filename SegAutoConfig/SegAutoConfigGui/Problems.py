@@ -52,6 +52,10 @@ class UserProblem(Exception):
         return self.problems[0]
 
 
+class Cancelled(Exception):
+    """Raised where the user did not want it any more; everything is as it was."""
+
+
 def problemsOfError(error: UserError) -> list[Problem]:
     """What an error of the engine says, for the user."""
     return problemsOfEvent({"message": error.message, "hint": error.hint, "problems": problem_list(error)})

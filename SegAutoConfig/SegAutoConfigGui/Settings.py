@@ -2,10 +2,12 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 GROUP = "SegAutoConfig"
 #: Under the user's home; the same default as the engine's.
@@ -61,3 +63,31 @@ class Settings:
 
     def _set(self, key: str, value: str) -> None:
         qt.QSettings().setValue(f"{GROUP}/{key}", value)
+
+
+def problemOfWorkspace(folder: "str | Path") -> str:
+    """Why a folder can't be the workspace; empty where it can. It needs not exist, and is not made.
+
+    Args:
+        folder: As the user typed it.
+    """
+    if not str(folder).strip():
+        return _("No folder is given.")
+    place = Path(folder).expanduser()
+    if not place.is_absolute():
+        return _("{folder} is no complete path; it has to begin with {start}.").format(
+            folder=folder, start=Path.home().anchor
+        )
+    existing = next((parent for parent in (place, *place.parents) if os.path.lexists(parent)), None)
+    if existing is None:
+        return _("{folder} can't be made: {place} does not exist.").format(folder=folder, place=place.anchor)
+    reason = _("{place} is a file.") if existing.is_file() else _("{place} is no folder.")
+    if existing.is_dir():
+        try:
+            with tempfile.TemporaryFile(dir=existing):
+                return ""
+        except OSError as error:
+            reason = _("{place} can't be written ({error}).")
+            reason = reason.format(place="{place}", error=error.strerror or error)
+    reason = reason.format(place=existing)
+    return reason if existing == place else _("{folder} can't be made: {reason}").format(folder=folder, reason=reason)

@@ -251,6 +251,9 @@ class CaseSection:
         except UserProblem as problem:
             self.panel.host.showProblems(problem.problems)
             return
+        if not any(pair.images and pair.segmentation for pair in pairs):
+            message = _("No image has a segmentation here; both need names alike, such as {image} with {segmentation}.")
+            self.panel.host.showMessage(message.format(image="x.nrrd", segmentation="x.seg.nrrd"))
         self.load([(pair, lambda pair=pair: self._addPair(pair)) for pair in pairs])
 
     def load(self, tasks: Sequence[tuple[FilePair, Callable[[], Case]]]) -> None:

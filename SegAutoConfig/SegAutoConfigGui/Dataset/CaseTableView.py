@@ -9,9 +9,14 @@ from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Scene.Cases import Case
 from SegAutoConfigGui.Widgets.Dropping import DropFilter
-from SegAutoConfigGui.Widgets.TableItems import fitHeight, putItem, selectedRows, selectRows
+from SegAutoConfigGui.Widgets.TableItems import putItem, selectedRows, selectRows
+from SegAutoConfigGui.Widgets.Tables import fitHeight
 
 SIGN, NAME, VOLUMES, SEGMENTATION, TEST, REPLACE = range(6)
+#: Rows that a table of the panel shows at most, and has room for at least.
+MOST_ROWS, LEAST_ROWS = 9, 3
+#: Stands where no node is chosen.
+NOTHING = "—"
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ class CaseTableView:
             self._fill(row, case, states[case.uid])
         self.table.setColumnHidden(REPLACE, not any(state.exists for state in states.values()))
         self._select(selected)
-        fitHeight(self.table)
+        fitHeight(self.table, MOST_ROWS, LEAST_ROWS)
         self.table.blockSignals(blocked)
 
     def selected(self) -> list[str]:
@@ -115,14 +120,14 @@ class CaseTableView:
         return self.table.item(row, SIGN).data(qt.Qt.UserRole)
 
     def _fill(self, row: int, case: Case, state: RowState) -> None:
-        volumes = [volume.GetName() if volume is not None else "—" for volume in case.volumes]
-        segmentation = case.segmentation.GetName() if case.segmentation is not None else "—"
+        volumes = [volume.GetName() if volume is not None else NOTHING for volume in case.volumes]
+        segmentation = case.segmentation.GetName() if case.segmentation is not None else NOTHING
         sign = putItem(self.table, row, SIGN, "", state.text)
         sign.setIcon(self._icons[state.icon])
         sign.setData(qt.Qt.UserRole, case.uid)
         sign.setData(qt.Qt.AccessibleTextRole, state.text)
         putItem(self.table, row, NAME, case.id, _("Double-click to change the name"), editable=True)
-        putItem(self.table, row, VOLUMES, ", ".join(volumes), "\n".join(volumes))
+        putItem(self.table, row, VOLUMES, _volumesText(volumes), "\n".join(volumes))
         putItem(self.table, row, SEGMENTATION, segmentation, segmentation)
         self._box(row, TEST, case.test, True)
         self._box(row, REPLACE, case.replace, state.exists)
@@ -146,13 +151,27 @@ class CaseTableView:
             self._onShow(self._uid(item.row()))
 
 
+def _volumesText(names: Sequence[str]) -> str:
+    """The name of a single volume; of several channels how many there are."""
+    if len(names) < 2:
+        return "".join(names)
+    chosen = sum(name != NOTHING for name in names)
+    text = _("{count} volumes") if chosen == len(names) else _("{chosen} of {count} volumes")
+    return text.format(chosen=chosen, count=len(names))
+
+
 def _icons(widget: Any) -> dict[str, Any]:
-    """Slicer's own signs for the states of a row."""
-    style, icons = widget.style(), qt.QStyle
+    """Slicer's own signs for the states of a row, in the same colors where the row is selected."""
+    style, signs = widget.style(), qt.QStyle
     names = {
-        "ok": icons.SP_DialogApplyButton,
-        "problem": icons.SP_MessageBoxCritical,
-        "warning": icons.SP_MessageBoxWarning,
-        "added": icons.SP_DialogSaveButton,
+        "ok": signs.SP_DialogApplyButton,
+        "problem": signs.SP_MessageBoxCritical,
+        "warning": signs.SP_MessageBoxWarning,
+        "added": signs.SP_DialogSaveButton,
     }
-    return {name: style.standardIcon(icon) for name, icon in names.items()}
+    size, icons = style.pixelMetric(qt.QStyle.PM_SmallIconSize), {}
+    for name, standard in names.items():
+        icons[name], picture = qt.QIcon(), style.standardIcon(standard).pixmap(size, size)
+        for mode in (qt.QIcon.Normal, qt.QIcon.Selected):
+            icons[name].addPixmap(picture, mode)
+    return icons

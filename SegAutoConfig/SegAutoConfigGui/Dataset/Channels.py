@@ -7,7 +7,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from SegAutoConfigGui.Scene.Cases import Case
+from SegAutoConfigGui.Scene.Cases import UNKNOWN_CHANNEL, Case
 
 #: Volumes that can be a channel: no label maps, colors or vectors.
 VOLUME_CLASS = "vtkMRMLScalarVolumeNode"
@@ -122,7 +122,9 @@ class Channels:
 
 
 def channelNamesFor(count: int, names: Sequence[str]) -> list[str]:
-    """Names of so many channels: those there are, and numbered ones after them."""
+    """Names of so many channels: those there are, and numbered ones after them and for a single unnamed one."""
+    if count > 1 and list(names) == [UNKNOWN_CHANNEL]:
+        names = []
     return [*names[:count], *(_("channel {number}").format(number=n + 1) for n in range(len(names), count))]
 
 

@@ -7,6 +7,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Problems import UserProblem
+from SegAutoConfigGui.Scene.Files import detach
 from SegAutoConfigGui.Scene.Folders import FilePair
 from SegAutoConfigGui.Scene.Results import loadPrediction
 
@@ -50,10 +51,7 @@ def _volume(file: str, name: str) -> Any:
         node = slicer.util.loadVolume(file, {"name": name, "singleFile": True, "show": False})
     except RuntimeError as error:
         raise UserProblem(_("{file} can't be read.").format(file=file), details=str(error)) from error
-    storage = node.GetStorageNode()
-    node.SetAndObserveStorageNodeID(None)
-    if storage is not None:
-        slicer.mrmlScene.RemoveNode(storage)
+    detach(node)
     return node
 
 

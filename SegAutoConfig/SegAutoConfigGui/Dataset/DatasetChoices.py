@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from SegAutoConfigGui.Problems import Problem
 from SegAutoConfigGui.Scene.Cases import ADDED, Case
 from SegAutoConfigGui.Scene.Labels import LabelTable
-from SegAutoConfigGui.Scene.Matching import nameKey
+from SegAutoConfigGui.Scene.Matching import listed, nameKey
 
 #: .nrrd first: it keeps spacing, origin and directions in double precision, as the scene does.
 FILE_ENDINGS = (".nrrd", ".nii.gz", ".mha")
@@ -20,8 +20,6 @@ HIGHEST_NUMBER = 999
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 #: Overlaps are counted by themselves up to this number of voxels of all cases.
 COUNTED_BY_ITSELF = 20_000_000
-#: Names that are written out in one sentence; the rest is counted.
-SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -90,19 +88,35 @@ def clashes(cases: Iterable[Case], target: Target) -> list[Problem]:
     ]
 
 
-def exportReason(cases: Sequence[Case], target: Target, nameError: str, running: bool) -> str:
-    """Why nothing can be exported now; empty where the button may be pressed."""
+def exportReason(
+    cases: Sequence[Case], target: Target, nameError: str, running: bool, problems: Sequence[Problem] = ()
+) -> str:
+    """Why nothing can be exported now; empty where the button may be pressed.
+
+    Args:
+        cases: All rows.
+        target: The dataset.
+        nameError: What is wrong with the dataset itself.
+        running: An export is being done.
+        problems: Of labels and of cases; those of cases that are not to be exported don't matter.
+    """
     if running:
         return _("An export is running.")
     if not cases:
         return _("There are no cases yet: add loaded pairs, or import a folder.")
     if nameError:
         return nameError
-    if not casesToExport(cases, target):
+    ids = [case.id for case in casesToExport(cases, target)]
+    if not ids:
         return _("All cases are in {dataset} already. Check Replace in a row to put it there again.").format(
             dataset=target.name
         )
-    return ""
+    wrong = {problem.case for problem in problems}
+    bad = [id for id in ids if id in wrong]
+    if bad:
+        text = _("{count} can't be exported: {names}. Select a red row to see what is wrong.")
+        return text.format(count=numberOfCases(len(bad), len(cases)), names=listed(bad))
+    return next((str(problem) for problem in problems if not problem.case), "")
 
 
 def casesWith(labelTable: LabelTable, segmentNames: Sequence[Sequence[str]]) -> dict[str, int]:
@@ -150,18 +164,12 @@ def overlapLines(
         if all(name in places for name in pair):
             first, last = sorted(pair, key=places.__getitem__)
             text = (
-                _("{first} and {last}: {voxels} voxels in {found} of {cases} cases, both are kept")
+                _("{first} and {last}: {voxels} voxels in {cases}, both are kept")
                 if regions
-                else _("{first} and {last}: {voxels} voxels in {found} of {cases} cases, {last} wins")
+                else _("{first} and {last}: {voxels} voxels in {cases}, {last} wins")
             )
-            rows.append(text.format(first=first, last=last, voxels=f"{voxels:,}", found=found, cases=cases))
+            rows.append(text.format(first=first, last=last, voxels=f"{voxels:,}", cases=numberOfCases(found, cases)))
     return rows
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names separated by commas; of many the first ones and the number of the others."""
-    text = ", ".join(names[:SHOWN])
-    return text if len(names) <= SHOWN else _("{names} and {count} more").format(names=text, count=len(names) - SHOWN)
 
 
 def summary(added: Mapping[str, Any], labels: Sequence[str], folder: Path | str) -> str:
@@ -172,13 +180,46 @@ def summary(added: Mapping[str, Any], labels: Sequence[str], folder: Path | str)
         labels: Names of the labels.
         folder: Of the dataset.
     """
-    counts = _("{training} training and {test} test cases") if added.get("test") else _("{training} training cases")
-    counts = counts.format(training=added.get("training", 0), test=added.get("test", 0))
-    news = [(_("{count} added"), added.get("cases")), (_("{count} replaced"), added.get("replaced"))]
-    changes = ", ".join(text.format(count=len(ids)) for text, ids in news if ids)
     names = html.escape(_("labels: {names}").format(names=listed(labels)))
     link = _("Open folder")
-    return f'<b>{added.get("dataset", "")}</b>: {counts} ({changes}); {names}. <a href="{asUrl(folder)}">{link}</a>'
+    dataset = added.get("dataset", "")
+    return f'<b>{dataset}</b>: {addedText(added)}; {names}. <a href="{asUrl(folder)}">{link}</a>'
+
+
+def addedText(added: Mapping[str, Any]) -> str:
+    """How many cases the dataset has after an export, and what the export did.
+
+    Args:
+        added: See `summary`.
+    """
+    training, test = added.get("training", 0), added.get("test", 0)
+    counts = _("1 training case") if training == 1 else _("{count} training cases").format(count=training)
+    if test:
+        tests = _("1 test case") if test == 1 else _("{count} test cases").format(count=test)
+        counts = _("{training} and {test}").format(training=counts, test=tests)
+    news = [(_("{count} added"), added.get("cases")), (_("{count} replaced"), added.get("replaced"))]
+    return f"{counts} ({', '.join(text.format(count=len(ids)) for text, ids in news if ids)})"
+
+
+def doneText(added: Mapping[str, Any], wrong: bool, verified: bool) -> str:
+    """One sentence or two about an export that succeeded.
+
+    Args:
+        added: See `summary`.
+        wrong: Whether the check found something that has to be put right.
+        verified: Whether the check came to its end.
+    """
+    text = f"{added.get('dataset', '')}: {addedText(added)}."
+    if wrong:
+        return f"{text} " + _("The check found something to be put right; see the report of the Dataset tab.")
+    return text if verified else f"{text} " + _("The check was not finished.")
+
+
+def numberOfCases(count: int, total: int | None = None) -> str:
+    """For example "1 case", "3 cases" or "2 of 3 cases"."""
+    if total is None:
+        return _("1 case") if count == 1 else _("{count} cases").format(count=count)
+    return _("{count} of {cases}").format(count=count, cases=numberOfCases(total))
 
 
 def capitalized(text: str) -> str:

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Dataset.DatasetChoices import Target
 from SegAutoConfigGui.Jobs.Engine import Job
-from SegAutoConfigGui.Problems import Problem, UserProblem
+from SegAutoConfigGui.Problems import Cancelled, Problem, UserProblem
 from SegAutoConfigGui.Scene.Cases import Case
 from SegAutoConfigGui.Scene.Export import exportCases
 from SegAutoConfigGui.Scene.Labels import LabelTable
@@ -20,10 +20,6 @@ from SegAutoConfigGui.Scene.Staging import makeStaging, removeStaging
 PREFIX = "dataset-"
 #: Reading what a job reports may take this long at a time (seconds).
 POLL_SECONDS = 0.02
-
-
-class Cancelled(Exception):
-    """The user did not want it any more; the dataset is as it was."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class DatasetPanel(Panel, VTKObservationMixin):
     Attributes:
         table: The cases; None while there is no scene.
         labels: The labels.
+        problems: All that keeps the cases of the table from being put into the chosen dataset, when last looked.
     """
 
     name = "Dataset"
@@ -44,6 +45,8 @@ class DatasetPanel(Panel, VTKObservationMixin):
         self.labels = LabelTable()
         self._connected: Any = None  # the parameters that the widgets are bound to, and the tag of that
         self._refreshing = False
+        self.problems: list[Problem] = []
+        self._savedLabels = ""  # what the scene's label table was when last read or written
 
     @property
     def title(self) -> str:
@@ -68,6 +71,11 @@ class DatasetPanel(Panel, VTKObservationMixin):
         self.refresh()
         self.datasetSection.readDatasets()
 
+    def exit(self) -> None:
+        """The user goes to another tab or module."""
+        super().exit()
+        self._later.stop()
+
     def setParameters(self, parameters: Any) -> None:
         """Another scene: take its cases and labels. What still needs the old one is stopped."""
         self._letGo()
@@ -75,7 +83,7 @@ class DatasetPanel(Panel, VTKObservationMixin):
             return
         node = parameters.parameterNode
         self.table = CaseTable(node)
-        self.labels = LabelTable.fromJson(node.GetParameter(LABELS) or "")
+        self._readLabels()
         self._connected = parameters, parameters.connectGui(self.ui)
         scene = slicer.mrmlScene
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
@@ -145,9 +153,11 @@ class DatasetPanel(Panel, VTKObservationMixin):
     def _refresh(self) -> None:
         cases = self.table.cases() if self.table is not None else []
         if self.table is not None:
+            self._readLabels()
             self.labels.update(self.table.segmentations())
             self.saveLabels()
             self._observe(cases)
+        self.problems = self._problemsOfCases(cases)
         self.caseSection.show(cases, self._states(cases))
         self.labelSection.show(cases)
         self.datasetSection.show(cases)
@@ -155,20 +165,29 @@ class DatasetPanel(Panel, VTKObservationMixin):
 
     def saveLabels(self) -> None:
         """Keep the label table in the scene."""
-        text = self.labels.toJson()
-        if self.table.parameterNode.GetParameter(LABELS) != text:
-            self.table.parameterNode.SetParameter(LABELS, text)
+        self._savedLabels = self.labels.toJson()
+        if self.table.parameterNode.GetParameter(LABELS) != self._savedLabels:
+            self.table.parameterNode.SetParameter(LABELS, self._savedLabels)
 
-    def problemsOfCases(self) -> list[Problem]:
-        """All that keeps the cases of the table from being put into the chosen dataset."""
+    def _readLabels(self) -> None:
+        """Take the scene's label table, if it is another one than that read or written last (a scene was imported)."""
+        text = self.table.parameterNode.GetParameter(LABELS) or ""
+        if text != self._savedLabels:
+            self._savedLabels, self.labels = text, LabelTable.fromJson(text)
+
+    def _problemsOfCases(self, cases: Sequence[Case]) -> list[Problem]:
+        if not cases:
+            return []
         problems = self.table.problems(self.labels, resampleChannels=self.resample)
-        return [*self.labels.problems(), *problems, *clashes(self.table.cases(), self.target)]
+        return list(dict.fromkeys([*self.labels.problems(), *problems, *clashes(cases, self.target)]))
 
     def _states(self, cases: Sequence[Case]) -> dict[str, RowState]:
         if not cases:
             return {}
-        problems, warnings = _byCase(self.problemsOfCases()), _byCase(self.table.warnings(self.labels))
-        return {case.uid: _stateOf(case, problems, warnings, self.target) for case in cases}
+        problems, warnings = _byCase(self.problems), _byCase(self.table.warnings(self.labels))
+        return {
+            case.uid: _stateOf(case, problems, warnings, self.target, self.datasetSection.reading) for case in cases
+        }
 
     def _observe(self, cases: Sequence[Case]) -> None:
         """Be told when a node of a case, its segments or its transform change."""
@@ -184,10 +203,11 @@ class DatasetPanel(Panel, VTKObservationMixin):
             self.addObserver(caller, event, self._onNodeChanged)
 
     def _onSceneChanged(self, caller: Any, event: Any) -> None:
-        self._later.start()
+        if self.entered:  # otherwise entering the tab does it
+            self._later.start()
 
     def _onNodeChanged(self, caller: Any, event: Any) -> None:
-        if self.entered:  # otherwise entering the tab does it
+        if self.entered:
             self._later.start()
 
     def _letGo(self) -> None:
@@ -201,7 +221,7 @@ class DatasetPanel(Panel, VTKObservationMixin):
             parameters, tag = self._connected
             parameters.disconnectGui(tag)
         self._connected = None
-        self.table, self.labels = None, LabelTable()
+        self.table, self.labels, self._savedLabels = None, LabelTable(), ""
         self.refresh()
 
 
@@ -213,10 +233,15 @@ def _byCase(problems: Sequence[Problem]) -> dict[str, list[Problem]]:
 
 
 def _stateOf(
-    case: Case, problems: Mapping[str, list[Problem]], warnings: Mapping[str, list[Problem]], target: Target
+    case: Case,
+    problems: Mapping[str, list[Problem]],
+    warnings: Mapping[str, list[Problem]],
+    target: Target,
+    reading: bool,
 ) -> RowState:
+    """What the sign of a row says; ``reading``: what was just exported is not among the target's cases yet."""
     exists = case.id in target.caseIds
-    added = exists and case.state == stateIn(target.name) and not case.replace
+    added = (exists or reading) and case.state == stateIn(target.name) and not case.replace
     for icon, found in (("problem", problems), ("warning", warnings)):
         if case.id in found and not added:
             return RowState(icon, "\n".join(f"{each.message} {each.hint}".strip() for each in found[case.id]), exists)

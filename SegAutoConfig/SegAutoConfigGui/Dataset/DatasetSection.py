@@ -14,16 +14,19 @@ from SegAutoConfigGui.Dataset.DatasetChoices import (
     caseOfProblem,
     casesToExport,
     datasetName,
+    doneText,
     exportReason,
     nameProblem,
     nextNumber,
+    numberOfCases,
     stateIn,
     summary,
 )
-from SegAutoConfigGui.Dataset.DatasetExport import Cancelled, DatasetExport, Progress
-from SegAutoConfigGui.Problems import Problem, UserProblem
+from SegAutoConfigGui.Dataset.DatasetExport import DatasetExport, Progress
+from SegAutoConfigGui.Problems import Cancelled, Problem, UserProblem
 from SegAutoConfigGui.Scene.Cases import Case
 from SegAutoConfigGui.Scene.Labels import LabelTable
+from SegAutoConfigGui.Widgets.Reveal import Revealer
 from SegAutoConfigGui.Widgets.Stepper import Stepper
 
 #: Of the list of findings, and of its single line when nothing was found (pixels).
@@ -46,6 +49,8 @@ class DatasetSection:
         self._exported: DatasetExport | None = None  # the last one that succeeded
         self._known = False  # whether the datasets were read
         self._readProblem = ""
+        self.reading = False  # whether what the last export made is not read yet
+        self._revealer = Revealer()
         ui.datasetBox.connect("activated(int)", self._onChosen)
         ui.numberBox.connect("valueChanged(int)", self._onName)
         ui.nameEdit.connect("textChanged(QString)", self._onName)
@@ -98,11 +103,11 @@ class DatasetSection:
         self.panel.logic.refresh(self._onRead, self._onNotRead)
 
     def _onRead(self) -> None:
-        self._known, self._readProblem = True, ""
+        self._known, self._readProblem, self.reading = True, "", False
         self.panel.host.notify("datasets")
 
     def _onNotRead(self, problems: Sequence[Problem]) -> None:
-        self._known, self._readProblem = False, str(problems[0])
+        self._known, self._readProblem, self.reading = False, str(problems[0]), False
         self.takeDatasets()
 
     def takeDatasets(self) -> None:
@@ -161,21 +166,23 @@ class DatasetSection:
             if new
             else _("{dataset} has files of the format {ending}").format(dataset=target.name, ending=target.fileEnding)
         )
-        reason = exportReason(cases, target, self._nameError(target), running)
+        reason = exportReason(cases, target, self._nameError(target), running, self.panel.problems)
         ui.exportButton.text = _("Create &dataset") if new else _("Add to &dataset")
         ui.exportButton.enabled = not reason and parameters is not None
         count = len(casesToExport(cases, target))
-        ui.exportButton.toolTip = reason or _("Export the cases ({count}) to {dataset} and check it").format(
-            count=count, dataset=target.name
+        ui.exportButton.toolTip = reason or _("Export {cases} to {dataset} and check it").format(
+            cases=numberOfCases(count), dataset=target.name
         )
         if not running:
-            ui.statusLabel.text = reason or _("To be exported: {count} of {all} cases, into {dataset}").format(
-                count=count, all=len(cases), dataset=target.name
+            ui.statusLabel.text = reason or _("To be exported: {cases}, into {dataset}").format(
+                cases=numberOfCases(count, len(cases)), dataset=target.name
             )
             if self._readProblem:
                 ui.statusLabel.text = self._readProblem
 
     def _nameError(self, target: Target) -> str:
+        if self.reading:
+            return _("Reading the datasets ...")
         if target.dataset is not None:
             return str(target.dataset.get("problem") or "")
         if self.panel.parameters is not None and self.panel.parameters.dataset and not self._known:
@@ -210,15 +217,12 @@ class DatasetSection:
         panel.refresh()
         panel.host.clearMessage()
         cases = panel.table.cases()
-        reason = exportReason(cases, target, self._nameError(target), False)
-        if reason:
-            panel.host.showProblems(Problem(reason))
-            return
         chosen = casesToExport(cases, target)
         ids = {"", *(case.id for case in chosen)}
-        problems = [problem for problem in panel.problemsOfCases() if problem.case in ids]
-        if problems:
-            self._failed(problems)
+        problems = [problem for problem in panel.problems if problem.case in ids]
+        reason = exportReason(cases, target, self._nameError(target), False)
+        if reason or problems:
+            self._failed([Problem(reason)] if reason else problems)
             return
         try:
             engine = panel.logic.engine
@@ -232,6 +236,7 @@ class DatasetSection:
         self._stepper = Stepper(self.export.steps(), self._showProgress, self._ended)
         self._showRunning(_("Checking the cases"))
         self.show(cases)
+        self._revealer.show([self.ui.exportButton, self.ui.progressBar, self.ui.statusLabel])
 
     def cancel(self) -> None:
         """Stop the export at its next step."""
@@ -241,6 +246,7 @@ class DatasetSection:
 
     def stop(self) -> None:
         """The module ends: what is not finished is given up."""
+        self._revealer.stop()
         if self._stepper is not None:
             self._stepper.stop()
         self._stepper = None
@@ -275,7 +281,7 @@ class DatasetSection:
 
     def _succeeded(self) -> None:
         panel, export = self.panel, self.export
-        self._exported = export
+        self._exported, self.reading = export, True
         if panel.table is not None and panel.table is self._tableOfExport:
             rows = {case.uid for case in panel.table.cases()}
             for case in export.cases:
@@ -284,6 +290,8 @@ class DatasetSection:
             panel.parameters.dataset = export.target.name
         self._showResult()
         panel.refresh()
+        panel.host.showMessage(doneText(export.added, any(wrong for wrong, _each in export.findings), export.verified))
+        self._revealer.show([self.ui.exportButton, self.ui.reportList, self.ui.summaryFrame])
         self.readDatasets()
 
     # -- result
@@ -330,6 +338,7 @@ class DatasetSection:
         self.panel.host.openPanel("Train").selectDataset(self._exported.added["dataset"])
 
 
-def _fixedRows(labels: LabelTable) -> list[tuple[str, str]]:
-    """Name and role of the rows that belong to an existing dataset, in order."""
-    return [(row.name, row.role) for row in labels.labels if row.fixed]
+def _fixedRows(labels: LabelTable) -> tuple[Any, ...]:
+    """What an existing dataset fixes: name and role of its rows in order, and its regions."""
+    rows = [(row.name, row.role) for row in labels.labels if row.fixed]
+    return rows, labels.combinations, labels.regionsClassOrder

@@ -7,8 +7,10 @@ import ctk
 import qt
 from slicer.i18n import tr as _
 
+from SegAutoConfigGui.Dataset.CaseTableView import LEAST_ROWS, MOST_ROWS
 from SegAutoConfigGui.Scene.Labels import AREA, IGNORE, LABEL, OUT, Label, LabelTable
-from SegAutoConfigGui.Widgets.TableItems import fitHeight, putItem, selectedRows, selectRows
+from SegAutoConfigGui.Widgets.TableItems import putItem, selectedRows, selectRows
+from SegAutoConfigGui.Widgets.Tables import fitHeight
 
 NUMBER, COLOR, NAME, ROLE, FOUND = range(5)
 
@@ -49,6 +51,9 @@ class LabelTableView:
         header.setSectionResizeMode(COLOR, qt.QHeaderView.Fixed)
         table.setColumnWidth(COLOR, 34)
         header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
+        table.horizontalHeaderItem(NUMBER).setToolTip(
+            _("Number in the dataset's label maps; regions have none, since every overlap gets a number of its own")
+        )
         table.horizontalHeaderItem(FOUND).setToolTip(_("In how many of the cases it was found"))
         table.connect("itemChanged(QTableWidgetItem*)", self._changed)
         table.connect("itemSelectionChanged()", onSelected)
@@ -65,9 +70,9 @@ class LabelTableView:
         blocked = self.table.blockSignals(True)
         self.table.rowCount = len(labelTable.labels)
         for row, label in enumerate(labelTable.labels):
-            value = labelTable.value(label)
+            value = labelTable.numberInFiles(label)
             count = _("{found} of {cases}").format(found=found.get(label.name, 0), cases=cases)
-            putItem(self.table, row, NUMBER, str(value) if value else "—")
+            putItem(self.table, row, NUMBER, str(value or "—"))
             putItem(self.table, row, NAME, label.name, _toolTip(label), not label.fixed).setData(
                 qt.Qt.UserRole, label.name
             )
@@ -77,7 +82,7 @@ class LabelTableView:
             self._setColor(row, label)
             self._setRole(row, label)
         self._select(selected)
-        fitHeight(self.table)
+        fitHeight(self.table, MOST_ROWS, LEAST_ROWS)
         self.table.blockSignals(blocked)
 
     def selected(self) -> list[str]:

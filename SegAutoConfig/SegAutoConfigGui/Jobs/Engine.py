@@ -90,6 +90,7 @@ class Engine:
                 raise
             raise UserProblem(*self._startProblem(error)) from error
         started = Job(folder, description)
+        started.temporary = temporary
         if temporary:
             weakref.finalize(started, _endTemporary, folder)
         return started

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from SegAutoConfigGui.Jobs.EventFile import EventFile, appendEvent
-from SegAutoConfigGui.Jobs.Processes import PROCESSES, endInWords, endTree
+from SegAutoConfigGui.Jobs.Hints import translated
+from SegAutoConfigGui.Jobs.Processes import KILLED, PROCESSES, endInWords, endTree
 from SegAutoConfigGui.Problems import Problem, UserProblem, problemsOfEvent
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Event
@@ -50,6 +51,7 @@ class Job:
         problems: Why it failed; empty unless FAILED or LOST.
         behind: True while more has been written than was read (``poll`` with a time limit).
         stopping: True once a stop was asked for.
+        temporary: Its folder is of no more use once it has ended.
     """
 
     STARTING = "STARTING"
@@ -65,6 +67,7 @@ class Job:
         self.command = [str(word) for word in description.get("command") or []]
         self.created = str(description.get("created") or "")
         self.details: dict[str, Any] = dict(description.get("details") or {})
+        self.temporary = False
         self.metrics: list[dict[str, Any]] = []
         self._started = float(description.get("started") or 0)
         self._events = EventFile(folder / EVENT_FILE)
@@ -200,7 +203,7 @@ class Job:
         """Remove its folder. What was read stays in the attributes.
 
         Raises:
-            UserProblem: it still runs, or files can't be removed.
+            UserProblem: it still runs, or files that are to be kept otherwise can't be removed.
         """
         if self.running:
             raise UserProblem(f"{self.title or self.folder.name} is still running.", "Stop it first.")
@@ -210,6 +213,8 @@ class Job:
         except FileNotFoundError:
             return
         except OSError as error:
+            if self.temporary:  # Windows: a virus scanner reads the log; it is tried again when the job is forgotten
+                return
             raise UserProblem(f"Can't remove {self.folder}: {error.strerror or error}.", "Try again later.") from error
 
     def logText(self) -> str:
@@ -233,7 +238,7 @@ class Job:
         elif event.kind == "metric":
             self._takeMetric(stage, data)
         elif event.kind == "warning":
-            self.warnings += problemsOfEvent(data)
+            self.warnings += translated(problemsOfEvent(data))
         elif event.kind == "error":
             self._last = event
         elif event.kind == "done":
@@ -304,23 +309,40 @@ class Job:
             return
         details = _tailOfText(self.folder / LOG_FILE, TAIL_CHARACTERS)
         if self._last is not None and self._latest >= self._started:
-            self.problems = _problemsOfError(self._last.data, details)
+            self.problems = _problemsOfError(self._last.data, details, self.results.get("doctor") or {})
             return
         missing = MISSING_MODULE.findall(details)
         if missing:
             self.problems = [_missingPackages(missing, details)]
             return
         process = PROCESSES.get(self.folder)
-        words = endInWords(process.returncode if process is not None else None)
-        hint = "Close other programs and resume it." if "memory" in words else "What was saved is kept."
-        self.problems = [Problem(words, hint, details)]
+        code = process.returncode if process is not None else None
+        silent = self._latest < self._started  # it never was the engine
+        if process is not None and silent and (code or 0) >= 0 and code not in KILLED:
+            message = f"{process.args[0]} did not run the engine: it ended unexpectedly with exit code {code}."
+            self.problems = [Problem(message, "Choose another Python in the Setup tab.", details)]
+            return
+        words = endInWords(code)
+        advice = "Close other programs and {again}." if "memory" in words else "What was saved is kept; {again}."
+        again = "resume it" if self.command[:1] == ["train"] else "try again"
+        self.problems = [Problem(words, advice.format(again=again), details)]
 
 
-def _problemsOfError(data: Mapping[str, Any], log: str) -> list[Problem]:
-    """The problems of an "error" event; with the log where it is a bug."""
-    if isinstance(data.get("missing"), list) and data["missing"]:
-        return [_missingPackages([str(name) for name in data["missing"]], log)]
-    return problemsOfEvent(data, log if data.get("exit_code") == 1 else "")
+def _problemsOfError(data: Mapping[str, Any], log: str, doctor: Mapping[str, Any]) -> list[Problem]:
+    """The problems of an "error" event, with the log where it is a bug.
+
+    Args:
+        data: Of the event.
+        log: The end of the log file.
+        doctor: What `doctor` has found before, if it is that command: it names all packages, not just the first.
+    """
+    missing = doctor.get("missing") or data.get("missing")
+    packages = [str(name) for name in missing] if isinstance(missing, list) else []
+    found = problemsOfEvent(data, log if data.get("exit_code") == 1 else "")
+    if not packages:
+        return translated(found)
+    others = [problem for problem in found if not problem.message.startswith(tuple(f"{name} " for name in packages))]
+    return [_missingPackages(packages, log), *translated(others if doctor else [])]
 
 
 def _missingPackages(names: Sequence[str], details: str) -> Problem:
@@ -338,7 +360,7 @@ def linesOf(event: Event) -> list[str]:
         return str(data.get("message") or "").splitlines()
     if event.kind in ("warning", "error"):
         name = event.kind.capitalize()
-        return [f"{name}: {problem}" for problem in problemsOfEvent(data)]
+        return [f"{name}: {problem}" for problem in translated(problemsOfEvent(data))]
     if event.kind == "artifact":
         description = data.get("description")
         return [f"Wrote {data.get('path', '')}" + (f" ({description})" if description else "")]

@@ -1,17 +1,13 @@
 """The section "Details" of the Models panel."""
 
 import html
-import os
 from typing import Any
 
 import qt
 from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Models import ModelTexts as texts
-from SegAutoConfigGui.Widgets.Tables import fillTable, fitHeight, prepareTable
-
-#: Space around a picture in the panel (pixels).
-MARGIN = 24
+from SegAutoConfigGui.Widgets.Tables import enable, fillTable, fitHeight, prepareTable
 
 
 class ModelDetails:
@@ -26,11 +22,11 @@ class ModelDetails:
         self.logic, self.ui = logic, ui
         self.details: dict[str, Any] = {}
         self._path = ""
-        self._pixmap: Any = None
+        self._picture = ""
         for table in (ui.foldTable, ui.labelTable):
             prepareTable(table)
-        self._resizing = ResizeFilter(ui.detailsSection, self._showPicture)
         ui.foldTable.connect("itemSelectionChanged()", self._onFoldSelected)
+        ui.pictureButton.connect("clicked()", self._showPicture)
         ui.openFolderButton.connect("clicked()", self._openFolder)
 
     def show(self, model: "dict[str, Any] | None") -> None:
@@ -80,38 +76,16 @@ class ModelDetails:
         fillTable(ui.labelTable, rows)
         fitHeight(ui.labelTable)
         ui.labelTable.setVisible(bool(rows))
-        picture = fold.get("progress_picture")
-        self._pixmap = qt.QPixmap(str(picture)) if picture else None
-        self._showPicture()
+        self._picture = str(fold.get("progress_picture") or "")
+        text = _("Show the losses and Dice of the selected fold's training, epoch by epoch, in the system's viewer")
+        enable(ui.pictureButton, "" if self._picture else _("There is no picture of this fold's training."), text)
 
     def _showPicture(self) -> None:
-        label, pixmap = self.ui.pictureLabel, self._pixmap
-        there = pixmap is not None and not pixmap.isNull()
-        label.setVisible(there)
-        if there:
-            width = max(50, min(pixmap.width(), self.ui.detailsSection.width - MARGIN))
-            label.setPixmap(pixmap.scaledToWidth(width, qt.Qt.SmoothTransformation))
+        _open(self._picture)
 
     def _openFolder(self) -> None:
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(os.fspath(self._path)))
+        _open(self._path)
 
 
-class ResizeFilter(qt.QObject):
-    """Calls back when a widget has another size.
-
-    Args:
-        widget: The widget.
-        onResize: Called without arguments.
-    """
-
-    def __init__(self, widget: Any, onResize: Any) -> None:
-        super().__init__(widget)
-        self._onResize, self._width = onResize, 0
-        widget.installEventFilter(self)
-
-    def eventFilter(self, watched: Any, event: Any) -> bool:
-        """Let every event pass."""
-        if event.type() == qt.QEvent.Resize and watched.width != self._width:
-            self._width = watched.width
-            self._onResize()
-        return False
+def _open(path: str) -> None:
+    qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(path))

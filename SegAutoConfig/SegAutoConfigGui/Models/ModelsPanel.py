@@ -61,6 +61,7 @@ class ModelsPanel(Panel):
             (ui.deleteButton, self.delete),
             (ui.refreshButton, self.refresh),
             (ui.cancelButton, self.cancel),
+            (ui.setupButton, self.openSetup),
         ):
             button.connect("clicked()", action)
         for key, action in ((qt.Qt.Key_Delete, self.delete), (qt.Qt.Key_F2, self.startRenaming)):
@@ -154,6 +155,7 @@ class ModelsPanel(Panel):
         enable(ui.importButton, engine or busy, _("Take models from zip files, also of nnU-Net"))
         enable(ui.titleEdit, none or damaged, _("The title of the model; press Enter to change it"))
         ui.workFrame.setVisible(self.busy)
+        ui.setupButton.setVisible(bool(engine))
         if not self.busy:
             empty = _("There is no model yet. Train one under Train, or import a zip file.")
             self._showStatus(engine or ("" if self._models else empty))
@@ -201,12 +203,18 @@ class ModelsPanel(Panel):
             return
         start = Path(self.logic.settings.lastFolder or Path.home()) / f"{_fileName(model['title'])}.zip"
         file = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Export model"), str(start), ZIP_FILTER)
-        if file:
-            self.exportTo(Path(file))
+        if not file:
+            return
+        chosen = Path(file)
+        named = chosen if chosen.suffix.lower() == ".zip" else chosen.with_name(chosen.name + ".zip")
+        question = _("{file} exists already. Replace it?").format(file=named)
+        # the dialog has asked about the name that was typed, not about this one
+        if named != chosen and named.exists() and not slicer.util.confirmOkCancelDisplay(question):
+            return
+        self.exportTo(named)
 
     def exportTo(self, file: Path) -> None:
-        """Export the selected model."""
-        file = file if file.suffix.lower() == ".zip" else file.with_name(file.name + ".zip")
+        """Export the selected model to a zip file, which is replaced where it exists."""
         self.logic.settings.lastFolder = str(file.parent)
         done = _("{title} was written to {file}.").format(title=self.model["title"], file=file)
         self._run(

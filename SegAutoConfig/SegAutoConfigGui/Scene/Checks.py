@@ -1,6 +1,6 @@
 """What keeps cases from being exported, and what may be an oversight."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from SegAutoConfigGui.Problems import Problem
 from SegAutoConfigGui.Scene.Geometry import gridDifference, problemsOfTransform, problemsOfVolume
 from SegAutoConfigGui.Scene.LabelMaps import BINARY, emptySegments, usedSegments
 from SegAutoConfigGui.Scene.Labels import LABEL, LabelTable
+from SegAutoConfigGui.Scene.Matching import listed
 
 #: From this many training cases on a label that only one has is worth a word.
 FEW_CASES = 3
@@ -122,10 +123,30 @@ def warningsOfCases(cases: Sequence[Any], labelTable: LabelTable, known: dict[st
             message = _("Volume {volume} is used by several cases: {cases}.")
             hint = _("The network would learn it more than once; keep one of them.")
             warnings.append(Problem(message.format(volume=volume, cases=", ".join(ids)), hint))
-    for name, ids in having.items():
-        if len(ids) == 1 and len(cases) >= FEW_CASES:
-            message = _("Only one case has “{label}”.").format(label=name)
-            warnings.append(Problem(message, _("Is it named differently in the others?"), case=ids[0]))
+    several = sum(case.segmentation is not None for case in cases) > 1
+    return warnings + (_labelsOfOneCase(having, labelTable) if several and len(cases) >= FEW_CASES else [])
+
+
+def _labelsOfOneCase(having: Mapping[str, Sequence[str]], labelTable: LabelTable) -> list[Problem]:
+    """One warning for each case that has labels which no other case has.
+
+    Args:
+        having: The ids of the cases that have each label.
+        labelTable: Tells the order.
+    """
+    alone: dict[str, list[str]] = {}
+    for name in (label.name for label in labelTable.labels):
+        if len(having.get(name, ())) == 1:
+            alone.setdefault(having[name][0], []).append(name)
+    warnings = []
+    for id, names in alone.items():
+        message = _("Only this case has “{label}”.").format(label=names[0])
+        hint = _("Is it named differently in the others?")
+        if len(names) > 1:
+            message = _("Only this case has {count} of the labels: {names}.")
+            message = message.format(count=len(names), names=listed(names))
+            hint = _("Are they named differently in the others?")
+        warnings.append(Problem(message, hint, case=id))
     return warnings
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import slicer
 
 from SegAutoConfigGui.Problems import UserProblem
+from SegAutoConfigGui.Scene.Files import detach
 
 #: Name and color of the labels 1 and 2 of the engine's synthetic cases.
 SEGMENTS = (("capsule", (0.86, 0.51, 0.40)), ("core", (0.56, 0.93, 0.56)))
@@ -62,5 +63,5 @@ def _load(folder: Path, number: int, segmented: bool) -> tuple:
         segment.SetName(text)
         segment.SetColor(*color)
     for node in (volume, segmentation):  # their files are removed
-        node.SetAndObserveStorageNodeID(None)
+        detach(node)
     return volume, segmentation

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import slicer
 from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Problems import Problem, UserProblem
@@ -72,6 +73,14 @@ def readVolume(path: Path, volumeNode: Any) -> np.ndarray:
         hint = _("It was made from another volume, or the volume was changed since. Segment it again.")
         raise UserProblem(text, hint, str(path))
     return sitk.GetArrayFromImage(image)
+
+
+def detach(node: Any) -> None:
+    """Let a node forget the file that it was read from, so that saving the scene does not overwrite that."""
+    storage = node.GetStorageNode()
+    node.SetAndObserveStorageNodeID(None)
+    if storage is not None:
+        slicer.mrmlScene.RemoveNode(storage)
 
 
 def problemsOfSpace(folder: Path, volumes: Sequence[Any], maps: int) -> list[Problem]:

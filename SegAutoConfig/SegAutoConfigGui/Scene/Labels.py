@@ -110,10 +110,14 @@ class LabelTable:
         elif dataset:
             self.mode = PRECEDENCE
         taken = {nameKey(label.name): label for label in fixed}
+        ignore = next((label for label in fixed if label.role == IGNORE), None)
+        self.labels = list(fixed)
         for label in own:
-            if nameKey(label.name) in taken:
-                taken[nameKey(label.name)].sources += label.sources  # merged rows stay merged
-        self.labels = fixed + [label for label in own if nameKey(label.name) not in taken]
+            home = taken.get(nameKey(label.name)) or (ignore if label.role == IGNORE else None)
+            if home is None:
+                self.labels.append(label)
+            else:
+                home.sources += label.sources  # merged rows stay merged
         self.update(segmentations)
 
     def update(self, segmentations: Sequence[Any]) -> None:
@@ -219,6 +223,10 @@ class LabelTable:
         if label.role == IGNORE:
             return len(self.trained()) + 1
         return self.trained().index(label) + 1 if label.role == LABEL else 0
+
+    def numberInFiles(self, label: Label) -> int | None:
+        """The number that a row has in dataset.json; None where it has none, or several (mode REGIONS)."""
+        return self.value(label) or None if self.mode == PRECEDENCE else None
 
     def ignoreValue(self) -> int | None:
         """The number of ignored voxels; None if no row is ignore or annotated area."""

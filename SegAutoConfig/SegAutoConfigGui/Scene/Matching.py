@@ -3,11 +3,13 @@
 import colorsys
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 #: Terminology types that say nothing about the structure (what Slicer gives to every new segment): Tissue.
 GENERIC_TYPES = {("SCT", "85756007"), ("SRT", "T-D0050")}
@@ -16,6 +18,8 @@ TYPE_FIELDS = (2, 3, 5, 6)
 LONGEST_NAME = 80
 #: Hues this far apart (of 1) stay different for any number of labels: the golden ratio.
 HUE_STEP = 0.618034
+#: Names that are written out in one sentence; the rest is counted.
+SHOWN_NAMES = 6
 COLOR_TABLE = "vtkMRMLColorTableNodeFileGenericAnatomyColors.txt"
 
 
@@ -53,6 +57,13 @@ def uniqueName(name: str, taken: set[str]) -> str:
     while nameKey(result) in taken:
         result, number = f"{name} {number}", number + 1
     return result
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names separated by commas; of many the first ones and the number of the others."""
+    text = ", ".join(names[:SHOWN_NAMES])
+    more = len(names) - SHOWN_NAMES
+    return text if more <= 0 else _("{names} and {count} more").format(names=text, count=more)
 
 
 def terminologyOf(segment: Any) -> str:

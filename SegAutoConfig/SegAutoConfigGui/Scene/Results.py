@@ -19,6 +19,8 @@ from SegAutoConfigGui.Scene.LabelRows import BACKGROUND_NAME, IGNORE_NAME
 from SegAutoConfigGui.Scene.Matching import distinctColor
 
 SURFACE = "Closed surface"
+#: Attribute of volumes that `loadProbabilities` and `loadUncertainty` made: they are no images.
+MAP_ATTRIBUTE = "SegAutoConfig.Map"
 
 
 def loadPrediction(
@@ -203,6 +205,7 @@ def _loadMap(path: Path, volumeNode: Any, name: str) -> Any:
     volumeNode.GetIJKToRASMatrix(matrix)
     unique = slicer.mrmlScene.GenerateUniqueName(name)
     node = slicer.util.addVolumeFromArray(array.astype(np.float32), ijkToRAS=matrix, name=unique)
+    node.SetAttribute(MAP_ATTRIBUTE, "1")
     _place(node, volumeNode)
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().AutoWindowLevelOff()

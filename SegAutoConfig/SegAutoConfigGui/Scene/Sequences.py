@@ -73,7 +73,21 @@ def _synchronize(result: Any, sequenceNode: Any) -> None:
     volume, segmentation = browser.GetProxyNode(sequenceNode), browser.GetProxyNode(result)
     if segmentation is not None and volume is not None:
         segmentation.SetName(result.GetName())
+        segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        segmentation.CreateDefaultDisplayNodes()
         segmentation.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+
+
+def proxyOf(sequenceNode: Any) -> Any:
+    """The node of the scene that shows the current frame of a sequence; None if there is none."""
+    browser = browserOf(sequenceNode)
+    return browser.GetProxyNode(sequenceNode) if browser is not None else None
+
+
+def isProxy(node: Any) -> bool:
+    """True for a node that shows the current frame of a sequence."""
+    browsers = slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode")
+    return any(browser.IsProxyNodeID(node.GetID()) for browser in browsers)
 
 
 def browserOf(sequenceNode: Any) -> Any:

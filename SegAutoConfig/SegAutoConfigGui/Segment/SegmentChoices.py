@@ -11,6 +11,9 @@ from slicer.i18n import tr as _
 from SegAutoConfigGui.Problems import Problem
 from SegAutoConfigGui.Scene.Geometry import gridDifference, problemsOfVolume
 
+#: What can be segmented, in the order of the combo box.
+MODES = VOLUME, SEVERAL, SEQUENCE = "volume", "several", "sequence"
+
 
 @dataclass(frozen=True)
 class SegmentOptions:
@@ -109,6 +112,16 @@ def problemsOfModel(model: "Mapping[str, Any] | None") -> list[Problem]:
     return []
 
 
+def problemsOfMode(model: "Mapping[str, Any] | None", mode: str) -> list[Problem]:
+    """What keeps a model from being used on several volumes or on a sequence."""
+    channels = list(map(str, (model or {}).get("channels") or []))
+    if mode == VOLUME or len(channels) < 2:
+        return []
+    message = _("Several volumes and sequences need a model of one channel; {title} has {count} ({channels}).")
+    message = message.format(title=model["title"], count=len(channels), channels=", ".join(channels))
+    return [Problem(message, _('Choose "One volume", or another model.'))]
+
+
 def problemsOfInput(
     model: "Mapping[str, Any] | None", cases: "Sequence[Sequence[Any]]", resample: bool = False
 ) -> list[Problem]:
@@ -126,7 +139,7 @@ def problemsOfInput(
         return [Problem(_("No volume is chosen."), _("Load a volume, or check one in the list."))]
     for volumes in cases:
         problems += _problemsOfCase(model["channels"], volumes, resample)
-    return problems
+    return list(dict.fromkeys(problems))
 
 
 def _problemsOfCase(channels: Sequence[str], volumes: Sequence[Any], resample: bool) -> list[Problem]:

@@ -7,10 +7,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from SegAutoConfigGui.Segment.SegmentChoices import matchChannels
+from SegAutoConfigGui.Scene.Results import MAP_ATTRIBUTE
+from SegAutoConfigGui.Segment.SegmentChoices import MODES, SEQUENCE, SEVERAL, VOLUME, matchChannels
 
-#: In the order of the combo box.
-MODES = VOLUME, SEVERAL, SEQUENCE = "volume", "several", "sequence"
 #: Label maps, vector volumes and the like are classes derived from it, and are not offered.
 KIND = "vtkMRMLScalarVolumeNode"
 #: Row of the form before which the channels' rows come.
@@ -20,11 +19,9 @@ ROLE = "SegAutoConfigChannel"
 
 
 def sceneVolumes() -> list[Any]:
-    """The volumes of the scene that can be segmented: no label maps, color or vector volumes."""
-    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    return [
-        node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
-    ]
+    """The volumes of the scene that can be segmented: no label maps, color or vector volumes, and no results."""
+    nodes = [node for node in slicer.util.getNodesByClass(KIND) if node.GetClassName() == KIND]
+    return [node for node in nodes if not node.GetHideFromEditors() and not node.GetAttribute(MAP_ATTRIBUTE)]
 
 
 def activeVolume() -> Any:
@@ -84,6 +81,12 @@ class SegmentInputs:
         return self.ui.sequenceSelector.currentNode() if self.mode == SEQUENCE else None
 
     @property
+    def choice(self) -> tuple[str, ...]:
+        """The mode and the IDs of what is chosen: equal while the user chooses nothing else."""
+        nodes = [self.sequence] if self.mode == SEQUENCE else [node for case in self.cases for node in case]
+        return (self.mode, *(node.GetID() if node is not None else "" for node in nodes))
+
+    @property
     def cases(self) -> list[list[Any]]:
         """The chosen volumes: of each case one for each channel, None where none is chosen."""
         if self.mode == SEVERAL:
@@ -95,12 +98,10 @@ class SegmentInputs:
         channels = [str(channel) for channel in (model or {}).get("channels") or [_("Volume")]]
         single = len(channels) == 1
         reason = _("Only for models of one channel; this one has {count}.")
-        for place, mode in enumerate(MODES[1:], start=1):
+        for place in range(1, len(MODES)):
             item = self.ui.inputCombo.model().item(place)
             item.setEnabled(single)
             item.setToolTip("" if single else reason.format(count=len(channels)))
-            if not single and self.mode == mode:
-                self.mode = VOLUME
         if channels != self._channels:
             self._channels = channels
             self._makeRows()

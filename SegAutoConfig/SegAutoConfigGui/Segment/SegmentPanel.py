@@ -11,9 +11,15 @@ from SegAutoConfigGui.Models.ModelTexts import infoText, tooltip
 from SegAutoConfigGui.Panel import Panel
 from SegAutoConfigGui.Problems import Problem, UserProblem
 from SegAutoConfigGui.Scene.Views import showAlone
-from SegAutoConfigGui.Segment.Segmentation import Segmentation, volumesOf
-from SegAutoConfigGui.Segment.SegmentChoices import SegmentOptions, problemsOfInput
-from SegAutoConfigGui.Segment.SegmentInputs import SEQUENCE, SegmentInputs
+from SegAutoConfigGui.Segment.Segmentation import Segmentation, shownOf, volumesOf
+from SegAutoConfigGui.Segment.SegmentChoices import (
+    SEQUENCE,
+    SegmentOptions,
+    problemsOfInput,
+    problemsOfMode,
+    problemsOfModel,
+)
+from SegAutoConfigGui.Segment.SegmentInputs import SegmentInputs
 from SegAutoConfigGui.Segment.SegmentResult import SegmentResult
 from SegAutoConfigGui.Segment.SegmentRunner import SegmentRunner
 from SegAutoConfigGui.Setup.Installer import checkInstalled
@@ -30,6 +36,8 @@ class SegmentPanel(Panel, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self._canceled = False
         self._note = ""  # how the last run ended
+        self._failed = False  # the message above the tabs says why
+        self._choice: tuple[str, ...] | None = None  # model and volumes of the last run
         self._engineProblems: list[Problem] = []
         self._devices: list[Any] = []
         self._stale = True
@@ -67,6 +75,7 @@ class SegmentPanel(Panel, VTKObservationMixin):
             (ui.refreshButton, self.refresh),
             (ui.segmentButton, self.segment),
             (ui.cancelButton, self.cancel),
+            (ui.setupButton, self.openSetup),
         ):
             button.connect("clicked()", action)
         ui.modelCombo.connect("activated(int)", self._onModelChosen)
@@ -107,6 +116,11 @@ class SegmentPanel(Panel, VTKObservationMixin):
             self._connections = None
         self.inputs.setParameterNode(parameters.parameterNode if parameters is not None else None)
         if parameters is None:
+            if slicer.mrmlScene.IsClosing():
+                self._choice = ()  # IDs of nodes come again in the next scene
+            if self.running and slicer.mrmlScene.IsClosing():
+                self.cancel()
+                self.host.showMessage(_("The scene was closed, so its segmentation was canceled."))
             return
         self._connections = (parameters, parameters.connectGui(self.ui))
         self.inputs.mode = parameters.segmentInput
@@ -229,11 +243,11 @@ class SegmentPanel(Panel, VTKObservationMixin):
         """What keeps the button from being pressed."""
         if self._engineProblems:
             return self._engineProblems
-        if self.inputs.mode == SEQUENCE:
-            missing = problemsOfInput(self.model, [])[:1] if self.model is None else []
-            if not missing and self.inputs.sequence is None:
-                missing = [Problem(_("No sequence is chosen."), _("Load a sequence of volumes and choose it."))]
-            return missing
+        problems = problemsOfModel(self.model) or problemsOfMode(self.model, self.inputs.mode)
+        if problems or self.inputs.mode == SEQUENCE:
+            if not problems and self.inputs.sequence is None:
+                problems = [Problem(_("No sequence is chosen."), _("Load a sequence of volumes and choose it."))]
+            return problems
         return problemsOfInput(self.model, self.inputs.cases, self.ui.resampleCheckBox.checked)
 
     def _showState(self, *_args: Any) -> None:
@@ -241,6 +255,7 @@ class SegmentPanel(Panel, VTKObservationMixin):
         ui, model, problems = self.ui, self.model, self.problems()
         if self.parameters is not None:
             self.parameters.segmentInput = self.inputs.mode
+        self._forgetEnd()
         ui.modelInfoLabel.text = infoText(model) if model is not None else ""
         ui.modelInfoLabel.setVisible(model is not None)
         ui.inputFrame.enabled = ui.advancedSection.enabled = not self.running
@@ -248,12 +263,25 @@ class SegmentPanel(Panel, VTKObservationMixin):
         ui.segmentButton.toolTip = str(problems[0]) if problems else _("Segment with the chosen model")
         ui.cancelButton.setVisible(self.running)
         ui.progressBar.setVisible(self.running)
+        ui.setupButton.setVisible(bool(self._engineProblems))
         if not self.running:
             self._showStatus("\n".join(str(problem) for problem in problems[:3]) or self._note)
 
     def _showStatus(self, text: str) -> None:
         self.ui.statusLabel.text = text
         self.ui.statusLabel.setVisible(bool(text))
+
+    def _chosen(self) -> tuple[str, ...]:
+        return (str((self.model or {}).get("path") or ""), *self.inputs.choice)
+
+    def _forgetEnd(self) -> None:
+        """How the last run ended is not said of other volumes or another model."""
+        if self.running or self._choice is None or self._choice == self._chosen():
+            return
+        self._note, self._choice = "", None
+        if self._failed:
+            self._failed = False
+            self.host.clearMessage()
 
     def _onSceneEvent(self, _caller: Any, _event: Any) -> None:
         self._sceneTimer.start(0)  # many nodes come at once, and a new one has no name and voxels yet
@@ -270,12 +298,13 @@ class SegmentPanel(Panel, VTKObservationMixin):
         if self.running:
             return
         self.host.clearMessage()
-        self._note = ""
+        self._note, self._failed, self._choice = "", False, self._chosen()
         try:
             checkInstalled(self.logic.settings, training=True)
             engine, inputs = self.logic.engine, self.inputs
             self.runner.start(Segmentation(engine, self.model or {}, inputs.cases, self.options(), inputs.sequence))
         except UserProblem as problem:
+            self._failed = True
             self.host.showProblems(problem.problems)
         self._showState()
 
@@ -292,15 +321,17 @@ class SegmentPanel(Panel, VTKObservationMixin):
 
     def _onEnd(self, nodes: list[Any], problems: list[Problem]) -> None:
         canceled, self._canceled = self._canceled, False
+        if not canceled:  # a volume may have gone meanwhile
+            self._choice = self._chosen()
         if nodes:
             self._note = _("Done: {names}").format(names=", ".join(node.GetName() for node in nodes))
         elif canceled and not problems:
             self._note = _("Canceled.")
         self._showState()
-        segmentations = [node for node in nodes if node.IsA("vtkMRMLSegmentationNode")]
-        if segmentations:
-            shown = segmentations[-1]
+        if nodes:
+            shown = shownOf(nodes[-1])
             self.results.choose(shown)
             showAlone(next(iter(volumesOf(shown)), None), shown, keepOwn=True)
-        if problems:
-            self.host.showProblems(problems, "" if nodes else _("The segmentation failed"))
+        if problems and not canceled:
+            self._failed = True
+            self.host.showProblems(problems, "" if self.runner.loading else _("The segmentation failed"))

@@ -17,7 +17,7 @@ from slicer.i18n import tr as _
 from SegAutoConfigGui.Problems import Problem, UserProblem
 from SegAutoConfigGui.Scene.Export import exportVolumes
 from SegAutoConfigGui.Scene.Results import loadPrediction, loadProbabilities, loadUncertainty
-from SegAutoConfigGui.Scene.Sequences import framesOf, predictionsToSequence
+from SegAutoConfigGui.Scene.Sequences import framesOf, isProxy, predictionsToSequence, proxyOf
 from SegAutoConfigGui.Scene.Staging import makeStaging, removeStaging
 from SegAutoConfigGui.Segment.SegmentChoices import SegmentOptions, predictCommand, problemsOfInput
 
@@ -30,12 +30,14 @@ EXPORT_SHARE, LOAD_SHARE = 0.05, 0.05
 
 
 def resultsOf(model: Mapping[str, Any], volume: Any) -> list[Any]:
-    """Earlier results of a model for a volume, the newest last."""
+    """Earlier results of a model for a volume, the newest last; not those of a sequence that it belongs to."""
     nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     return [
         node
         for node in nodes
-        if node.GetAttribute(MODEL_ATTRIBUTE) == str(model["path"]) and node.GetNodeReference(VOLUME_ROLE) is volume
+        if node.GetAttribute(MODEL_ATTRIBUTE) == str(model["path"])
+        and node.GetNodeReference(VOLUME_ROLE) is volume
+        and not isProxy(node)
     ]
 
 
@@ -217,9 +219,16 @@ class Segmentation:
         try:
             self._forgetIfGone([])
             files = [self._output / f"{name}.nrrd" for name in self.ids]
-            self.nodes.append(predictionsToSequence(files, self._sequence, self.model))
+            result = predictionsToSequence(files, self._sequence, self.model)
+            self.nodes.append(result)
+            self._describe(proxyOf(result), [proxyOf(self._sequence)])
         except UserProblem as problem:
             self.problems += problem.problems
+
+
+def shownOf(node: Any) -> Any:
+    """The segmentation that shows a result: itself, or of a sequence the one of the current frame."""
+    return proxyOf(node) if node.IsA("vtkMRMLSequenceNode") else node
 
 
 def volumesOf(result: Any) -> list[Any]:

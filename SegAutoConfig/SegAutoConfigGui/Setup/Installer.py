@@ -267,7 +267,8 @@ def installTorch() -> None:
         file = Path(folder) / "constraints.txt"
         file.write_text("\n".join(constraints(PROTECTED)) + "\n", encoding="utf-8")
         before = os.environ.get("PIP_CONSTRAINT")
-        os.environ["PIP_CONSTRAINT"] = str(file)  # pip runs in a process of the extension's own, which inherits it
+        # pip runs in a process of the extension's own, which inherits it; it splits the value at spaces
+        os.environ["PIP_CONSTRAINT"] = " ".join(filter(None, (before, file.as_uri())))
         try:
             torch = PyTorchUtilsLogic().installTorch(
                 askConfirmation=True, torchVersionRequirement=requirement(TORCH).removeprefix(TORCH)

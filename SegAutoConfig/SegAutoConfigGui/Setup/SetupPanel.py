@@ -12,6 +12,7 @@ from SegAutoConfigGui.Jobs.Engine import Engine
 from SegAutoConfigGui.Jobs.Follower import JobFollower
 from SegAutoConfigGui.Panel import Panel
 from SegAutoConfigGui.Problems import Problem, UserProblem
+from SegAutoConfigGui.Settings import problemOfWorkspace
 from SegAutoConfigGui.Setup import SetupTexts as texts
 from SegAutoConfigGui.Setup.ExternalPython import PythonCheck, pipCommand
 from SegAutoConfigGui.Setup.Installer import Installation, checkInstalled, engineEnvironment, installTorch
@@ -22,6 +23,7 @@ from SegAutoConfigGui.Widgets.Tables import enable, fillTable, fitHeight, prepar
 POLL_MS = 200
 #: After the last letter that was typed into a path (milliseconds).
 TYPING_MS = 700
+BAD_STYLE = "color: #c0392b;"
 #: Places in the combo box.
 OWN, EXTERNAL = 0, 1
 
@@ -111,17 +113,27 @@ class SetupPanel(Panel):
 
     def _onPathTyped(self, _path: str = "") -> None:
         self._typingTimer.start()
+        self._showPython(self.ui.pythonCombo.currentIndex == EXTERNAL)  # nothing is known of what is typed now
+
+    def _typedPython(self) -> str:
+        ui = self.ui
+        return str(ui.externalPath.currentPath or "").strip() if ui.pythonCombo.currentIndex == EXTERNAL else ""
+
+    def _typedWorkspace(self) -> str:
+        return str(self.ui.workspacePath.currentPath or "").strip()
 
     def _takePaths(self) -> None:
         """Take what was chosen or typed, where it makes sense."""
         self._typingTimer.stop()
-        settings, ui = self.logic.settings, self.ui
-        python = str(ui.externalPath.currentPath or "").strip() if ui.pythonCombo.currentIndex == EXTERNAL else ""
-        folder = str(ui.workspacePath.currentPath or "").strip()
+        settings = self.logic.settings
+        python, folder = self._typedPython(), self._typedWorkspace()
         news = False
         if python != settings.externalPython:
+            if self.busy and not isinstance(self._work, Installation):  # a check of the one before
+                self.cancel()
+                self._showWork("")
             settings.externalPython, self._external, news = python, None, True
-        if folder and Path(folder).expanduser().is_absolute() and Path(folder).expanduser() != settings.workspace:
+        if not problemOfWorkspace(folder) and Path(folder).expanduser() != settings.workspace:
             settings.workspace, news = Path(folder).expanduser(), True
         if news:
             self.host.notify("engine")
@@ -136,13 +148,24 @@ class SetupPanel(Panel):
             widget.setVisible(external)
         ui.packagesFrame.setVisible(not external)
         self._showPython(external)
-        ui.spaceLabel.text = texts.spaceText(settings.workspace)
+        self._showWorkspace()
         checking = _("Something is being installed or checked.") if self.busy else ""
         unknown = _("Choose the program first.") if external and not settings.externalPython else ""
-        for button in (ui.checkButton, ui.checkPythonButton):
-            enable(button, checking or unknown, _("Look for devices, packages, memory and disk space"))
+        computer = _("Look for devices, memory and disk space, and try a small computation")
+        enable(ui.checkButton, checking or unknown, computer)
+        enable(ui.checkPythonButton, checking or unknown, _("Start this Python and see what it has"))
         exists = settings.workspace.is_dir()
         enable(ui.openFolderButton, "" if exists else _("It is made when it is first needed."), _("Show the folder"))
+
+    def _showWorkspace(self) -> None:
+        """The free space, or what keeps the folder that was typed from being used."""
+        label, used, typed = self.ui.spaceLabel, self.logic.settings.workspace, self._typedWorkspace()
+        problem = problemOfWorkspace(typed)
+        text = problem or texts.spaceText(used)
+        if problem and not problemOfWorkspace(used):
+            text = _("{problem} Still used: {folder}").format(problem=problem, folder=used)
+        label.text = text
+        label.setStyleSheet(BAD_STYLE if problem else "")
 
     def _showPython(self, external: bool) -> None:
         ui, settings = self.ui, self.logic.settings
@@ -155,9 +178,10 @@ class SetupPanel(Panel):
             text = problem or self._external or _('Press "Check" to see what it has.')
             if not settings.externalPython:
                 text = _("Choose a Python that has the packages, such as that of a conda environment with torch.")
-            ui.pythonStatus.text = text
+            known = self._typedPython() == settings.externalPython
+            ui.pythonStatus.text = text if known else _('Press "Check" to see what it has.')
             ui.pythonStatus.setVisible(True)
-            ui.commandFrame.setVisible(bool(ui.commandEdit.text) and self._external is not None)
+            ui.commandFrame.setVisible(bool(ui.commandEdit.text) and self._external is not None and known)
             return
         ui.pythonStatus.text = problem
         ui.pythonStatus.setVisible(bool(problem))
@@ -352,4 +376,6 @@ class SetupPanel(Panel):
 
 def _isAbout(problem: Problem, packages: Any) -> bool:
     """True for a problem that only says that one of these packages is missing; the panel says so itself."""
-    return any(problem.message.startswith(f"{name} ") for name in packages)
+    return any(problem.message.startswith(f"{name} ") for name in packages) or (
+        bool(packages) and problem.message.endswith(f": {', '.join(packages)}.")
+    )

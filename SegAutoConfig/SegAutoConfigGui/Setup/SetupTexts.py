@@ -50,7 +50,7 @@ def trainingText(absent: Sequence[str]) -> str:
 
 def intoText() -> str:
     """Where packages are installed."""
-    text = _("Installed into Slicer's Python, {folder}. Packages that are there already are never replaced.")
+    text = _("Installed into Slicer's Python, {folder}. Packages that Slicer brings stay as they are.")
     return text.format(folder=sysconfig.get_path("purelib"))
 
 
@@ -81,8 +81,8 @@ def spaceText(folder: Path) -> str:
         place = place.parent
     try:
         free = shutil.disk_usage(place).free / 1e9
-    except OSError as error:
-        return _("The folder can't be used: {error}.").format(error=error.strerror or error)
+    except OSError:
+        return ""
     text = _("{free} GB free").format(free=f"{free:.1f}")
     if not exists:
         text += " · " + _("the folder will be made")

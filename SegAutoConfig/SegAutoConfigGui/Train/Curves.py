@@ -21,10 +21,12 @@ COLORS = (
     (0.34, 0.71, 0.91),
 )
 BLACK = (0.1, 0.1, 0.1)
+#: Ends of the axis of few epochs: a chart of one's own range has ticks at whole epochs, a fitted one at 1.2, 1.4 ...
+SHORT_AXES = (10, 20)
 
 
 class Curves:
-    """Nodes are made when the curves are first shown, updated in place, and made anew where the scene lost them.
+    """Nodes are made when the curves are shown, and updated in place until the scene loses them.
 
     Args:
         title: Of the charts: the training.
@@ -66,13 +68,12 @@ class Curves:
             rows: Of the job: epoch, train_loss, val_loss, mean_dice, dice.
         """
         self._rows = list(rows)
-        if self._wanted and not slicer.mrmlScene.IsClosing():
-            again = not self._isThere
+        if slicer.mrmlScene.IsClosing():
+            return
+        if self._wanted and not self._isThere:  # the scene is another one: nothing comes into it unasked
+            self.remove()
+        if self._wanted:
             self._refresh()
-            if again:
-                selection = slicer.app.applicationLogic().GetSelectionNode()
-                selection.SetActivePlotChartID(self._charts[self._wanted].GetID())
-                slicer.app.applicationLogic().PropagatePlotChartSelection()
 
     def remove(self) -> None:
         """Take the nodes out of the scene."""
@@ -97,6 +98,7 @@ class Curves:
             self._wanted, self._columns, self._written = wanted, columns, []
             self._makeTable()
             self._makeCharts()
+        self._showAxis()
         self._write()
 
     def _columnNames(self) -> list[str]:
@@ -170,6 +172,15 @@ class Curves:
         return scene.AddNode(node)
 
     # -- values
+
+    def _showAxis(self) -> None:
+        """All epochs on the axis; a chart has no other say about where its ticks are."""
+        last = max((int(row.get("epoch") or 0) + 1 for row in self._rows), default=0)
+        end = next((end for end in SHORT_AXES if last <= end), None)
+        for chart in self._charts.values():
+            chart.SetXAxisRangeAuto(end is None)
+            if end is not None:
+                chart.SetXAxisRange(0.0, float(end))
 
     def _write(self) -> None:
         """Write the rows that differ from what the table holds; usually one at the end."""

@@ -90,7 +90,7 @@ class Preview:
     def cancel(self) -> None:
         """Ask for an end; what was loaded stays."""
         if self._job is not None and self._job.running:
-            self._onText(_("Stopping ..."))
+            self._onText(_("Stopping the preview ..."))
             self._job.stop()
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class Preview:
 
     def _load(self, job: Job, output: Path, case: str, dataset: Mapping[str, Any], volume, name: str) -> None:
         if job.state == job.STOPPED:
-            self._onText(_("Preview canceled."))
+            self._onText(_("Preview canceled; the case stays loaded."))
             return
         if job.state != job.FINISHED:
             raise UserProblem(job.problems or [Problem(_("The preview could not be made."))])

@@ -27,7 +27,8 @@ class PreviewSection:
         self._onProblems = onProblems
         self._training: Training | None = None
         self.preview = Preview(self._showText, self.update, onProblems)
-        ui.previewButton.connect("clicked()", self._clicked)
+        ui.previewButton.connect("clicked()", self._start)
+        ui.previewCancelButton.connect("clicked()", self.preview.cancel)
         self._showText("")
 
     def show(self, training: "Training | None") -> None:
@@ -43,10 +44,10 @@ class PreviewSection:
 
     def update(self) -> None:
         """What can be done now."""
-        button, running = self.ui.previewButton, self.preview.running
-        button.text = _("Cancel") if running else _("Preview")
+        running = self.preview.running
         text = _("Load this case with its truth, and segment it with the network as it is now")
-        enable(button, "" if running else self._reason(), _("Stop segmenting") if running else text)
+        enable(self.ui.previewButton, _("A preview is being made.") if running else self._reason(), text)
+        self.ui.previewCancelButton.setVisible(running)
         self.ui.caseCombo.enabled = not running and self.ui.caseCombo.count > 0
 
     def close(self) -> None:
@@ -70,9 +71,8 @@ class PreviewSection:
         self.ui.previewLabel.text = text
         self.ui.previewLabel.setVisible(bool(text))
 
-    def _clicked(self) -> None:
+    def _start(self) -> None:
         if self.preview.running:
-            self.preview.cancel()
             return
         training, dataset, case = self._training, self._dataset(), self.ui.caseCombo.currentData
         if training is None or dataset is None or not case:

@@ -115,6 +115,11 @@ class TrainForm:
             self.choices = replace(self.choices, dataset=list(self.datasets)[-1])
         self.show()
 
+    def showNothing(self, nothing: str) -> None:
+        """What is shown where there is no dataset; empty where another widget says why."""
+        self._nothing = nothing
+        self.show()
+
     def setDevices(self, devices: Sequence[Mapping[str, Any]]) -> None:
         """Take the devices of this computer."""
         self.devices = {str(device["device"]): device for device in devices}
@@ -170,6 +175,7 @@ class TrainForm:
             self.ui.datasetLabel.text = self._nothing
         else:
             self.ui.datasetLabel.text = str(dataset.get("problem") or "") or datasetLine(dataset)
+        self.ui.datasetLabel.setVisible(bool(self.ui.datasetLabel.text))
 
     def _showLength(self) -> None:
         timed, minutes = self.choices.timed, self.choices.minutes

@@ -19,9 +19,6 @@ from SegAutoConfigGui.Train.Trainings import Training, Trainings
 from SegAutoConfigGui.Train.TrainingView import TrainingView
 from SegAutoConfigGui.Widgets.Tables import enable
 
-#: Choices of a job that make it the same training as another, whatever its length in epochs.
-SAME = ("dataset", "timed", "minutes", "configuration", "fold", "planner", "startFrom")
-
 
 class TrainPanel(Panel):
     """New trainings above, the trainings of the workspace below."""
@@ -162,11 +159,7 @@ class TrainPanel(Panel):
     def _sameTraining(self) -> "Training | None":
         """The training in the list that was started with what is chosen now."""
         choices = asdict(self.form.choices)
-        for training in self.trainings.items:
-            theirs = training.job.details.get("choices") or {}
-            if all(theirs.get(name) == choices[name] for name in SAME):
-                return training
-        return None
+        return next((training for training in self.trainings.items if training.isSame(choices)), None)
 
     def _reason(self) -> str:
         if self._engineProblems:
@@ -207,6 +200,7 @@ class TrainPanel(Panel):
 
     def _onEngineProblems(self, problems: list[Problem]) -> None:
         self._engineProblems = list(problems)
+        self.form.showNothing("")  # why is said below
         self._showTrainButton()
 
     def _openSetup(self) -> None:
@@ -227,8 +221,10 @@ class TrainPanel(Panel):
         self.ui.deviceCombo.toolTip = _("Where the training runs")
         found = results.get("doctor") or {}
         self.form.setDevices(found.get("devices") or [])
-        if not found.get("torch"):
-            self._engineProblems = [Problem(_("PyTorch is not installed."), _("Install it in the Setup tab."))]
+        absent = [str(name) for name in found.get("missing") or []]
+        if absent:
+            message = _("Packages for training are not installed: {names}.").format(names=", ".join(absent))
+            self._engineProblems = [Problem(message, _("Install them in the Setup tab."))]
         self._showTrainButton()
 
     def _onNoDevices(self, problems: list[Problem]) -> None:

@@ -116,17 +116,30 @@ def stateText(state: str) -> str:
     }.get(state, state)
 
 
-def trainingText(title: str, job: Any, today: str) -> str:
-    """A training in the list: "Dataset001_Liver, fold 0 · running · 11:20".
+def trainingText(title: str, job: Any, today: str, exact: bool = False) -> str:
+    """A training in the list: "running · Dataset001_Liver, fold 0 · 11:20"; what matters most is not cut off.
 
     Args:
         title: Of the training.
         job: Likewise.
         today: The date, such as "2026-11-21"; of another day's training the date is given.
+        exact: With seconds.
     """
-    day, _separator, clock = job.created[:16].partition("T")
+    day, _separator, clock = job.created[: 19 if exact else 16].partition("T")
     when = clock if day == today else f"{day} {clock}"
-    return " · ".join(part for part in (title, stateText(job.state), when.strip()) if part)
+    return " · ".join(part for part in (stateText(job.state), title, when.strip()) if part)
+
+
+def trainingTexts(titles: Sequence[str], jobs: Sequence[Any], today: str) -> list[str]:
+    """All trainings of the list; those that began in the same minute are told apart by the second, or numbered."""
+    texts = [trainingText(title, job, today) for title, job in zip(titles, jobs, strict=True)]
+    exact = [
+        trainingText(title, job, today, exact=texts.count(text) > 1)
+        for title, job, text in zip(titles, jobs, texts, strict=True)
+    ]
+    return [
+        f"{text} ({exact[place:].count(text)})" if exact.count(text) > 1 else text for place, text in enumerate(exact)
+    ]
 
 
 def durationText(seconds: float) -> str:

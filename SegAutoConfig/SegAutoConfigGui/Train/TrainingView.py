@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import qt
 from slicer.i18n import tr as _
 
-from SegAutoConfigGui.Models.ModelDetails import ResizeFilter
 from SegAutoConfigGui.Models.ModelTexts import number
 from SegAutoConfigGui.Train.Curves import DICE, LOSS
 from SegAutoConfigGui.Train.TrainCommand import hasCheckpoint
@@ -21,9 +20,10 @@ from SegAutoConfigGui.Train.TrainProgress import (
     resourcesText,
     stageText,
     stateText,
-    trainingText,
+    trainingTexts,
 )
 from SegAutoConfigGui.Widgets.LogView import LogView
+from SegAutoConfigGui.Widgets.Resizing import ResizeFilter
 from SegAutoConfigGui.Widgets.Tables import enable, fillTable, fitHeight, prepareTable
 
 #: A stop that takes longer than this can be forced (seconds).
@@ -32,6 +32,8 @@ FORCE_AFTER_SECONDS = 60.0
 WARNINGS = 3
 #: Rows of the report that are seen without scrolling.
 REPORT_ROWS = 10
+#: Of the report's picture, the same for all widths of the panel (pixels).
+PICTURE_HEIGHT = 420
 BAD_STYLE = "color: #b03a2e;"
 QUIET_STYLE = "color: gray;"
 
@@ -49,6 +51,7 @@ class TrainingView:
     def __init__(self, ui) -> None:
         self.ui = ui
         self.training: Training | None = None
+        self._listed: list[Training] = []
         self.log = LogView(ui.logEdit, ui.logButton)
         ui.curvesCombo.addItem(_("Dice"), DICE)
         ui.curvesCombo.addItem(_("Loss"), LOSS)
@@ -56,6 +59,7 @@ class TrainingView:
         ui.problemLabel.styleSheet = BAD_STYLE
         ui.reportFrame.setVisible(False)
         self._picture = qt.QPixmap()
+        ui.reportPicture.setFixedHeight(PICTURE_HEIGHT)
         self._resizing = ResizeFilter(ui.jobFrame, self._showPicture)
         headers = [_("Label or case"), _("Dice"), _("HD95 (mm)"), _("Surface Dice")]
         ui.reportTable.setColumnCount(len(headers))
@@ -66,10 +70,12 @@ class TrainingView:
     def showList(self, trainings: Sequence[Training]) -> None:
         """Fill the list; the shown training stays chosen, else the first is."""
         combo = self.ui.jobCombo
+        self._listed = list(trainings)
         blocked = combo.blockSignals(True)
         combo.clear()
         for training in trainings:
-            combo.addItem(trainingText(training.title, training.job, today()), str(training.job.folder))
+            combo.addItem("", str(training.job.folder))
+        self._showTexts()
         combo.blockSignals(blocked)
         self.ui.noJobsLabel.setVisible(not trainings)
         self.ui.jobFrame.setVisible(bool(trainings))
@@ -95,9 +101,7 @@ class TrainingView:
         if training is None:
             return
         job = training.job
-        index = self.ui.jobCombo.findData(str(job.folder))
-        if index >= 0 and self.ui.jobCombo.itemText(index) != trainingText(training.title, job, today()):
-            self.ui.jobCombo.setItemText(index, trainingText(training.title, job, today()))
+        self._showTexts()
         self._showProgress(training)
         self.ui.metricLabel.text = metricText(job.metrics[-1] if job.metrics else None, training.names)
         self.ui.metricLabel.setVisible(bool(job.metrics))
@@ -118,6 +122,16 @@ class TrainingView:
             self._showStop(training)
 
     # -- parts
+
+    def _showTexts(self) -> None:
+        """The entries of the list; the whole of a long one is in its tooltip."""
+        combo = self.ui.jobCombo
+        titles, jobs = [one.title for one in self._listed], [one.job for one in self._listed]
+        for index, text in enumerate(trainingTexts(titles, jobs, today())):
+            if combo.itemText(index) != text:
+                combo.setItemText(index, text)
+                combo.setItemData(index, text, qt.Qt.ToolTipRole)
+        combo.toolTip = combo.currentText or _("All trainings of the workspace; the chosen one is shown below")
 
     def _showProgress(self, training: Training) -> None:
         self._showStage(training)
@@ -148,14 +162,20 @@ class TrainingView:
             _("It is running: stop it first.") if job.running else _("Remove this entry and its log; the model stays.")
         )
         ui.resumeButton.setVisible(not job.running and job.state != job.FINISHED)
-        ui.resumeButton.toolTip = (
+        text = (
             _("Go on where it ended, for the rest of its time")
             if hasCheckpoint(training.progress.modelFolder, training.fold)
             else _("Begin again: nothing of the network was saved yet. What was prepared is kept.")
         )
+        newer = any(one.isSame(training.choices) for one in self._listed[: self._place(training)])
+        enable(ui.resumeButton, _("A newer training of this fold is in the list.") if newer else "", text)
         without = "" if job.metrics else _("The curves begin with the first epoch.")
         enable(ui.curvesButton, without, _("Show the curves in a plot view"))
         self._showStop(training)
+
+    def _place(self, training: Training) -> int:
+        """Of a training in the list, the newest being 0."""
+        return self._listed.index(training) if training in self._listed else 0
 
     @staticmethod
     def canForce(training: Training) -> bool:
@@ -218,7 +238,8 @@ class TrainingView:
         label.setVisible(not self._picture.isNull())
         if not self._picture.isNull():
             width = max(50, min(self._picture.width(), self.ui.jobFrame.width))
-            label.setPixmap(self._picture.scaledToWidth(width, qt.Qt.SmoothTransformation))
+            keep, smooth = qt.Qt.KeepAspectRatio, qt.Qt.SmoothTransformation
+            label.setPixmap(self._picture.scaled(width, PICTURE_HEIGHT, keep, smooth))
 
 
 def today() -> str:

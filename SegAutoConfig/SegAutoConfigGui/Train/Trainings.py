@@ -1,7 +1,8 @@
 """The trainings of a workspace: found on disk, followed, continued, dismissed. No widgets."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -9,9 +10,13 @@ from slicer.i18n import tr as _
 from SegAutoConfigGui.Jobs.Engine import Engine
 from SegAutoConfigGui.Jobs.Follower import JobFollower
 from SegAutoConfigGui.Jobs.Job import Job
+from SegAutoConfigGui.Problems import UserProblem
 from SegAutoConfigGui.Train.Curves import Curves
-from SegAutoConfigGui.Train.TrainCommand import minutesOf, optionOf, resumeCommand
+from SegAutoConfigGui.Train.TrainCommand import hasCheckpoint, minutesOf, optionOf, resumeCommand
 from SegAutoConfigGui.Train.TrainProgress import TrainProgress
+
+#: Choices that make it the same training as another, whatever its length in epochs.
+SAME = ("dataset", "timed", "minutes", "configuration", "fold", "planner", "startFrom")
 
 
 class Training:
@@ -58,6 +63,15 @@ class Training:
     def names(self) -> list[str]:
         """Of the structures, in the order of the Dice values."""
         return list(self.job.details.get("names") or [])
+
+    @property
+    def choices(self) -> Mapping[str, Any]:
+        """With what it was started from the panel; empty where it was not."""
+        return self.job.details.get("choices") or {}
+
+    def isSame(self, choices: Mapping[str, Any]) -> bool:
+        """Whether these choices lead to the model and fold that this one trains."""
+        return bool(choices) and all(self.choices.get(name) == choices.get(name) for name in SAME)
 
     def stop(self) -> None:
         """Ask for a clean end. Raises: UserProblem: it can't be asked."""
@@ -122,15 +136,26 @@ class Trainings:
         training.follower.start()
 
     def start(self, engine: Engine, command: Sequence[str], title: str, details: dict[str, Any]) -> Training:
-        """Start a new one. Raises: UserProblem: it can't be started."""
+        """Start a new one. Beginnings of the same that saved nothing go. Raises: UserProblem: it can't be started."""
         training = Training(engine.start(command, title=title, details=details))
+        for old in [one for one in self.items if one.isSame(training.choices) and self._savedNothing(one)]:
+            with suppress(UserProblem):  # its files are in use: it stays in the list
+                self.dismiss(old)
         self.items.insert(0, training)
         self.follow(training)
         return training
 
+    @staticmethod
+    def _savedNothing(training: Training) -> bool:
+        job = training.job
+        if training.follower is None:
+            training.progress.take(job.poll())
+        ended = job.state in (job.FAILED, job.LOST, job.STOPPED)
+        return ended and not hasCheckpoint(training.progress.modelFolder, training.fold)
+
     def resume(self, engine: Engine, training: Training) -> None:
         """Continue one that has ended, with the curves that it has. Raises: UserProblem: it can't be started."""
-        if training.follower is None:
+        if training.follower is None or training.follower.active:  # not everything was read yet
             training.progress.take(training.job.poll())
         job, progress = training.job, training.progress
         minutes = job.details.get("minutes") or minutesOf(optionOf(job.command, "--budget"))

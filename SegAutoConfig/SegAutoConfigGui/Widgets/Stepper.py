@@ -8,7 +8,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from SegAutoConfigGui.Problems import UserProblem
+from SegAutoConfigGui.Problems import Cancelled, UserProblem
 
 #: Between two steps that only look whether a process has got further (milliseconds).
 WAIT_MS = 100
@@ -20,7 +20,8 @@ class Stepper:
     Args:
         steps: The generator. What it yields may have an attribute ``waiting``: the next step has time then.
         onStep: Gets what it yields.
-        onEnd: Called once with None, or with the exception that ended it (mistakes of the program as UserProblem).
+        onEnd: Called once with None, or with the UserProblem or Cancelled that ended it (mistakes of the program as
+            UserProblem).
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Stepper:
             self.stop()
         except Exception as raised:
             error = raised
-            if type(raised).__module__.partition(".")[0] != __package__:
+            if not isinstance(raised, (UserProblem, Cancelled)):
                 logging.exception("SegAutoConfig: an unexpected error")
                 message = _("An unexpected error occurred ({error}).").format(error=type(raised).__name__)
                 error = UserProblem(message, _("Please report it with the details."), traceback.format_exc())

@@ -5,9 +5,6 @@ from typing import Any
 
 import qt
 
-#: Rows that a table shows at least and at most before it scrolls.
-LEAST_ROWS, MOST_ROWS = 3, 9
-
 
 def putItem(table: Any, row: int, column: int, text: str, toolTip: str = "", editable: bool = False) -> Any:
     """Set a cell, which is made where there is none; returns its item."""
@@ -36,10 +33,3 @@ def selectRows(table: Any, column: int, isWanted: Callable[[int], bool]) -> None
         model.setCurrentIndex(index, flags.NoUpdate)
         model.select(index, flags.Select | flags.Rows)
         table.scrollTo(index)
-
-
-def fitHeight(table: Any) -> None:
-    """Make a table as high as its rows need, within limits."""
-    rows = min(max(table.rowCount, LEAST_ROWS), MOST_ROWS)
-    height = table.horizontalHeader().height + rows * table.verticalHeader().defaultSectionSize
-    table.setFixedHeight(height + 2 * table.frameWidth)

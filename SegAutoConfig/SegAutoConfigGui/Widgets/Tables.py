@@ -5,6 +5,9 @@ from typing import Any
 
 import qt
 
+#: A header is taken to be no higher than this (pixels): before a table's first layout its header tells a wrong height.
+HEADER_HEIGHT = 40
+
 
 def prepareTable(table: Any, stretched: int = 0) -> None:
     """Columns as wide as their texts, one takes the rest, so that no table is wider than the panel.
@@ -36,10 +39,18 @@ def fillTable(table: Any, rows: Sequence[Sequence[str]], tooltips: Sequence[str]
     table.resizeRowsToContents()
 
 
-def fitHeight(table: Any, most: int = 6) -> None:
-    """Make a table as high as its rows, up to a number of rows."""
-    heights = [table.rowHeight(row) for row in range(min(most, table.rowCount))]
-    table.setFixedHeight(min(40, table.horizontalHeader().height) + sum(heights) + 4)
+def fitHeight(table: Any, most: int = 6, least: int = 0) -> None:
+    """Make a table as high as its rows, within limits; further rows are scrolled to.
+
+    Args:
+        table: A QTableWidget.
+        most: Rows that it shows at most.
+        least: Rows that it has room for at least.
+    """
+    rows = min(most, table.rowCount)
+    height = sum(table.rowHeight(row) for row in range(rows))
+    height += max(0, least - rows) * table.verticalHeader().defaultSectionSize
+    table.setFixedHeight(min(HEADER_HEIGHT, table.horizontalHeader().height) + height + 2 * table.frameWidth)
 
 
 def enable(button: Any, reason: str, text: str) -> None:

@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from segautoconfiglib.base.cancel import CancelToken
@@ -88,6 +88,7 @@ def _complete(folder: Path) -> tuple[str, ...]:
         shutil.rmtree(folder / PENDING, ignore_errors=True)
         return ()
     change = Change.load(note)
+    _check_paths(note, change)
     try:
         for name in change.removals:
             (folder / name).unlink(missing_ok=True)
@@ -105,6 +106,17 @@ def _complete(folder: Path) -> tuple[str, ...]:
     note.unlink()
     shutil.rmtree(folder / PENDING, ignore_errors=True)
     return change.cases
+
+
+def _check_paths(note: Path, change: Change) -> None:
+    """Datasets are passed on as folders. Raises: UserError: a path of somebody's note leads out of the dataset."""
+    for name in (*change.removals, *(name for move in change.moves for name in move)):
+        path = PureWindowsPath(name)  # reads both kinds of separators
+        if path.anchor or ".." in path.parts or not path.parts:
+            raise UserError(
+                f"{note} names {name!r:.200}, which is no file of this dataset.",
+                f"If the dataset came from somebody else, delete its folder {PENDING} and check its cases.",
+            )
 
 
 def _move(source: Path, target: Path) -> None:

@@ -278,4 +278,23 @@ def test_oversights(table, makeVolume, makeSegmentation, box):
     for name in ("organ", "organ", "orgn"):
         table.add([volume], makeSegmentation(segments={name: part}, reference=volume))
     texts = [warning.message for warning in table.warnings(labelsOf(table))]
-    assert texts == ["Volume shared is used by several cases: shared, shared_2, shared_3.", "Only one case has “orgn”."]
+    assert texts == [
+        "Volume shared is used by several cases: shared, shared_2, shared_3.",
+        "Only this case has “orgn”.",
+    ]
+
+
+def test_labels_of_one_case_are_one_line(table, makeVolume, makeSegmentation, box):
+    part = box((1, 3), (1, 3), (1, 3))
+    many = {f"s{number}": part for number in range(9)}
+    for number in range(3):
+        volume = makeVolume(f"v{number}")
+        segmentation = makeSegmentation(segments=many, reference=volume) if number == 1 else None
+        table.add([volume], segmentation, test=number != 1)
+    assert table.warnings(labelsOf(table)) == []
+    table.change(table.cases()[0].uid, segmentation=makeSegmentation(segments={"s0": part}))
+    (warning,) = table.warnings(labelsOf(table))
+    assert str(warning) == (
+        "v1: Only this case has 8 of the labels: s1, s2, s3, s4, s5, s6 and 2 more. "
+        "Are they named differently in the others?"
+    )

@@ -11,10 +11,12 @@ from SegAutoConfigGui.Dataset.DatasetChoices import (
     casesWith,
     clashes,
     datasetName,
+    doneText,
     exportReason,
     labelNotes,
     nameProblem,
     nextNumber,
+    numberOfCases,
     overlapLines,
     stateIn,
     summary,
@@ -70,6 +72,28 @@ def test_why_nothing_can_be_exported():
     assert "already" in exportReason([Case("a", state=ADDED)], TARGET, "", False)
 
 
+def test_cases_that_cannot_be_exported_are_counted():
+    cases = [Case("new"), Case("bad"), Case("a", state=ADDED)]
+    wrong = [Problem("no volume", case="bad"), Problem("no segmentation", case="bad"), Problem("gone", case="a")]
+    reason = exportReason(cases, TARGET, "", False, wrong)
+    assert reason == "1 of 3 cases can't be exported: bad. Select a red row to see what is wrong."
+    assert exportReason(cases, TARGET, "", False, wrong[2:]) == ""
+    assert exportReason(cases, TARGET, "", False, [Problem("No label.", "Add one.")]) == "No label. Add one."
+
+
+def test_numbers_of_cases_and_what_an_export_did():
+    assert [numberOfCases(1), numberOfCases(2), numberOfCases(1, 1), numberOfCases(0, 2)] == [
+        "1 case",
+        "2 cases",
+        "1 of 1 case",
+        "0 of 2 cases",
+    ]
+    added = {"dataset": "D", "training": 1, "cases": [], "replaced": ["a"]}
+    assert doneText(added, False, True) == "D: 1 training case (1 replaced)."
+    assert "put right" in doneText(added, True, True)
+    assert "not finished" in doneText(added, False, False)
+
+
 def test_labels_are_counted_once_per_case_and_overlaps_follow_the_order():
     table = LabelTable([Label("liver", sources=["liver", "Leber"]), Label("tumor", sources=["tumor"])])
     assert casesWith(table, [["liver", "Leber"], ["LIVER", "tumor"], ["vein"]]) == {"liver": 2, "tumor": 1}
@@ -103,7 +127,7 @@ def test_the_summary_names_what_was_made(tmp_path):
     added = {"dataset": "Dataset001_A", "cases": ["a", "b"], "replaced": [], "training": 1, "test": 1}
     text = summary(added, ["<b>", *"cdefgh"], tmp_path / "ä b")
     assert (
-        "<b>Dataset001_A</b>: 1 training and 1 test cases (2 added); labels: &lt;b&gt;, c, d, e, f, g and 1 more."
+        "<b>Dataset001_A</b>: 1 training case and 1 test case (2 added); labels: &lt;b&gt;, c, d, e, f, g and 1 more."
         in text
     )
     assert f'href="{Path(tmp_path / "ä b").as_uri()}"' in text

@@ -207,7 +207,7 @@ def test_the_environment_of_the_process(tmp_path: Path, workspace: Path) -> None
 @pytest.mark.parametrize(
     ("text", "says", "details"),
     [
-        ("echo strange; exit 3", "ended unexpectedly with exit code 3", "strange"),
+        ("echo strange; exit 3", "python did not run the engine: it ended unexpectedly with exit code 3", "strange"),
         ("kill -9 $$", "was killed, probably because the memory ran out", ""),
         ("exit 137", "was killed, probably because the memory ran out", ""),
         ("kill -SEGV $$", "crashed (SIGSEGV)", ""),
@@ -231,7 +231,53 @@ def test_a_process_that_ends_without_a_word(
     assert job.state == Job.FAILED
     assert says in job.problem.message
     assert job.problem.hint
+    assert "resume" not in job.problem.hint
     assert details in job.problem.details
+
+
+def test_a_temporary_folder_that_stays_is_no_failure(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows refuses to remove a file that a virus scanner reads."""
+
+    def refuse(*words, **options):
+        raise PermissionError(13, "in use")
+
+    temporary, kept = engine.start(["info"], temporary=True), engine.start(["info"])
+    assert temporary.wait(PATIENCE)
+    assert kept.wait(PATIENCE)
+    with monkeypatch.context() as patched:
+        patched.setattr(JobModule.shutil, "rmtree", refuse)
+        temporary.discard()
+        with pytest.raises(UserProblem, match="in use"):
+            kept.discard()
+
+
+def test_all_packages_that_a_python_lacks_are_named_at_once(tmp_path: Path, workspace: Path) -> None:
+    """`doctor` finds each of them; what else it finds is said, too."""
+    events = [
+        {"kind": "started", "stage": "command", "pid": 1},
+        {"kind": "done", "stage": "doctor", "missing": ["numpy", "torch"], "devices": []},
+        {
+            "kind": "error",
+            "message": "Something needs to be mended:",
+            "exit_code": 2,
+            "problems": [
+                {"message": "numpy is not installed.", "hint": "pip install --upgrade numpy"},
+                {"message": "The disk is full.", "hint": "Choose another folder (--workspace)."},
+            ],
+        },
+    ]
+    lines = "".join(json.dumps({"version": 1, "time": time.time() + 60, **event}) + "\n" for event in events)
+    (tmp_path / "events").write_text(lines)
+    python = script(tmp_path / "python", f'#!/bin/sh\ncp "{tmp_path}/events" events.jsonl\nexit 2\n')
+    job = Engine(python, workspace).start(["doctor"])
+    assert job.wait(PATIENCE)
+    assert [(problem.message, problem.hint) for problem in job.problems] == [
+        (
+            "The engine needs packages that are not installed: numpy, torch.",
+            "Install them in the Setup tab.",
+        ),
+        ("The disk is full.", "Choose another folder (the workspace in the Setup tab)."),
+    ]
 
 
 # -- stopping, killing, going on
@@ -304,6 +350,7 @@ def test_a_training_that_is_killed_by_others_is_lost(launcher: str, workspace: P
     assert job.wait(PATIENCE)
     assert job.state == Job.LOST
     assert "memory ran out" in job.problem.message
+    assert job.problem.hint == "Close other programs and resume it."
     assert "resume" in job.problem.hint
     assert job.metrics
 

@@ -562,6 +562,71 @@ def test_one_folder_per_case(tmp_path):
     ]
 
 
+def test_words_of_names_tell_segmentations(tmp_path):
+    touch(tmp_path, "a/image.nrrd", "a/label.nrrd", "b/image.nii.gz", "b/label_cord.nii.gz", "c/t1.nii", "c/gt.nii")
+    assert found(tmp_path) == [
+        ("a", ["image.nrrd"], "label.nrrd", False),
+        ("b", ["image.nii.gz"], "label_cord.nii.gz", False),
+        ("c", ["t1.nii"], "gt.nii", False),
+    ]
+    assert found(tmp_path / "a") == [("a", ["image.nrrd"], "label.nrrd", False)]
+
+
+def test_words_of_names_tell_the_case(tmp_path):
+    touch(
+        tmp_path,
+        "p1_ct.nii",
+        "p1_seg.nii",
+        "p2_ct.nii",
+        "mask-p2.nii",
+        "p3.nii",
+        "p3_label_new.nii",
+        "p4_mask.nii",
+        "p5.nii",
+    )
+    assert found(tmp_path) == [
+        ("p1_ct", ["p1_ct.nii"], "p1_seg.nii", False),
+        ("p2_ct", ["p2_ct.nii"], "mask-p2.nii", False),
+        ("p3", ["p3.nii"], "p3_label_new.nii", False),
+        ("p5", ["p5.nii"], None, False),
+        ("p4_mask", [], "p4_mask.nii", False),
+    ]
+    with pytest.raises(UserProblem, match=r"p4_mask\.nii is named like a segmentation, but no image"):
+        loadPair(importFolder(tmp_path)[-1])
+
+
+def test_segmentations_of_several_structures_are_not_guessed(tmp_path):
+    touch(tmp_path, "p1_ct.nii", "p1_liver_seg.nii", "p1_tumor_seg.nii")
+    touch(tmp_path, "p2_ct.nii", "p2_ct_seg.nii", "p2_ct_small.nii", "p2_seg.nii")
+    assert [(name, file) for name, _, file, _ in found(tmp_path)] == [
+        ("p1_ct", None),
+        ("p2_ct", "p2_ct_seg.nii"),
+        ("p2_ct_small", None),
+        ("p1_liver_seg", "p1_liver_seg.nii"),
+        ("p1_tumor_seg", "p1_tumor_seg.nii"),
+        ("p2_seg", "p2_seg.nii"),
+    ]
+
+
+def test_files_of_a_dataset_are_not_overwritten_by_saving(slicerApp, masks, tmp_path):
+    touch(tmp_path, "imagesTr/x", "labelsTr/x")
+    for name in ("imagesTr/a_0000.nrrd", "labelsTr/a.nrrd"):
+        sitk.WriteImage(sitk.GetImageFromArray(combined(masks)), str(tmp_path / name))
+    (image,), segmentation = loadPair(importFolder(tmp_path)[0])
+    assert (image.GetStorageNode(), segmentation.GetStorageNode()) == (None, None)
+    assert slicer.util.getNodesByClass("vtkMRMLVolumeArchetypeStorageNode") == []
+
+
+def test_a_label_map_is_not_taken_for_an_image(sameNodes, masks, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 50, (12, 14, 16)).astype(np.uint8)
+    for name, array in {"organs": combined(masks), "scan": noise, "signed": noise.astype(np.int16) - 10}.items():
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / f"{name}.nrrd"))
+    organs, *scans = importFolder(tmp_path)
+    with sameNodes(), pytest.raises(UserProblem, match=r"organs\.nrrd looks like a label map"):
+        loadPair(organs)
+    assert [len(loadPair(scan)[0]) for scan in scans] == [1, 1]
+
+
 def test_folders_without_images(tmp_path):
     with pytest.raises(UserProblem, match="No images were found"):
         importFolder(tmp_path)

@@ -8,11 +8,14 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import types
 import venv
 import zipfile
 from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import pytest
 import tomllib
@@ -264,21 +267,26 @@ def fakeExtension(monkeypatch: pytest.MonkeyPatch, install) -> None:
     monkeypatch.setitem(sys.modules, "PyTorchUtils", module)
 
 
-def test_torch_is_installed_by_slicers_extension(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_is_installed_by_slicers_extension(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen = {}
 
     def install(**options):
-        seen.update(options, pins=Path(os.environ["PIP_CONSTRAINT"]).read_text())
+        own, ours = os.environ["PIP_CONSTRAINT"].split()  # as pip does
+        assert own == "own.txt"
+        seen.update(options, pins=Path(url2pathname(urlparse(ours).path)).read_text())
         return types.ModuleType("torch")
 
     fakeExtension(monkeypatch, install)
-    monkeypatch.setenv("PIP_CONSTRAINT", "the user's own")
+    monkeypatch.setenv("PIP_CONSTRAINT", "own.txt")
+    folder = tmp_path / "John Smith"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     installTorch()
     assert seen["askConfirmation"] is True
     assert seen["torchVersionRequirement"] == ">=2.6"
     assert f"numpy=={importlib.metadata.version('numpy')}" in seen["pins"].splitlines()
     assert "setuptools" not in seen["pins"]  # torch asks for a newer one
-    assert os.environ["PIP_CONSTRAINT"] == "the user's own"
+    assert os.environ["PIP_CONSTRAINT"] == "own.txt"
 
 
 def test_torch_that_was_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -258,6 +258,30 @@ def test_a_dataset_with_ignore_takes_no_new_labels(slicerApp):
     assert table.asDatasetLabels()[0] == dataset["labels"]
 
 
+def test_ignored_segments_become_the_ignore_label_of_the_dataset(slicerApp):
+    cases = [drawn("liver", "tumor", "unsure")]
+    table = LabelTable.fromSegmentations(cases)
+    table.setRole("unsure", IGNORE)
+    assert [table.numberInFiles(label) for label in table.labels] == [1, 2, 3]
+    made = {"labels": {"background": 0, "liver": 1, "tumor": 2, "ignore": 3}}
+    table.setDataset(made, cases)
+    rows = [(label.name, label.role, label.sources, table.numberInFiles(label)) for label in table.labels]
+    assert rows[2:] == [("ignore", IGNORE, ["unsure"], 3)]
+    table.setDataset(None, cases)
+    assert [(label.name, label.role) for label in table.labels][2:] == [("ignore", IGNORE)]
+
+
+def test_regions_have_no_single_number(slicerApp):
+    cases = [drawn("liver", "tumor", "unsure")]
+    table = LabelTable.fromSegmentations(cases)
+    table.setRole("unsure", IGNORE)
+    table.setMode(REGIONS)
+    made = {"labels": {"background": 0, "liver": [1, 3], "tumor": [2, 3], "ignore": 4}, "regions_class_order": [1, 2]}
+    table.setDataset(made, cases)
+    assert names(table) == ["liver", "tumor", "ignore"]
+    assert [table.numberInFiles(label) for label in table.labels] == [None, None, None]
+
+
 def test_a_dataset_with_regions(slicerApp):
     dataset = {"labels": {"background": 0, "whole": [1, 2], "core": 2}, "regions_class_order": [1, 2]}
     table = LabelTable.fromSegmentations([drawn("core")], dataset)

@@ -1,6 +1,7 @@
 """The command lines and sentences of the Train panel: plain functions."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,6 +23,7 @@ from SegAutoConfigGui.Train.TrainProgress import (
     metricText,
     resourcesText,
     stageText,
+    trainingTexts,
 )
 from segautoconfiglib.base.events import Event
 
@@ -176,6 +178,24 @@ def test_resources():
     assert text == "memory 1.2 GB (20 free) · disk 60 GB free"
     gpu = {"gpu": "RTX 4090", "gpu_memory_gb": 5.5, "gpu_free_gb": 17.0}
     assert resourcesText(gpu) == "RTX 4090 5.5 GB (17 free)"
+
+
+def test_entries_of_the_list_begin_with_the_state_and_differ():
+    times = [
+        "2026-11-21T12:59:07",
+        "2026-11-21T12:59:07",
+        "2026-11-21T12:59:01",
+        "2026-11-21T12:58:00",
+        "2026-11-20T08:01:02",
+    ]
+    jobs = [SimpleNamespace(state="LOST", created=time) for time in times]
+    assert trainingTexts(["A"] * 5, jobs, "2026-11-21") == [
+        "ended unexpectedly · A · 12:59:07 (2)",
+        "ended unexpectedly · A · 12:59:07 (1)",
+        "ended unexpectedly · A · 12:59:01",
+        "ended unexpectedly · A · 12:58",
+        "ended unexpectedly · A · 2026-11-20 08:01",
+    ]
 
 
 def event(kind, time, **data):

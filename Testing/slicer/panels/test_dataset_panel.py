@@ -86,6 +86,14 @@ class Module:
         self.ui.exportButton.click()
         self.settle()
 
+    def refused(self):
+        """Why the button is gray, and what the rows say; nothing may have been written."""
+        self.ui.nameEdit.text = "Bad"
+        assert not self.ui.exportButton.enabled
+        assert self.ui.exportButton.toolTip == self.ui.statusLabel.text
+        assert not self.raw("Dataset001_Bad").exists()
+        return self.ui.exportButton.toolTip + "\n" + "\n".join(self.signs())
+
     def raw(self, name):
         return self.workspace / "nnUNet_raw" / name
 
@@ -192,7 +200,7 @@ def test_from_pairs_in_the_scene_to_a_checked_dataset(module, screenshotFolder):
     module.photograph(screenshotFolder, "exporting")
     module.settle()
 
-    assert module.message == ""
+    assert module.message == "Dataset001_Liver: 2 training cases and 1 test case (3 added)."
     description = module.description("Dataset001_Liver")
     assert description["labels"] == {"background": 0, "liver": 1, "tumor": 2}
     assert description["file_ending"] == ".nrrd"
@@ -203,7 +211,7 @@ def test_from_pairs_in_the_scene_to_a_checked_dataset(module, screenshotFolder):
     image = slicer.util.arrayFromVolume(cases[1][0])
     assert np.array_equal(readLabels(module.raw("Dataset001_Liver") / "imagesTr" / "patient_02_0000.nrrd"), image)
 
-    assert "2 training and 1 test cases (3 added); labels: liver, tumor." in ui.summaryLabel.text
+    assert "2 training cases and 1 test case (3 added); labels: liver, tumor." in ui.summaryLabel.text
     assert f'href="{module.raw("Dataset001_Liver").as_uri()}"' in ui.summaryLabel.text
     assert ui.datasetBox.currentText == "Dataset001_Liver"
     assert ui.exportButton.text == "Add to &dataset"
@@ -244,15 +252,16 @@ def test_adding_correcting_and_removing(module):
     module.settle()
     assert module.labels() == [("1", "liver", "2 of 2"), ("2", "tumor", "2 of 2"), ("3", "vein", "1 of 2")]
     assert "already has a case of this name" in module.signs()[1]
-    ui.exportButton.click()
-    module.settle()
+    assert not ui.exportButton.enabled
+    assert "1 of 2 cases can't be exported: patient_02." in ui.statusLabel.text
+    module.panel.datasetSection.start()  # for example by a script
     assert "Nothing was exported" in module.message
     assert "patient_02: Dataset001_Liver already has a case of this name. Check Replace" in module.message
     assert not ui.caseTable.isColumnHidden(5)
     module.check(1, 5)
     ui.exportButton.click()
     module.settle()
-    assert module.message == ""
+    assert module.message == "Dataset001_Liver: 3 training cases (1 added, 1 replaced)."
     assert module.description("Dataset001_Liver")["labels"] == {"background": 0, "liver": 1, "tumor": 2, "vein": 3}
     expected = truth()
     expected[extra] = 3
@@ -340,6 +349,7 @@ def test_several_channels_and_regions(module, screenshotFolder):
     other = makeVolume("small T2", np.ones((6, 7, 8), np.int16))
     ui.addPairsButton.click()
     ui.addChannelButton.click()
+    assert module.panel.table.channelNames == ["channel 1", "channel 2"]
     ui.channelList.item(0).setText("T1")
     ui.channelList.item(1).setText("T2")
     assert module.panel.table.channelNames == ["T1", "T2"]
@@ -348,10 +358,8 @@ def test_several_channels_and_regions(module, screenshotFolder):
     assert [label.text for label, _ in selectors] == ["T1:", "T2:"]
     selectors[1][1].setCurrentNode(other)
     module.settle()
-    module.create()
-    assert "Nothing was exported" in module.message
-    assert "small T2" in module.message
-    assert not module.raw("Dataset001_Liver").exists()
+    assert "small T2" in module.refused()
+    assert module.column(2) == ["2 volumes"]
     selectors[1][1].setCurrentNode(t2)
     ui.overlapBox.currentIndex = 1
     ui.overlapBox.activated.emit(1)
@@ -419,6 +427,21 @@ def test_importing_a_folder(module, tmp_path):
     assert "nothing here" in module.message
 
 
+def test_importing_files_of_which_none_match(module, tmp_path):
+    for number in (1, 2):
+        volume, segmentation = makeCase(number)
+        slicer.util.saveNode(volume, str(tmp_path / f"scan{number}.nrrd"))
+        slicer.util.saveNode(segmentation, str(tmp_path / f"drawing{number}.seg.nrrd"))
+    slicer.mrmlScene.Clear(0)
+    (tmp_path / "drawing2.seg.nrrd").unlink()
+    (tmp_path / "scan2.nrrd").unlink()
+    module.panel.caseSection.addFiles([tmp_path])
+    assert module.message.startswith("No image has a segmentation here")
+    module.settle()
+    assert "drawing1.seg.nrrd is named like a segmentation, but no image" in module.message
+    assert module.column(1) == ["scan1"]
+
+
 def test_adding_single_cases(module):
     first, firstSegmentation = makeCase(1)
     second, _ = makeCase(2)
@@ -478,8 +501,8 @@ def test_bad_cases_are_refused_with_the_remedy(module, kind, words, screenshotFo
     makeBadCase(kind)
     module.ui.addCaseButton.click()
     module.settle()
-    message = collectProblems(module)
-    assert "Nothing was exported" in message
+    message = module.refused()
+    assert "1 of 1 case can't be exported: patient_01." in message
     for word in words:
         assert word in message
     assert module.panel.caseSection.selected.id == "patient_01"
@@ -507,6 +530,53 @@ def test_an_empty_segment_is_said_and_does_not_stop_the_export(module):
     assert not module.ui.exportButton.enabled
 
 
+def test_ignored_segments_are_one_row_after_the_export(module):
+    makeCase(1, {"liver": OUTER, "unsure": INNER & ~OUTER})
+    module.ui.addPairsButton.click()
+    module.settle()
+    module.panel.labelSection.view._onRole("unsure", "ignore")
+    assert module.labels() == [("1", "liver", "1 of 1"), ("2", "unsure", "1 of 1")]
+    module.create()
+    assert module.description("Dataset001_Liver")["labels"] == {"background": 0, "liver": 1, "ignore": 2}
+    assert module.labels() == [("1", "liver", "1 of 1"), ("2", "ignore", "1 of 1")]
+
+
+def test_labels_that_came_while_another_module_was_open_are_kept(module):
+    makeCase(1)
+    module.ui.addPairsButton.click()
+    module.settle()
+    node = module.panel.table.parameterNode
+    imported = node.GetParameter("labelTable").replace('"name": "liver"', '"name": "organ"')
+    module.widget.exit()
+    node.SetParameter("labelTable", imported)
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    assert not module.panel._later.isActive()
+    module.widget.enter()
+    module.settle()
+    assert [name for _, name, _ in module.labels()] == ["organ", "tumor"]
+    assert '"name": "organ"' in node.GetParameter("labelTable")
+
+
+def test_progress_and_summary_are_scrolled_to(module):
+    makeCase(1)
+    ui, scroll = module.ui, slicer.util.mainWindow().scroll
+    ui.contentsGroup.collapsed = False
+    module.ui.addPairsButton.click()
+    module.settle()
+    ui.nameEdit.text = "Liver"
+    scroll.verticalScrollBar().value = 0
+    assert ui.statusLabel.visibleRegion().isEmpty()
+    ui.exportButton.click()
+    host.wait(lambda: not ui.progressBar.visibleRegion().isEmpty(), PATIENCE)
+    host.wait(lambda: module.panel.datasetSection.reading, PATIENCE)
+    assert not ui.exportButton.enabled
+    assert ui.exportButton.toolTip == "Reading the datasets ..."
+    assert module.signs() == ["It is in Dataset001_Liver."]
+    module.settle()
+    assert not module.panel.datasetSection.reading
+    host.wait(lambda: not ui.trainButton.visibleRegion().isEmpty(), PATIENCE)
+
+
 def test_cancelled_and_killed_exports_leave_nothing(module):
     for number in range(1, 5):
         makeCase(number)
@@ -532,7 +602,7 @@ def test_cancelled_and_killed_exports_leave_nothing(module):
     assert "killed" in module.message
     assert "Dataset001_Liver is as it was before; press the button again." in module.message
     module.create()
-    assert module.message == ""
+    assert module.message == "Dataset001_Liver: 4 training cases (4 added)."
     assert module.description("Dataset001_Liver")["numTraining"] == 4
 
 
@@ -590,7 +660,7 @@ def test_no_disk_space(module, monkeypatch, tmp_path):
     monkeypatch.undo()
     module.widget.logic.settings.workspace = tmp_path / "file" / "below"
     (tmp_path / "file").write_text("")
-    assert "Can't write in" in collectProblems(module)
+    assert "is a file" in collectProblems(module)
     module.widget.logic.settings.workspace = module.workspace
     # a real refusal of the system while files are written: no file may be larger than this
     import resource

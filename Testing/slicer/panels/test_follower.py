@@ -144,3 +144,33 @@ def test_a_burst_is_taken_in_parts(job, monkeypatch: pytest.MonkeyPatch) -> None
     assert len(parts) > 5
     texts = [event.data["message"] for events in parts for event in events if event.kind == "log"]
     assert texts == list(map(str, range(200)))
+
+
+def endOf(error: BaseException | None):
+    """What the end of work is told that raises this."""
+    from SegAutoConfigGui.Widgets.Stepper import Stepper
+
+    def work():
+        yield 1
+        if error is not None:
+            raise error
+
+    steps, ends = [], []
+    stepper = Stepper(work(), steps.append, ends.append)
+    turn(lambda: not stepper.running)
+    assert steps == [1]
+    return ends[0]
+
+
+def test_expected_ends_of_long_work_are_told_as_they_are(slicerApp):
+    from SegAutoConfigGui.Problems import Cancelled, UserProblem
+
+    assert endOf(None) is None
+    for error in (UserProblem("Too dark.", "Switch on the light."), Cancelled()):
+        assert endOf(error) is error
+
+
+def test_mistakes_in_long_work_become_problems_with_details(slicerApp):
+    problem = endOf(ZeroDivisionError("a mistake")).problem
+    assert "ZeroDivisionError" in problem.message
+    assert "a mistake" in problem.details

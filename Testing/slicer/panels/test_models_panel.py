@@ -90,7 +90,7 @@ def test_an_empty_workspace(openModule, screenshotFolder):
     module.photograph(screenshotFolder, "models-empty")
 
 
-def test_the_table_and_the_details(openModule, trainedWorkspace, screenshotFolder):
+def test_the_table_and_the_details(openModule, trainedWorkspace, screenshotFolder, monkeypatch):
     module, panel = openModels(openModule, trainedWorkspace)
     assert sorted(rows(panel)) == ["Organ (3d_fullres, nnUNetPlans)", "TwoChannels (3d_fullres, nnUNetPlans)"]
     panel.ui.modelTable.selectRow(rows(panel).index("Organ (3d_fullres, nnUNetPlans)"))
@@ -100,7 +100,10 @@ def test_the_table_and_the_details(openModule, trainedWorkspace, screenshotFolde
     folds = panel.ui.foldTable
     assert [folds.item(0, column).text() for column in range(3)] == ["0", "finished", "1"]
     assert [panel.ui.labelTable.item(row, 0).text() for row in range(panel.ui.labelTable.rowCount)] == ["organ", "core"]
-    assert panel.ui.pictureLabel.isVisibleTo(panel.root)
+    opened = []
+    monkeypatch.setattr(qt.QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
+    panel.ui.pictureButton.click()
+    assert opened == [str(Path(panel.model["path"]) / "fold_0" / "progress.png")]
     module.photograph(screenshotFolder, "models-finished")
     panel.ui.segmentButton.click()
     assert module.widget.currentPanel.name == "Segment"

@@ -17,8 +17,14 @@ import slicerhost.qtapp as host
 import vtk
 from slicerhost.demo import makeVolume, oblique
 
-from SegAutoConfigGui.Segment.Segmentation import MODEL_ATTRIBUTE, Segmentation, volumesOf
-from SegAutoConfigGui.Segment.SegmentChoices import SegmentOptions, matchChannels, predictCommand, problemsOfInput
+from SegAutoConfigGui.Segment.Segmentation import MODEL_ATTRIBUTE, Segmentation, resultsOf, volumesOf
+from SegAutoConfigGui.Segment.SegmentChoices import (
+    SegmentOptions,
+    matchChannels,
+    predictCommand,
+    problemsOfInput,
+    problemsOfMode,
+)
 
 SHAPE = (10, 24, 22)
 SPACING = (1.0, 1.0, 2.0)
@@ -108,6 +114,10 @@ def test_what_cant_be_segmented():
     one = words(problemsOfInput(MODEL, [[volume, None]]))
     assert "needs 2 volumes (T1, T2)" in one
     assert "none is chosen for T2" in one
+    assert words(problemsOfInput(MODEL, [[volume], [other]])).count("needs 2 volumes") == 1
+    assert problemsOfMode(MODEL, "volume") == []
+    for mode in ("several", "sequence"):
+        assert "Liver has 2 (T1, T2)" in words(problemsOfMode(MODEL, mode))
     twice = words(problemsOfInput(MODEL, [[volume, volume]]))
     assert "T1 is chosen for two channels (T1, T2)" in twice
 
@@ -221,6 +231,9 @@ def test_probability_and_uncertainty_volumes_and_surfaces(openModule, trainedWor
         array = slicer.util.arrayFromVolume(volume)
         assert array.shape == SHAPE
         assert 0 <= array.min() <= array.max() <= 1
+    panel.ui.inputCombo.currentIndex = 1
+    slicer.app.processEvents()
+    assert [panel.ui.volumesList.item(row).text() for row in range(panel.ui.volumesList.count)] == ["patient"]
 
 
 def test_two_channels_on_different_grids(openModule, trainedWorkspace, screenshotFolder):
@@ -240,6 +253,10 @@ def test_two_channels_on_different_grids(openModule, trainedWorkspace, screensho
     assert "different voxel grids" in panel.ui.segmentButton.toolTip
     module.photograph(screenshotFolder, "segment-channels")
     assert not panel.ui.inputCombo.model().item(1).isEnabled()
+    panel.ui.inputCombo.currentIndex = 2
+    assert "need a model of one channel" in panel.ui.segmentButton.toolTip
+    assert panel.inputs.mode == "sequence"
+    panel.ui.inputCombo.currentIndex = 0
     panel.ui.resampleCheckBox.checked = True
     nodes = slicer.mrmlScene.GetNumberOfNodes()
     panel.ui.segmentButton.click()
@@ -272,11 +289,18 @@ def test_several_volumes_in_one_process(openModule, trainedWorkspace, screenshot
     (result,) = segmentations()
     assert volumesOf(result) == [volumes[0]]
     assert "patient 2 is not in the scene any more" in module.message
+    assert "failed" not in module.message
+    assert "Done" in panel.ui.statusLabel.text or panel.inputs.cases == [[volumes[0]]]
+    panel.ui.inputCombo.currentIndex = 0  # another choice: nothing of the run before is said of it
+    assert panel.ui.statusLabel.text == ""
+    assert module.message == ""
 
 
 def test_a_sequence(openModule, trainedWorkspace):
     module = openModule(trainedWorkspace)
     panel = module.panel("Segment")
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other")
+    other.CreateDefaultDisplayNodes()
     sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "film")
     for number in range(2):
         frame = makePatient(f"frame {number}", number)
@@ -292,6 +316,18 @@ def test_a_sequence(openModule, trainedWorkspace):
     assert module.message == ""
     results = [node for node in slicer.util.getNodesByClass("vtkMRMLSequenceNode") if node is not sequence]
     assert [node.GetNumberOfDataNodes() for node in results] == [2]
+    (shown,) = [node for node in segmentations() if node is not other]  # of the current frame
+    assert panel.results.node is shown
+    assert not other.GetDisplayNode().GetVisibility()
+    browser = slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode")[0]
+    assert volumesOf(shown) == [browser.GetProxyNode(sequence)]
+    browser.SetSelectedItemNumber(1)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    assert panel.results.node is shown
+    assert shown.GetAttribute(MODEL_ATTRIBUTE) == panel.model["path"]
+    assert volumesOf(shown) == [browser.GetProxyNode(sequence)]
+    assert resultsOf(panel.model, browser.GetProxyNode(sequence)) == []  # is not replaced by a result of one frame
+    assert panel.ui.addButton.enabled
 
 
 def test_cancel_leaves_the_scene_as_it_was(openModule, trainedWorkspace):
@@ -337,11 +373,15 @@ def test_a_closed_scene_gets_no_result(openModule, trainedWorkspace):
     panel.selectModel(next(model["path"] for model in module.widget.logic.models if model["channels"] == ["CT"]))
     panel.ui.segmentButton.click()
     host.wait(lambda: panel.runner.run.job is not None, 120)
+    job = panel.runner.run.job
     slicer.mrmlScene.Clear(0)
+    assert job.stopping
+    assert "The scene was closed, so its segmentation was canceled." in module.message
     makePatient("another patient")
     module.settle(finished(panel))
     assert segmentations() == []
-    assert "patient is not in the scene any more" in module.message
+    assert "The scene was closed" in module.message
+    assert panel.ui.statusLabel.text == ""
 
 
 def test_a_damaged_model_cant_be_chosen_for_work(openModule, trainedWorkspace):

@@ -162,6 +162,8 @@ def test_another_python_is_checked(openModule, externalPython, screenshotFolder)
     assert devices[-1] == "cpu"
     assert not shown(panel.ui.commandFrame, panel)
     module.photograph(screenshotFolder, "setup-finished")
+    section = panel.ui.computerSection
+    assert section.height <= section.layout().totalHeightForWidth(section.width)  # no gaps between its parts
 
 
 def test_a_python_without_packages_gets_the_command(openModule, screenshotFolder):
@@ -218,3 +220,77 @@ def test_the_workspace_is_taken_when_typing_has_ended(openModule, tmp_path, monk
     panel.ui.workspacePath.currentPath = "relative"
     panel._takePaths()
     assert settings.workspace == tmp_path / "new"
+
+
+def test_a_workspace_that_cant_be_used_is_refused_with_the_reason(openModule, tmp_path, screenshotFolder):
+    module = openModule()
+    panel = module.panel("Setup")
+    settings, label = module.widget.logic.settings, panel.ui.spaceLabel
+    before = settings.workspace
+    file = tmp_path / "notes.txt"
+    file.write_text("")
+    for typed, reason in (
+        (str(file), "notes.txt is a file."),
+        (str(file / "below"), "can't be made"),
+        ("/proc/nope/ws", "can't be made: /proc can't be written"),
+        ("relative", "no complete path"),
+        ("", "No folder is given."),
+    ):
+        panel.ui.workspacePath.currentPath = typed
+        panel._takePaths()
+        assert settings.workspace == before
+        assert reason in label.text
+        assert f"Still used: {before}" in label.text
+        assert "color" in label.styleSheet
+    panel.ui.workspacePath.currentPath = str(file)
+    panel._takePaths()
+    module.photograph(screenshotFolder, "setup-workspace-error")
+    panel.ui.workspacePath.currentPath = str(before)
+    panel._takePaths()
+    assert "GB free" in label.text
+    assert not label.styleSheet
+
+
+def test_every_tab_names_a_workspace_that_became_unusable(openModule, tmp_path):
+    module = openModule()
+    file = tmp_path / "file"
+    file.write_text("")
+    module.widget.logic.settings.workspace = file
+    module.widget.notify("engine")
+    for name in ("Segment", "Models"):
+        panel = module.panel(name)
+        module.settle()
+        assert f"The workspace can't be used: {file} is a file." in panel.ui.statusLabel.text
+        assert "Choose another workspace in the Setup tab." in panel.ui.statusLabel.text
+        assert shown(panel.ui.setupButton, panel)
+        panel.ui.setupButton.click()
+        assert module.widget.currentPanel.name == "Setup"
+    assert "is a file" in panel.ui.statusLabel.text
+
+
+def test_what_was_found_of_another_program_is_not_said_of_this_one(openModule, tmp_path):
+    module = openModule(python="/nonexistent/python")
+    panel = module.panel("Setup")
+    assert "does not exist" in panel.ui.pythonStatus.text
+    panel.ui.externalPath.currentPath = script(tmp_path, "sleep 60")
+    assert panel.ui.pythonStatus.text == 'Press "Check" to see what it has.'
+    panel.ui.checkPythonButton.click()
+    assert panel.busy
+    panel.ui.externalPath.currentPath = "/bin/ls"
+    panel._takePaths()
+    assert not panel.busy
+    assert panel.ui.pythonStatus.text == 'Press "Check" to see what it has.'
+    assert panel.ui.checkPythonButton.toolTip != panel.ui.checkButton.toolTip
+
+
+def test_short_commands_end_with_the_module(openModule):
+    module = openModule()
+    logic = module.widget.logic
+    answers = []
+    job = logic.request(["info"], answers.append)
+    assert job.folder.is_dir()
+    logic.close()
+    assert not job.folder.exists()
+    assert not job.running
+    slicer.app.processEvents()
+    assert answers == []

@@ -160,6 +160,8 @@ def test_train_stop_resume_finish(module, screenshotFolder):
         *("Epoch", "Training", "Validation", "Mean", "capsule", "core"),
     ]
     assert charts()[0].GetNthPlotSeriesNode(1).GetColor() == pytest.approx((0.86, 0.51, 0.40))
+    assert charts()[0].GetXAxisRange() == (0.0, 10.0)  # ticks at whole epochs
+    assert not charts()[0].GetXAxisRangeAuto()
     rows = table.GetTable().GetNumberOfRows()
     module.wait(lambda: table.GetTable().GetNumberOfRows() > rows)
     module.photograph(screenshotFolder, "running")
@@ -193,6 +195,11 @@ def test_train_stop_resume_finish(module, screenshotFolder):
     ui.reportButton.click()
     slicer.app.processEvents()
     assert not ui.reportPicture.pixmap.isNull()
+    for width in (400, 600):
+        host.screenshot(screenshotFolder / f"train-finished-{width}.png", "panel", width)
+        assert ui.reportPicture.height >= ui.reportPicture.pixmap.height()
+        assert ui.reportPicture.width >= ui.reportPicture.pixmap.width()
+        assert ui.reportPicture.geometry.bottom() < ui.reportTable.geometry.top()  # whole
     assert ui.reportTable.rowCount == 4
     module.photograph(screenshotFolder, "finished")
     ui.segmentButton.click()
@@ -216,7 +223,9 @@ def test_preview_scene_closed_killed_and_resumed(module, screenshotFolder):
     ui.curvesButton.click()
     module.choose(ui.caseCombo, "tiny_3")
     ui.previewButton.click()
-    assert ui.previewButton.text == "Cancel"
+    ui.previewButton.click()  # the second of a double click
+    assert not ui.previewButton.enabled
+    assert module.visible(ui.previewCancelButton)
     module.wait(lambda: not module.panel.previewSection.preview.running)
     assert module.message == ""
     names = [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")]
@@ -227,14 +236,18 @@ def test_preview_scene_closed_killed_and_resumed(module, screenshotFolder):
     module.photograph(screenshotFolder, "preview")
     host.screenshot(screenshotFolder / "train-preview-window.png", width=400)
     ui.previewButton.click()
-    ui.previewButton.click()
+    ui.previewCancelButton.click()
+    assert ui.previewLabel.text == "Stopping the preview ..."
     module.wait(lambda: not module.panel.previewSection.preview.running)
+    assert not module.visible(ui.previewCancelButton)
     assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")) == 1
 
     slicer.mrmlScene.Clear(0)
     assert charts() == []
     epochs = len(training.job.metrics)
     module.wait(lambda: len(training.job.metrics) > epochs)
+    assert charts() == []  # another scene: only on request
+    ui.curvesButton.click()
     assert len(charts()) == 2
     assert module.widget.parameters.trainDataset == ""  # a new scene, its own choices
 
@@ -305,7 +318,7 @@ def test_bad_input(module, workspace, monkeypatch, screenshotFolder):
     assert not ui.trainButton.enabled
     assert "One case can't be split" in ui.trainButton.toolTip
     assert ui.jobCombo.count == 1
-    assert ui.jobCombo.currentText == f"{DATASET}, fold 0 · ended unexpectedly · 2020-01-02 03:04"
+    assert ui.jobCombo.currentText == f"ended unexpectedly · {DATASET}, fold 0 · 2020-01-02 03:04"
     assert ui.stageLabel.text == "Ended unexpectedly"
     module.photograph(screenshotFolder, "bad-input")
     module.choose(ui.foldCombo, "all")
@@ -321,11 +334,26 @@ def test_bad_input(module, workspace, monkeypatch, screenshotFolder):
     module.widget.notify("engine")
     module.settle()
     assert module.visible(ui.setupFrame)
+    assert not module.visible(ui.datasetLabel)  # nobody looks for datasets
     assert "/nowhere/python" in ui.setupLabel.text
     assert not ui.trainButton.enabled
     module.photograph(screenshotFolder, "no-engine")
     ui.setupButton.click()
     assert module.opened == ["Setup"]
+
+
+def test_beginnings_that_saved_nothing_are_replaced(module):
+    ui, panel = module.ui, module.panel
+    panel.form.choose(timed=False, epochs=50)
+    for _attempt in range(2):
+        assert ui.trainButton.enabled, ui.trainButton.toolTip
+        ui.trainButton.click()
+        panel.view.training.job.kill()
+        module.wait(lambda: panel.view.training.follower is not None and not panel.view.training.follower.active)
+        module.settle()
+    assert ui.jobCombo.count == 1
+    assert len(list((module.workspace / "jobs").iterdir())) == 1
+    assert ui.jobCombo.toolTip == ui.jobCombo.currentText
 
 
 def test_choices_are_kept_with_the_scene(module):
