@@ -221,7 +221,10 @@ class Segmentation:
             files = [self._output / f"{name}.nrrd" for name in self.ids]
             result = predictionsToSequence(files, self._sequence, self.model)
             self.nodes.append(result)
-            self._describe(proxyOf(result), [proxyOf(self._sequence)])
+            # the node that shows the current frame takes over what the frames' own nodes hold
+            frames = [result.GetNthDataNode(number) for number in range(result.GetNumberOfDataNodes())]
+            for node in (*frames, proxyOf(result)):
+                self._describe(node, [proxyOf(self._sequence)])
         except UserProblem as problem:
             self.problems += problem.problems
 
