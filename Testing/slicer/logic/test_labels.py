@@ -187,7 +187,7 @@ def test_json_round_trip_and_damage(slicerApp):
     again = LabelTable.fromJson(table.toJson())
     assert again.labels == table.labels
     assert again.mode == REGIONS
-    for damaged in ("", "{", "[]", '{"labels": [{"nam": 1}], "mode": "x"}', '{"labels": [1], "mode": "precedence"}'):
+    for damaged in ("", "{", "[]", '{"labels": [{"wrong": 1}], "mode": "x"}', '{"labels": [1], "mode": "precedence"}'):
         assert LabelTable.fromJson(damaged).labels == []
 
 
