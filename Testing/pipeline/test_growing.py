@@ -294,8 +294,16 @@ def test_a_training_validates_on_the_cases_that_it_held_out(
     assert next(event for event in outcome.of("done") if event["stage"] == "validate")["cases"] == 1
 
 
-def test_removing_waits_for_preprocessing(raw: Path, refused: Callable[..., str], preprocessed: Path) -> None:
+def test_removing_and_replacing_wait_for_preprocessing(
+    raw: Path, cli: Callable[..., Any], refused: Callable[..., str], preprocessed: Path, tmp_path: Path
+) -> None:
     from segautoconfiglib.base.lock import alone
 
     with alone(preprocessed / ".data.lock", "Preprocessing"):
         refused("remove-cases", 7, "c0", says=["being planned or preprocessed"])
+        again = stage(tmp_path / "again", "c0")
+        content = json.loads((again / "cases.json").read_text())
+        content["cases"][0]["replace"] = True
+        (again / "cases.json").write_text(json.dumps(content))
+        refused("add-cases", 7, "--from", again, says=["being planned or preprocessed"])
+        assert cli("add-cases", 7, "--from", stage(tmp_path / "new", "n")).code == 0

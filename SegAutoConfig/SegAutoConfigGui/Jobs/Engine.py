@@ -7,7 +7,6 @@ output), ``lock`` (held while it runs) and ``stop`` (made to ask for a clean end
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 import time
 import weakref
@@ -25,8 +24,6 @@ __all__ = ["Engine", "Job"]
 JOBS = "jobs"
 #: Less free disk than this (MB) is not enough to begin anything.
 LEAST_FREE_MB = 200
-#: How long a short command may take to stop when nobody wants its result any more (seconds).
-STOP_SECONDS = 3.0
 
 
 class Engine:
@@ -168,13 +165,9 @@ def _writeJson(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def _endTemporary(folder: Path) -> None:
-    """Nobody can get the result of a temporary job any more: stop it, remove its folder."""
+    """Nobody can get the result of a temporary job any more: end it, remove its folder. Runs in the window's thread."""
     process = PROCESSES.pop(folder, None)
     if process is not None and process.poll() is None:
-        try:
-            (folder / STOP_FILE).touch()
-            process.wait(STOP_SECONDS)
-        except (OSError, subprocess.TimeoutExpired):
-            endTree(process.pid)
-            process.wait()
+        endTree(process.pid)
+        process.wait()
     shutil.rmtree(folder, ignore_errors=True)

@@ -25,13 +25,18 @@ def makeStaging(workspace: Path, prefix: str) -> Path:
     try:
         parent.mkdir(parents=True, exist_ok=True)
         for left in parent.glob(f"{prefix}*"):
-            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+            if time.time() - _lastChange(left) > STALE_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
         return Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     except OSError as error:
         message = _("Can't write in {folder}: {error}.").format(folder=parent, error=error.strerror or error)
         hint = _("Choose another workspace in the Setup tab, or free some disk space.")
         raise UserProblem(message, hint) from error
+
+
+def _lastChange(folder: Path) -> float:
+    """When a file was last made in the folder or in one of its own folders (seconds)."""
+    return max(place.stat().st_mtime for place in (folder, *folder.iterdir()))
 
 
 def removeStaging(folder: Path) -> None:

@@ -24,6 +24,7 @@ from SegAutoConfigGui.Segment.SegmentResult import SegmentResult
 from SegAutoConfigGui.Segment.SegmentRunner import SegmentRunner
 from SegAutoConfigGui.Setup.Installer import checkInstalled
 from SegAutoConfigGui.Widgets.Devices import fillDevices
+from SegAutoConfigGui.Widgets.Tables import enable
 
 
 class SegmentPanel(Panel, VTKObservationMixin):
@@ -66,6 +67,8 @@ class SegmentPanel(Panel, VTKObservationMixin):
     def setup(self) -> None:
         """Connect widgets; nothing is started."""
         ui = self.ui
+        self._onlyVolumes = (ui.show3DCheckBox, ui.probabilitiesCheckBox, ui.uncertaintyCheckBox, ui.replaceCheckBox)
+        self._toolTips = [box.toolTip for box in self._onlyVolumes]
         self.runner = SegmentRunner(self._onProgress, self._onEnd)
         self.inputs = SegmentInputs(ui, self._showState)
         self.results = SegmentResult(self.host, ui)
@@ -206,17 +209,17 @@ class SegmentPanel(Panel, VTKObservationMixin):
 
     def options(self) -> SegmentOptions:
         """What is chosen under Advanced."""
-        ui = self.ui
+        ui, volumes = self.ui, self.inputs.mode != SEQUENCE
         fold = ui.foldsCombo.itemData(ui.foldsCombo.currentIndex) or ""
         return SegmentOptions(
             folds=(fold,) if fold else (),
             faster=ui.fasterCheckBox.checked,
             device=self.logic.settings.device,
             resample=ui.resampleCheckBox.checked,
-            show3D=ui.show3DCheckBox.checked,
-            probabilities=ui.probabilitiesCheckBox.checked,
-            uncertainty=ui.uncertaintyCheckBox.checked,
-            replace=ui.replaceCheckBox.checked,
+            show3D=ui.show3DCheckBox.checked and volumes,
+            probabilities=ui.probabilitiesCheckBox.checked and volumes,
+            uncertainty=ui.uncertaintyCheckBox.checked and volumes,
+            replace=ui.replaceCheckBox.checked and volumes,
         )
 
     def _onFoldsChosen(self, _index: int) -> None:
@@ -259,6 +262,9 @@ class SegmentPanel(Panel, VTKObservationMixin):
         ui.modelInfoLabel.text = infoText(model) if model is not None else ""
         ui.modelInfoLabel.setVisible(model is not None)
         ui.inputFrame.enabled = ui.advancedSection.enabled = not self.running
+        reason = _("Not for sequences") if self.inputs.mode == SEQUENCE else ""
+        for box, toolTip in zip(self._onlyVolumes, self._toolTips, strict=True):
+            enable(box, reason, toolTip)
         ui.segmentButton.enabled = not problems and not self.running
         ui.segmentButton.toolTip = str(problems[0]) if problems else _("Segment with the chosen model")
         ui.cancelButton.setVisible(self.running)

@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 from SegAutoConfigGui.Problems import Problem, UserProblem
 from SegAutoConfigGui.Setup.Installer import checkInstalled
 from SegAutoConfigGui.Train.Preview import Preview, usableCheckpoint
-from SegAutoConfigGui.Train.TrainCommand import optionOf
+from SegAutoConfigGui.Train.TrainCommand import optionOf, previewDevice
 from SegAutoConfigGui.Train.Trainings import Training
 from SegAutoConfigGui.Widgets.Tables import enable
 
@@ -79,7 +79,7 @@ class PreviewSection:
             return
         epochs = len(training.job.metrics)
         name = _("{case} epoch {epoch}").format(case=case, epoch=epochs) if epochs else case
-        device = optionOf(training.job.command, "--device", "auto")
+        device = previewDevice(optionOf(training.job.command, "--device", "auto"), training.job)
         folder = training.progress.modelFolder
         try:
             checkInstalled(self.logic.settings, training=True)

@@ -22,6 +22,8 @@ PLANNERS = {
 TRAINER = "nnUNetTrainer"
 #: A resumed training gets this much time at least (minutes), whatever is left of its own.
 LEAST_MINUTES = 2
+#: A network that is trained fills its GPU; a prediction beside it needs this much (GB), or one of the two fails.
+LEAST_FREE_GPU_GB = 3
 CHECKPOINTS = ("checkpoint_latest.pth", "checkpoint_final.pth", "checkpoint_best.pth")
 
 
@@ -127,6 +129,17 @@ def _withOption(words: Sequence[str], option: str, value: str) -> list[str]:
         place = result.index(option)
         del result[place : place + 2]
     return [*result, option, value] if value else result
+
+
+def previewDevice(device: str, job: Any) -> str:
+    """The training's own device, or the CPU where the training leaves too little memory on its GPU.
+
+    Args:
+        device: That the training was started with.
+        job: Of the training; its ``resources`` tell what is free.
+    """
+    free = job.resources.get("gpu_free_gb")
+    return "cpu" if job.running and free is not None and free < LEAST_FREE_GPU_GB else device
 
 
 def budgetText(minutes: int) -> str:

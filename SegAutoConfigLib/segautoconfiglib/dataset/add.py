@@ -37,6 +37,8 @@ from segautoconfiglib.image.files import (
 from segautoconfiglib.image.formats import PICTURE_ENDINGS
 
 CHECK, STAGE = "check", "add-cases"
+#: Folder in the dataset's raw folder; each case has a folder of its own in it, with imagesTr, labelsTr ...
+REMOVED = "removed"
 #: Formats in which files are not packed; others become no larger than the staged files.
 UNPACKED_ENDINGS = (".nii", ".gipl")
 
@@ -47,7 +49,7 @@ class Membership:
 
     Attributes:
         cases: Ids that were added or removed.
-        replaced: Ids of cases that were there before and have new files.
+        replaced: Ids of cases that were there before and have new files; the old ones are kept.
         training: Number of training cases now.
         test: Number of test cases now.
         splits: The user's own splits file was changed.
@@ -255,7 +257,7 @@ def _change(
     files = [file for place in places for file in sorted((folder / PENDING / place).glob("*"))]
     moves = [(file, folder / file.relative_to(folder / PENDING)) for file in files]
     outdated = [case for case in (*members.training.values(), *members.test.values()) if case.id in new]
-    removals = {file for case in outdated for file in files_in(folder, case)} - {target for _, target in moves}
+    keeps = [pair for case in outdated for pair in kept_at(folder, case.id, files_in(folder, case))]
     training = [case for case in members.training if case not in new or not new[case].test]
     training += [case.id for case in staging.cases if not case.test and case.id not in members.training]
     test = [case for case in members.test if case not in new or new[case].test]
@@ -267,7 +269,7 @@ def _change(
     splits = new_splits(folder, training, gone=set(members.training) - set(training), before=members.training)
     change = Change(
         cases=tuple(new),
-        removals=tuple(sorted(str(file.relative_to(folder)) for file in removals)),
+        keeps=tuple(keeps),
         moves=tuple((str(source.relative_to(folder)), str(target.relative_to(folder))) for source, target in moves),
         splits=None if splits is None else splits_content(splits),
         description=content,
@@ -290,6 +292,19 @@ def files_in(folder: Path, case: Case) -> list[Path]:
             found.update(dict.fromkeys(files_of(file)))
     plain = [Path(os.path.normpath(file)) for file in found if file.is_file()]
     return [file for file in plain if file.is_relative_to(folder)]
+
+
+def kept_at(folder: Path, case: str, files: Sequence[Path]) -> list[tuple[str, str]]:
+    """Where the files of a case that leaves or is replaced are kept; what was kept before of this name stays.
+
+    Returns:
+        Pairs of paths relative to the dataset's folder: now, and then.
+    """
+    target, number = folder / REMOVED / case, 2
+    while target.exists():
+        target, number = target.with_name(f"{case}_{number}"), number + 1
+    names = [file.relative_to(folder) for file in files]
+    return [(str(name), str((target / name).relative_to(folder))) for name in names]
 
 
 def new_splits(

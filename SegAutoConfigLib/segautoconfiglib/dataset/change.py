@@ -34,14 +34,14 @@ class Change(Record):
 
     Attributes:
         cases: Ids that it is about.
-        removals: Files to be deleted, before others are moved to their places.
-        moves: Pairs of a file and its new path.
+        keeps: Pairs of an old file and where it is kept; it makes room for a new one at the end, not before.
+        moves: Pairs of a new file and its path.
         splits: New content of splits_final.json; None leaves it as it is.
         description: New content of dataset.json.
     """
 
     cases: tuple[str, ...]
-    removals: tuple[str, ...] = ()
+    keeps: tuple[tuple[str, str], ...] = ()
     moves: tuple[tuple[str, str], ...] = ()
     splits: list[Any] | None = None
     description: dict[str, Any]
@@ -90,11 +90,16 @@ def _complete(folder: Path) -> tuple[str, ...]:
     change = Change.load(note)
     _check_paths(note, change)
     try:
-        for name in change.removals:
-            (folder / name).unlink(missing_ok=True)
+        for source, target in change.keeps:  # all of them before the first move
+            if (folder / source).exists() and not (folder / target).exists():
+                _copy(folder / source, folder / target)
         for source, target in change.moves:
             if (folder / source).exists():
                 _move(folder / source, folder / target)
+        renewed = {target for _, target in change.moves}
+        for source, _ in change.keeps:
+            if source not in renewed:
+                (folder / source).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"Can't change {error.filename or folder}: {error.strerror or error}.",
@@ -110,7 +115,7 @@ def _complete(folder: Path) -> tuple[str, ...]:
 
 def _check_paths(note: Path, change: Change) -> None:
     """Datasets are passed on as folders. Raises: UserError: a path of somebody's note leads out of the dataset."""
-    for name in (*change.removals, *(name for move in change.moves for name in move)):
+    for name in (name for pair in (*change.keeps, *change.moves) for name in pair):
         path = PureWindowsPath(name)  # reads both kinds of separators
         if path.anchor or ".." in path.parts or not path.parts:
             raise UserError(
@@ -126,6 +131,11 @@ def _move(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        with atomic_path(target) as temporary:  # imagesTr may be a link to another disk
-            shutil.copyfile(source, temporary)
+        _copy(source, target)  # imagesTr may be a link to another disk
         source.unlink()
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)

@@ -8,13 +8,10 @@ from pathlib import Path
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
-from segautoconfiglib.dataset.add import Membership, counted_content, files_in, new_splits
+from segautoconfiglib.dataset.add import Membership, counted_content, files_in, kept_at, new_splits
 from segautoconfiglib.dataset.change import Change, carry_out, changing
 from segautoconfiglib.dataset.members import load_members
 from segautoconfiglib.dataset.splits import splits_content
-
-#: Folder in the dataset's raw folder; each case has a folder of its own in it, with imagesTr, labelsTr ...
-REMOVED = "removed"
 
 
 def remove_cases(
@@ -59,19 +56,10 @@ def remove_cases(
         change = Change(
             cases=tuple(dict.fromkeys(ids)),
             moves=tuple(
-                move for case in dict.fromkeys(ids) for move in _moves(folder, case, files_in(folder, known[case]))
+                move for case in dict.fromkeys(ids) for move in kept_at(folder, case, files_in(folder, known[case]))
             ),
             splits=None if splits is None else splits_content(splits),
             description=content,
         )
         carry_out(folder, change)
     return Membership(change.cases, (), len(training), len(test), splits is not None)
-
-
-def _moves(folder: Path, case: str, files: Sequence[Path]) -> list[tuple[str, str]]:
-    """Where the files go; a case of this name that was removed before keeps its folder."""
-    target, number = folder / REMOVED / case, 2
-    while target.exists():
-        target, number = target.with_name(f"{case}_{number}"), number + 1
-    names = [file.relative_to(folder) for file in files]
-    return [(str(name), str((target / name).relative_to(folder))) for name in names]

@@ -28,11 +28,16 @@ def add_cases(context: Context, dataset: str | int, source: Path, *, workers: in
         The dataset's raw folder.
 
     Raises:
-        UserError: see `dataset.add.add_cases`; or the number of a new dataset is taken.
+        UserError: see `dataset.add.add_cases`; or the number of a new dataset is taken; or cases are to be replaced
+            while the dataset is being preprocessed.
     """
     from segautoconfiglib.dataset import add
+    from segautoconfiglib.dataset.staging import load_staging
 
-    folder = context.workspace.raw / _name_to_add_to(context, dataset)
+    name = _name_to_add_to(context, dataset)
+    if any(case.replace for case in load_staging(source).cases):
+        _check_not_read(context, name)
+    folder = context.workspace.raw / name
     result = add.add_cases(source, folder, workers=workers, report=context.report, cancel=context.cancel)
     context.report("artifact", path=str(folder), description="raw dataset")
     _report_membership(context, "add-cases", folder, result, replaced=list(result.replaced))
@@ -42,16 +47,22 @@ def add_cases(context: Context, dataset: str | int, source: Path, *, workers: in
 def remove_cases(context: Context, dataset: str | int, ids: Sequence[str]) -> None:
     """Take cases out of a raw dataset; their files are kept in its folder ``removed``."""
     from segautoconfiglib.dataset import remove
+    from segautoconfiglib.dataset.add import REMOVED
 
     name = context.workspace.dataset_name(dataset)
+    _check_not_read(context, name)
+    folder = context.workspace.raw / name
+    result = remove.remove_cases(folder, ids, report=context.report, cancel=context.cancel)
+    _report_membership(context, "remove-cases", folder, result, removed=str(folder / REMOVED))
+
+
+def _check_not_read(context: Context, name: str) -> None:
+    """Raises: UserError: a process reads the dataset's files, which would get other labels than images."""
     locks = (context.workspace.preprocessed / name).glob(".*.lock")
     if any(is_taken(lock) for lock in locks):
         raise UserError(
             f"{name} is being planned or preprocessed just now.", "Wait for its end, or stop it; training may go on."
         )
-    folder = context.workspace.raw / name
-    result = remove.remove_cases(folder, ids, report=context.report, cancel=context.cancel)
-    _report_membership(context, "remove-cases", folder, result, removed=str(folder / remove.REMOVED))
 
 
 def _name_to_add_to(context: Context, dataset: str | int) -> str:

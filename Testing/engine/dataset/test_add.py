@@ -184,7 +184,10 @@ def test_more_cases_for_a_dataset(staging: Any, tmp_path: Path, raw_dataset: Cal
     changed = {name for name in after if after[name] != before.get(name)}
     assert changed == {
         "dataset.json", "imagesTr/n_0000.nii.gz", "labelsTr/n.nii.gz", "imagesTr/c1_0000.nii.gz", "labelsTr/c1.nii.gz",
+        "removed/c1/imagesTr/c1_0000.nii.gz", "removed/c1/labelsTr/c1.nii.gz",
     }  # fmt: skip
+    for name in ("imagesTr/c1_0000.nii.gz", "labelsTr/c1.nii.gz"):
+        assert after[f"removed/c1/{name}"] == before[name]
     assert not verify_dataset(load_dataset(folder), workers=1).problems
 
 
@@ -358,12 +361,16 @@ def test_a_case_becomes_a_test_case_and_comes_back(
     result = add_cases(source, folder)
     assert result == add.Membership((), ("c1",), training=1, test=1, splits=True)
     assert json.loads((folder / "splits_final.json").read_text()) == [{"train": ["c0"], "val": []}]
+    kept = ["removed/c1/imagesTr/c1_0000.nii.gz", "removed/c1/labelsTr/c1.nii.gz"]
     names = sorted(name for name in listing(folder) if "c1" in name)
-    assert names == ["imagesTs/c1_0000.nii.gz", "labelsTs/c1.nii.gz"]
+    assert names == ["imagesTs/c1_0000.nii.gz", "labelsTs/c1.nii.gz", *kept]
     add_cases(staging.stage(tmp_path / "back", "c1", cases={"c1": {"replace": True}}), folder)
     assert sorted(name for name in listing(folder) if "c1" in name) == [
         "imagesTr/c1_0000.nii.gz",
         "labelsTr/c1.nii.gz",
+        *kept,
+        "removed/c1_2/imagesTs/c1_0000.nii.gz",
+        "removed/c1_2/labelsTs/c1.nii.gz",
     ]
     assert (described(folder)["numTraining"], described(folder)["numTest"]) == (2, 0)
 

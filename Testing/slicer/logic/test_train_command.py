@@ -12,6 +12,7 @@ from SegAutoConfigGui.Train.TrainCommand import (
     datasetLine,
     earlierTraining,
     foregroundNames,
+    previewDevice,
     reasonNotToTrain,
     resumeCommand,
     trainCommand,
@@ -227,3 +228,12 @@ def test_stages_times_and_model_of_two_runs(tmp_path):
     assert progress.secondsUsed == 15
     assert progress.secondsNow(True, 320) == 30
     assert progress.modelFolder == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("running", "free", "device"),
+    [(True, 2.0, "cpu"), (True, 8.0, "cuda:1"), (True, None, "cuda:1"), (False, 2.0, "cuda:1")],
+)
+def test_a_preview_leaves_a_full_gpu_to_the_training(running, free, device):
+    job = SimpleNamespace(running=running, resources={} if free is None else {"gpu_free_gb": free})
+    assert previewDevice("cuda:1", job) == device

@@ -310,6 +310,9 @@ def test_a_sequence(openModule, trainedWorkspace):
     panel.selectModel(next(model["path"] for model in module.widget.logic.models if model["channels"] == ["CT"]))
     panel.ui.inputCombo.currentIndex = 2
     panel.ui.sequenceSelector.setCurrentNode(sequence)
+    panel.ui.probabilitiesCheckBox.checked = True
+    assert panel.ui.probabilitiesCheckBox.toolTip == "Not for sequences"
+    assert not panel.options().probabilities
     assert panel.ui.segmentButton.enabled, panel.ui.segmentButton.toolTip
     panel.ui.segmentButton.click()
     module.settle(finished(panel))
