@@ -17,6 +17,7 @@ from typing import Any
 
 from SegAutoConfigGui.Jobs.Job import JOB_FILE, LOG_FILE, STOP_FILE, Job
 from SegAutoConfigGui.Jobs.Processes import PROCESSES, endTree, engineEnvironment, startDetached
+from SegAutoConfigGui.Jobs.Translation import _
 from SegAutoConfigGui.Problems import UserProblem
 
 __all__ = ["Engine", "Job"]
@@ -119,22 +120,27 @@ class Engine:
                     return folder
         except OSError as error:
             place = tempfile.gettempdir() if temporary else str(self.workspace)
-            hint = "Choose another workspace in the Setup tab, or change the folder's permissions."
-            raise UserProblem(f"Can't write in {place}: {error.strerror or error}.", hint) from error
+            message = _("Can't write in {folder}: {error}.").format(folder=place, error=error.strerror or error)
+            hint = _("Choose another workspace in the Setup tab, or change the folder's permissions.")
+            raise UserProblem(message, hint) from error
 
     def _startProblem(self, error: OSError) -> tuple[str, str]:
         if error.filename and Path(os.fsdecode(error.filename)).name in (JOB_FILE, LOG_FILE, STOP_FILE):
-            return f"Can't write {error.filename}: {error.strerror}.", "Check the free space and the permissions."
+            message = _("Can't write {file}: {error}.").format(file=error.filename, error=error.strerror)
+            return message, _("Check the free space and the permissions.")
         return (
-            f"The Python at {self.python} can't be started: {error.strerror or error}.",
-            "Choose another one in the Setup tab.",
+            _("The Python at {file} can't be started: {error}.").format(
+                file=self.python, error=error.strerror or error
+            ),
+            _("Choose another one in the Setup tab."),
         )
 
 
 def _endedFolder(job: Job) -> Path:
     job.poll()
     if job.running:
-        raise UserProblem(f"{job.title or job.folder.name} is still running.", "Wait for its end, or stop it.")
+        message = _("{job} is still running.").format(job=job.title or job.folder.name)
+        raise UserProblem(message, _("Wait for its end, or stop it."))
     return job.folder
 
 
@@ -142,8 +148,8 @@ def _checkSpace(folder: Path) -> None:
     free = shutil.disk_usage(folder).free / 2**20
     if free < LEAST_FREE_MB:
         raise UserProblem(
-            f"Only {free:.0f} MB are free on the disk of {folder.parent}.",
-            "Free some space, or choose a workspace on another disk in the Setup tab.",
+            _("Only {free} MB are free on the disk of {folder}.").format(free=round(free), folder=folder.parent),
+            _("Free some space, or choose a workspace on another disk in the Setup tab."),
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from SegAutoConfigGui.Jobs.EventFile import EventFile, appendEvent
 from SegAutoConfigGui.Jobs.Hints import translated
 from SegAutoConfigGui.Jobs.Processes import KILLED, PROCESSES, endInWords, endTree
+from SegAutoConfigGui.Jobs.Translation import _
 from SegAutoConfigGui.Problems import Problem, UserProblem, problemsOfEvent
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Event
@@ -161,7 +162,8 @@ class Job:
             (self.folder / STOP_FILE).touch()
         except OSError as error:
             raise UserProblem(
-                f"Can't write in {self.folder}: {error.strerror or error}.", "Free some space."
+                _("Can't write in {folder}: {error}.").format(folder=self.folder, error=error.strerror or error),
+                _("Free some space."),
             ) from error
         self.stopping = True
 
@@ -197,7 +199,8 @@ class Job:
         except OSError:  # Windows lets nobody read it, and nobody lock it from elsewhere
             return
         if not owner.endswith(f" on {socket.gethostname()}"):
-            raise UserProblem(f"{self.title or self.folder.name} runs on another computer ({owner}).", "Stop it.")
+            message = _("{job} runs on another computer ({owner}).")
+            raise UserProblem(message.format(job=self.title or self.folder.name, owner=owner), _("Stop it there."))
 
     def discard(self) -> None:
         """Remove its folder. What was read stays in the attributes.
@@ -206,7 +209,8 @@ class Job:
             UserProblem: it still runs, or files that are to be kept otherwise can't be removed.
         """
         if self.running:
-            raise UserProblem(f"{self.title or self.folder.name} is still running.", "Stop it first.")
+            message = _("{job} is still running.").format(job=self.title or self.folder.name)
+            raise UserProblem(message, _("Stop it first."))
         PROCESSES.pop(self.folder, None)
         try:
             shutil.rmtree(self.folder)
@@ -215,7 +219,9 @@ class Job:
         except OSError as error:
             if self.temporary:  # Windows: a virus scanner reads the log; it is tried again when the job is forgotten
                 return
-            raise UserProblem(f"Can't remove {self.folder}: {error.strerror or error}.", "Try again later.") from error
+            message = _("Can't remove {folder}: {error}.")
+            message = message.format(folder=self.folder, error=error.strerror or error)
+            raise UserProblem(message, _("Try again later.")) from error
 
     def logText(self) -> str:
         """The end of what it has written for people."""
@@ -319,13 +325,19 @@ class Job:
         code = process.returncode if process is not None else None
         silent = self._latest < self._started  # it never was the engine
         if process is not None and silent and (code or 0) >= 0 and code not in KILLED:
-            message = f"{process.args[0]} did not run the engine: it ended unexpectedly with exit code {code}."
-            self.problems = [Problem(message, "Choose another Python in the Setup tab.", details)]
+            message = _("{file} did not run the engine: it ended unexpectedly with exit code {code}.")
+            message = message.format(file=process.args[0], code=code)
+            self.problems = [Problem(message, _("Choose another Python in the Setup tab."), details)]
             return
-        words = endInWords(code)
-        advice = "Close other programs and {again}." if "memory" in words else "What was saved is kept; {again}."
-        again = "resume it" if self.command[:1] == ["train"] else "try again"
-        self.problems = [Problem(words, advice.format(again=again), details)]
+        self.problems = [Problem(endInWords(code), self._adviceAfter(code), details)]
+
+    def _adviceAfter(self, exitCode: "int | None") -> str:
+        """What to do after an end without a last word."""
+        if self.command[:1] == ["train"]:
+            killed = _("Close other programs and resume it.")
+            return killed if exitCode in KILLED else _("What was saved is kept; resume it.")
+        killed = _("Close other programs and try again.")
+        return killed if exitCode in KILLED else _("What was saved is kept; try again.")
 
 
 def _problemsOfError(data: Mapping[str, Any], log: str, doctor: Mapping[str, Any]) -> list[Problem]:
@@ -347,10 +359,10 @@ def _problemsOfError(data: Mapping[str, Any], log: str, doctor: Mapping[str, Any
 
 def _missingPackages(names: Sequence[str], details: str) -> Problem:
     if "segautoconfiglib" in names:
-        return Problem("The engine's files were not found.", "Install the extension again.", details)
+        return Problem(_("The engine's files were not found."), _("Install the extension again."), details)
     packages = ", ".join(dict.fromkeys(names))
-    message = f"The engine needs packages that are not installed: {packages}."
-    return Problem(message, "Install them in the Setup tab.", details)
+    message = _("The engine needs packages that are not installed: {packages}.").format(packages=packages)
+    return Problem(message, _("Install them in the Setup tab."), details)
 
 
 def linesOf(event: Event) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import segautoconfiglib
+from SegAutoConfigGui.Jobs.Translation import _
 
 #: Windows: the process gets a console of its own that is never shown, and which the processes that it starts in turn
 #: share. With DETACHED_PROCESS it would have none, and each of those (workers, the Python behind the PythonSlicer
@@ -86,10 +87,10 @@ def endTree(pid: int) -> None:
 def endInWords(exitCode: int | None) -> str:
     """What an exit code tells about the end of a process, as a sentence."""
     if exitCode is None:
-        return "The engine's process is gone: it was killed, or the computer was switched off."
+        return _("The engine's process is gone: it was killed, or the computer was switched off.")
     if exitCode in KILLED:
-        return "The engine's process was killed, probably because the memory ran out."
+        return _("The engine's process was killed, probably because the memory ran out.")
     if exitCode < 0:
         names = {number.value: number.name for number in signal.Signals}
-        return f"The engine's process crashed ({names.get(-exitCode, f'signal {-exitCode}')})."
-    return f"The engine's process ended unexpectedly with exit code {exitCode}."
+        return _("The engine's process crashed ({signal}).").format(signal=names.get(-exitCode, -exitCode))
+    return _("The engine's process ended unexpectedly with exit code {code}.").format(code=exitCode)
