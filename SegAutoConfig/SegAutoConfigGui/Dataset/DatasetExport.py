@@ -50,6 +50,7 @@ class DatasetExport:
         labelTable: What becomes of the segments.
         target: The dataset.
         resampleChannels: Resample further channels that don't share the first one's grid.
+        emptySegments: Of the table, which has found them before.
 
     Attributes:
         cases: See above; as labelTable and target.
@@ -74,6 +75,7 @@ class DatasetExport:
         target: Target,
         *,
         resampleChannels: bool = False,
+        emptySegments: dict[str, tuple] | None = None,
     ) -> None:
         self.cases = list(cases)
         self.target = target
@@ -84,6 +86,7 @@ class DatasetExport:
         self._channelNames = list(channelNames)
         self.labelTable = LabelTable.fromJson(labelTable.toJson())
         self._resampleChannels = resampleChannels
+        self._emptySegments = emptySegments
         self._cancelled = False
         self._job: Job | None = None
         self._explained = False  # whether the engine itself said what is wrong
@@ -129,6 +132,7 @@ class DatasetExport:
             channelNames=self._channelNames,
             fileEnding=ending,
             resampleChannels=self._resampleChannels,
+            emptySegments=self._emptySegments,
         )
         try:
             yield Progress(_("Checking the cases"), 0, len(self.cases))

@@ -230,7 +230,15 @@ class DatasetSection:
             self._failed(problem.problems)
             return
         names = panel.table.channelNames
-        self.export = DatasetExport(engine, chosen, names, panel.labels, target, resampleChannels=panel.resample)
+        self.export = DatasetExport(
+            engine,
+            chosen,
+            names,
+            panel.labels,
+            target,
+            resampleChannels=panel.resample,
+            emptySegments=panel.table.emptySegments,
+        )
         self._tableOfExport, self._exported = panel.table, None
         self._showResult()
         self._stepper = Stepper(self.export.steps(), self._showProgress, self._ended)

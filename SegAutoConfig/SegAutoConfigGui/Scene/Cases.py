@@ -72,7 +72,7 @@ class CaseTable:
 
     def __init__(self, parameterNode: Any) -> None:
         self.parameterNode = parameterNode
-        self._emptySegments: dict[str, tuple] = {}  # found once per state of a segmentation
+        self.emptySegments: dict[str, tuple] = {}  # found once per state of a segmentation
 
     def cases(self) -> list[Case]:
         """All rows, each with one volume slot per channel."""
@@ -190,11 +190,11 @@ class CaseTable:
             resampleChannels: Further channels may have grids of their own.
         """
         cases, names = self.cases(), self.channelNames
-        return problemsOfCases(cases, names, labelTable, resampleChannels, self._emptySegments)
+        return problemsOfCases(cases, names, labelTable, resampleChannels, self.emptySegments)
 
     def warnings(self, labelTable: LabelTable) -> list[Problem]:
         """What is allowed but may be an oversight: empty segments, labels that only one case has."""
-        return warningsOfCases(self.cases(), labelTable, self._emptySegments)
+        return warningsOfCases(self.cases(), labelTable, self.emptySegments)
 
     # -- the parameter node
 

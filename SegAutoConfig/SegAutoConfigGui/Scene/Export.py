@@ -33,6 +33,7 @@ def exportCases(
     channelNames: Sequence[str] | None = None,
     fileEnding: str | None = None,
     resampleChannels: bool = False,
+    emptySegments: dict[str, tuple] | None = None,
 ) -> Iterator[tuple[int, int, str]]:
     """Write volumes, label maps and cases.json, one case per step.
 
@@ -47,6 +48,8 @@ def exportCases(
         channelNames: Of the cases' volumes; from the table if that is given.
         fileEnding: Of a new dataset's files, such as ".nrrd"; None for an existing dataset.
         resampleChannels: Resample further channels that don't share the first one's grid, instead of refusing.
+        emptySegments: What the table has found before, so that voxels need not be looked at again; the table's own if
+            that is given.
 
     Raises:
         UserProblem: at the first step, with all problems of all cases, before anything is written; or at the end, for
@@ -56,7 +59,8 @@ def exportCases(
     folder = Path(folder)
     names = list(channelNames or getattr(cases, "channelNames", ["image"]))
     rows = cases.cases() if isinstance(cases, CaseTable) else list(cases)
-    problems = problemsOfCases(rows, names, labelTable, resampleChannels)
+    known = cases.emptySegments if isinstance(cases, CaseTable) else emptySegments
+    problems = problemsOfCases(rows, names, labelTable, resampleChannels, known)
     if not problems:
         volumes = [volume for case in rows for volume in case.volumes]
         problems = problemsOfSpace(folder, volumes, sum(case.segmentation is not None for case in rows))

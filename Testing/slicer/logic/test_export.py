@@ -653,3 +653,22 @@ def test_pairs_are_loaded(makeVolume, makeSegmentation, sameNodes, masks, tmp_pa
     (tmp_path / "b_seg.nrrd").write_text("damaged")
     with sameNodes(), pytest.raises(UserProblem, match=r"b_seg\.nrrd can't be read"):
         loadPair(second)
+
+
+def test_empty_segments_are_looked_for_once(makeVolume, makeSegmentation, masks, tmp_path, monkeypatch):
+    from SegAutoConfigGui.Scene import Checks
+    from SegAutoConfigGui.Scene.Cases import CaseTable
+
+    volume = makeVolume()
+    table = CaseTable(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode"))
+    table.add([volume], makeSegmentation(segments=masks, reference=volume), id="a")
+    labels = LabelTable.fromSegmentations(table.segmentations())
+    looked, look = [], Checks.emptySegments
+    monkeypatch.setattr(Checks, "emptySegments", lambda node: looked.append(node) or look(node))
+    assert table.problems(labels) == []
+    for export in (
+        exportCases(table, labels, tmp_path / "table"),
+        exportCases(table.cases(), labels, tmp_path / "cases", emptySegments=table.emptySegments),
+    ):
+        assert len(list(export)) == 2
+    assert len(looked) == 1
