@@ -179,7 +179,8 @@ def test_what_is_said_where_nothing_is_kept(
         "segautoconfiglib.pipeline",
     ],
 )
-def test_while_modules_are_imported(raw: Path, workspace: Path, start: Start, module: str) -> None:
+def test_while_modules_are_imported(raw_dataset: Callable[..., Path], start: Start, module: str) -> None:
+    raw_dataset(cases=100)  # so that it is not done before a busy machine delivers the signal
     process = start("verify", 7, python=("-X", "importtime"))
     process.wait_for(f" {module}\n")
     process.interrupt()
