@@ -18,17 +18,14 @@ class Panel:
     """
 
     name: ClassVar[str] = ""
+    #: The tab's text, translated: a property of each panel.
+    title: str
 
     def __init__(self, host: Any) -> None:
         self.host = host
         self.root = slicer.util.loadUI(host.resourcePath(f"UI/{type(self).__name__}.ui"))
         self.ui = slicer.util.childWidgetVariables(self.root)
         self.entered = False
-
-    @property
-    def title(self) -> str:
-        """The tab's text, translated."""
-        raise NotImplementedError
 
     @property
     def logic(self):

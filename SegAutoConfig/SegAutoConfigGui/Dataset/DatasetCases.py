@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import slicer
-from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Problems import UserProblem
-from SegAutoConfigGui.Scene.Files import detach
+from SegAutoConfigGui.Scene.Files import loadDetached
 from SegAutoConfigGui.Scene.Folders import FilePair
 from SegAutoConfigGui.Scene.Results import loadPrediction
 
@@ -34,7 +33,7 @@ def loadDatasetCase(pair: FilePair, dataset: Mapping[str, Any]) -> tuple[list[An
     try:
         for place, file in enumerate(pair.images):
             name = pair.id if len(pair.images) == 1 else f"{pair.id} {dataset['channels'][place]}"
-            nodes.append(_volume(str(file), name))
+            nodes.append(loadDetached(file, name))
         segmentation = None
         if pair.segmentation is not None:
             segmentation = loadPrediction(pair.segmentation, nodes[0], _withIgnore(dataset), name=pair.id)
@@ -44,15 +43,6 @@ def loadDatasetCase(pair: FilePair, dataset: Mapping[str, Any]) -> tuple[list[An
             slicer.mrmlScene.RemoveNode(node)
         raise
     return nodes, segmentation
-
-
-def _volume(file: str, name: str) -> Any:
-    try:
-        node = slicer.util.loadVolume(file, {"name": name, "singleFile": True, "show": False})
-    except RuntimeError as error:
-        raise UserProblem(_("{file} can't be read.").format(file=file), details=str(error)) from error
-    detach(node)
-    return node
 
 
 def _withIgnore(dataset: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,6 +83,17 @@ def detach(node: Any) -> None:
         slicer.mrmlScene.RemoveNode(storage)
 
 
+def loadDetached(file: Path, name: str) -> Any:
+    """Load a volume of a dataset, which forgets its file and is not shown. Raises: UserProblem: it can't be read."""
+    try:
+        node = slicer.util.loadVolume(str(file), {"name": name, "singleFile": True, "show": False})
+    except RuntimeError as error:
+        message, hint = _("{file} can't be read.").format(file=file), _("Check the dataset, or choose another case.")
+        raise UserProblem(message, hint, str(error)) from error
+    detach(node)
+    return node
+
+
 def problemsOfSpace(folder: Path, volumes: Sequence[Any], maps: int) -> list[Problem]:
     """The problem of a disk on which these volumes, and so many label maps, find no room; else nothing.
 

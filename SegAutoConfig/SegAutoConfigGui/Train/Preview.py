@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from SegAutoConfigGui.Jobs.Follower import JobFollower
 from SegAutoConfigGui.Jobs.Job import Job
 from SegAutoConfigGui.Problems import Problem, UserProblem
+from SegAutoConfigGui.Scene.Files import loadDetached
 from SegAutoConfigGui.Scene.Results import loadPrediction
 from SegAutoConfigGui.Scene.Staging import makeStaging, removeStaging
 from SegAutoConfigGui.Train.TrainCommand import CHECKPOINTS
@@ -163,23 +164,10 @@ def _loadVolume(dataset: Mapping[str, Any], case: str, images: list[Path]):
     """The case's first channel, shown in the slice views; the node of an earlier preview if it is still there."""
     volume = _loaded("vtkMRMLScalarVolumeNode", dataset, case)
     if volume is None:
-        volume = _read(images[0], case)
+        volume = loadDetached(images[0], case)
         volume.SetAttribute(CASE_ATTRIBUTE, _key(dataset, case))
-        volume.SetAndObserveStorageNodeID(None)  # the file is the dataset's: saving the scene must not overwrite it
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
     return volume
-
-
-def _read(file: Path, name: str):
-    problem = UserProblem(
-        _("{file} can't be read.").format(file=file), _("Check the dataset under Dataset, or choose another case.")
-    )
-    if not file.is_file():
-        raise problem
-    try:
-        return slicer.util.loadVolume(str(file), {"name": name, "singleFile": True})
-    except RuntimeError as error:
-        raise problem from error
 
 
 def _loadTruth(dataset: Mapping[str, Any], case: str, file: Path, volume) -> None:
