@@ -5,6 +5,7 @@
 #   PYTHON311=/path        the Python 3.11 of .venv-slicer (slicer-core has a wheel for 3.11 only); else python3.11 or pyenv's
 #   SLICER_TESTS=no        leaves the tests of the Slicer extension out of make test
 #   TORCH=2.13.0           the torch version; without an NVIDIA GPU always the CPU build
+#   PROCESSES=2            how many processes run tests at the same time (each may start another); 0: as pytest does by itself
 #   TESTARGS, SLICERTESTARGS, DEMOARGS, BENCHARGS   handed on to pytest, the demo and the benchmarks
 
 SHELL := /bin/bash
@@ -24,6 +25,9 @@ IS_3_11 = -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null
 PYTHON311 ?= $(shell for p in python3.11 $(HOME)/.pyenv/versions/3.11.*/bin/python; do $$p $(IS_3_11) && echo $$p && break; done)
 SLICER_VENV = .venv-slicer
 SLICER_STAMP = $(SLICER_VENV)/.installed
+PROCESSES ?= 2
+# A process that has no more tests takes some of another's.
+AT_ONCE = --numprocesses $(PROCESSES) --dist worksteal
 SLICER_PYTEST = SEGAUTOCONFIG_PYTHON="$(abspath $(VENV))/bin/python" $(SLICER_VENV)/bin/python -m pytest
 # Every Python found, on PATH or under pyenv; one that can't start is left out when its turn comes.
 ALL_PYTHONS = $(foreach v,3.10 3.11 3.12 3.13,$(or $(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/$(v).*/bin/python))),python$(v)))
@@ -52,13 +56,13 @@ demo: $(STAMP)
 test: test-engine $(if $(filter no,$(SLICER_TESTS)),,test-slicer)
 
 test-engine: $(STAMP)
-	$(RUN) pytest $(TESTARGS)
+	$(RUN) pytest $(AT_ONCE) $(TESTARGS)
 
 # The Slicer extension: its logic against real MRML without Qt, then the stand-in for Slicer and the panels in it.
 # Training and prediction run in .venv's Python, as in an external Python that a user chose.
 test-slicer: $(STAMP) $(SLICER_STAMP)
 	$(SLICER_PYTEST) Testing/slicer/logic $(SLICERTESTARGS)
-	$(SLICER_PYTEST) Testing/slicer/host Testing/slicer/panels $(SLICERTESTARGS)
+	$(SLICER_PYTEST) Testing/slicer/host Testing/slicer/panels $(AT_ONCE) $(SLICERTESTARGS)
 
 # After test-slicer: the pictures that it took become those of the documentation.
 SHOWN = dataset-empty dataset-exporting:dataset-working dataset-finished dataset-error train-new:train-empty \
@@ -122,7 +126,7 @@ test-pythons:
 	        $$venv/bin/python -m pip --disable-pip-version-check install --quiet --quiet --editable "SegAutoConfigLib[test]" $(TORCH_FREE_TRAINING) && \
 	        touch $$venv/.installed || exit 1; \
 	    fi; \
-	    $$venv/bin/python -m pytest -m "not torch" $(TESTARGS) || exit 1; \
+	    $$venv/bin/python -m pytest -m "not torch" $(AT_ONCE) $(TESTARGS) || exit 1; \
 	done; [ $$tried -gt 0 ] || { echo "No Python 3.10 to 3.13 found"; exit 2; }
 
 clean:

@@ -26,7 +26,9 @@ HERE = Path(__file__).resolve().parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the host."""
+    """Start the host; not in a process that only hands the tests to others (pytest-xdist)."""
+    if config.getoption("numprocesses", None):
+        return
     asked = [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
     if all(path == HERE / "logic" or HERE / "logic" in path.parents for path in asked):
         import slicerhost
