@@ -26,6 +26,8 @@ class Panel:
         self.root = slicer.util.loadUI(host.resourcePath(f"UI/{type(self).__name__}.ui"))
         self.ui = slicer.util.childWidgetVariables(self.root)
         self.entered = False
+        if hasattr(self.ui, "setupButton"):  # in the tabs that can do nothing without the engine
+            self.ui.setupButton.connect("clicked()", self.openSetup)
 
     @property
     def logic(self):

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from SegAutoConfigGui.Jobs.Hints import hintOf
 from segautoconfiglib.base.errors import UserError, problem_list
 
 
@@ -58,17 +59,19 @@ class Cancelled(Exception):
 
 def problemsOfError(error: UserError) -> list[Problem]:
     """What an error of the engine says, for the user."""
-    return problemsOfEvent({"message": error.message, "hint": error.hint, "problems": problem_list(error)})
+    return problemsOfEvent({**vars(error), "problems": problem_list(error)})
 
 
 def problemsOfEvent(data: Mapping[str, Any], details: str = "") -> list[Problem]:
     """What an "error" or "warning" event says: its findings one by one where it has some, else its message.
 
+    Hints are in words of the panels.
+
     Args:
         data: Of the event.
         details: Are put into the first one.
     """
-    message, hint = str(data.get("message") or ""), str(data.get("hint") or "")
+    message, hint = str(data.get("message") or ""), hintOf(data)
     problems = data.get("problems")
     findings = [one for one in problems if isinstance(one, Mapping)] if isinstance(problems, list) else []
     if not findings:
@@ -79,5 +82,5 @@ def problemsOfEvent(data: Mapping[str, Any], details: str = "") -> list[Problem]
 
 
 def _problemOfFinding(finding: Mapping[str, Any]) -> Problem:
-    text = {key: str(finding.get(key) or "") for key in ("message", "hint", "file", "case")}
-    return Problem(text["message"], text["hint"], text["file"], text["case"])
+    message, file, case = (str(finding.get(key) or "") for key in ("message", "file", "case"))
+    return Problem(message, hintOf(finding), file, case)

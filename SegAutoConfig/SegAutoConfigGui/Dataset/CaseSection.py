@@ -10,11 +10,12 @@ import slicer
 from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Dataset.CaseTableView import CaseTableView, RowState
-from SegAutoConfigGui.Dataset.Channels import VOLUME_CLASS, Channels, channelNamesFor, setNode
+from SegAutoConfigGui.Dataset.Channels import Channels, channelNamesFor, setNode
 from SegAutoConfigGui.Problems import Problem, UserProblem
 from SegAutoConfigGui.Scene.Cases import Case
 from SegAutoConfigGui.Scene.Folders import FilePair, importFolder, loadPair
 from SegAutoConfigGui.Scene.Views import showAlone
+from SegAutoConfigGui.Scene.Volumes import isImage, sceneVolumes
 from SegAutoConfigGui.Widgets.Stepper import Stepper
 
 
@@ -149,7 +150,7 @@ class CaseSection:
         table = self.panel.table
         used = {volume.GetID() for case in table.cases() for volume in case.volumes if volume is not None}
         active = slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID()
-        volumes = sorted(loadedVolumes(), key=lambda volume: volume.GetID() != active)
+        volumes = sorted(sceneVolumes(), key=lambda volume: volume.GetID() != active)
         volume = next((each for each in volumes if each.GetID() not in used), None)
         segmentation = self._segmentationOf(volume)
         if volume is None:
@@ -169,7 +170,7 @@ class CaseSection:
         table = self.panel.table
         if table is None:
             return
-        volumes = [node for node in nodes if node.IsA(VOLUME_CLASS) and not node.IsA("vtkMRMLLabelMapVolumeNode")]
+        volumes = [node for node in nodes if isImage(node)]
         segmentations = [node for node in nodes if node.IsA("vtkMRMLSegmentationNode")]
         known = table.segmentations()
         if not volumes and not segmentations:
@@ -315,12 +316,6 @@ class CaseSection:
         for case in self.panel.table.cases():
             self.panel.table.change(case.uid, visibleOnly=checked)
         self.panel.refresh()
-
-
-def loadedVolumes() -> list[Any]:
-    """The scalar volumes that the user sees in the scene."""
-    nodes = slicer.util.getNodesByClass(VOLUME_CLASS)
-    return [node for node in nodes if node.GetClassName() == VOLUME_CLASS and not node.GetHideFromEditors()]
 
 
 def pairsOfFiles(files: Sequence[Path]) -> list[FilePair]:

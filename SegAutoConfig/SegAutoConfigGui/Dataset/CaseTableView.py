@@ -24,7 +24,7 @@ class RowState:
     """What a row's sign says.
 
     Attributes:
-        icon: "ok", "problem", "warning" or "added" (it is in the dataset already).
+        icon: "ok", "problem", "warning", "added" (it is in the dataset already) or empty (not known yet).
         text: The tooltip.
         exists: The dataset has a case of this name.
     """
@@ -123,7 +123,7 @@ class CaseTableView:
         volumes = [volume.GetName() if volume is not None else NOTHING for volume in case.volumes]
         segmentation = case.segmentation.GetName() if case.segmentation is not None else NOTHING
         sign = putItem(self.table, row, SIGN, "", state.text)
-        sign.setIcon(self._icons[state.icon])
+        sign.setIcon(self._icons.get(state.icon, qt.QIcon()))
         sign.setData(qt.Qt.UserRole, case.uid)
         sign.setData(qt.Qt.AccessibleTextRole, state.text)
         putItem(self.table, row, NAME, case.id, _("Double-click to change the name"), editable=True)

@@ -8,9 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Scene.Cases import UNKNOWN_CHANNEL, Case
-
-#: Volumes that can be a channel: no label maps, colors or vectors.
-VOLUME_CLASS = "vtkMRMLScalarVolumeNode"
+from SegAutoConfigGui.Scene.Volumes import VOLUME_CLASS
 
 
 class Channels:

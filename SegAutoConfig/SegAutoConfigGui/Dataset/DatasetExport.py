@@ -13,6 +13,7 @@ from SegAutoConfigGui.Dataset.DatasetChoices import Target
 from SegAutoConfigGui.Jobs.Engine import Job
 from SegAutoConfigGui.Problems import Cancelled, Problem, UserProblem
 from SegAutoConfigGui.Scene.Cases import Case
+from SegAutoConfigGui.Scene.Checks import EmptySegments
 from SegAutoConfigGui.Scene.Export import exportCases
 from SegAutoConfigGui.Scene.Labels import LabelTable
 from SegAutoConfigGui.Scene.Staging import makeStaging, removeStaging
@@ -50,7 +51,7 @@ class DatasetExport:
         labelTable: What becomes of the segments.
         target: The dataset.
         resampleChannels: Resample further channels that don't share the first one's grid.
-        emptySegments: Of the table, which has found them before.
+        emptySegments: Of the table, which has looked for them before.
 
     Attributes:
         cases: See above; as labelTable and target.
@@ -75,7 +76,7 @@ class DatasetExport:
         target: Target,
         *,
         resampleChannels: bool = False,
-        emptySegments: dict[str, tuple] | None = None,
+        emptySegments: EmptySegments | None = None,
     ) -> None:
         self.cases = list(cases)
         self.target = target
@@ -86,7 +87,7 @@ class DatasetExport:
         self._channelNames = list(channelNames)
         self.labelTable = LabelTable.fromJson(labelTable.toJson())
         self._resampleChannels = resampleChannels
-        self._emptySegments = emptySegments
+        self._emptySegments = emptySegments or EmptySegments()
         self._cancelled = False
         self._job: Job | None = None
         self._explained = False  # whether the engine itself said what is wrong
@@ -135,7 +136,11 @@ class DatasetExport:
             emptySegments=self._emptySegments,
         )
         try:
-            yield Progress(_("Checking the cases"), 0, len(self.cases))
+            for done, case in enumerate(self.cases):
+                yield Progress(_("Checking the cases"), done, len(self.cases))
+                self._raiseIfCancelled()
+                if case.segmentation is not None and case.segmentation.GetScene() is not None:
+                    self._emptySegments.of(case.segmentation)
             for done, total, case in steps:
                 self._raiseIfCancelled()
                 yield Progress(_("Exporting {case}").format(case=case), done, total)

@@ -20,6 +20,7 @@ from SegAutoConfigGui.Panel import Panel
 from SegAutoConfigGui.Problems import Problem
 from SegAutoConfigGui.Scene.Cases import Case, CaseTable
 from SegAutoConfigGui.Scene.Labels import LabelTable
+from SegAutoConfigGui.Widgets.Stepper import Stepper
 
 #: Parameter in which the label table is saved with the scene.
 LABELS = "labelTable"
@@ -33,7 +34,7 @@ class DatasetPanel(Panel, VTKObservationMixin):
     Attributes:
         table: The cases; None while there is no scene.
         labels: The labels.
-        problems: All that keeps the cases of the table from being put into the chosen dataset, when last looked.
+        problems: All that keeps the cases of the table from being put into the chosen dataset, as far as is known.
     """
 
     name = "Dataset"
@@ -45,6 +46,7 @@ class DatasetPanel(Panel, VTKObservationMixin):
         self.labels = LabelTable()
         self._connected: Any = None  # the parameters that the widgets are bound to, and the tag of that
         self._refreshing = False
+        self._looking: Stepper | None = None  # for empty segments
         self.problems: list[Problem] = []
         self._savedLabels = ""  # what the scene's label table was when last read or written
 
@@ -74,7 +76,7 @@ class DatasetPanel(Panel, VTKObservationMixin):
     def exit(self) -> None:
         """The user goes to another tab or module."""
         super().exit()
-        self._later.stop()
+        self._stop()
 
     def setParameters(self, parameters: Any) -> None:
         """Another scene: take its cases and labels. What still needs the old one is stopped."""
@@ -162,6 +164,19 @@ class DatasetPanel(Panel, VTKObservationMixin):
         self.labelSection.show(cases)
         self.datasetSection.show(cases)
         self.contentsSection.show()
+        if self.entered and self._looking is None and any(map(self._unknown, cases)):
+            self._looking = Stepper(self.table.look(), lambda step: None, self._onLooked)
+
+    def _unknown(self, case: Case) -> bool:
+        """Whether its voxels were not looked at yet."""
+        return case.segmentation is not None and self.table.emptySegments.known(case.segmentation) is None
+
+    def _onLooked(self, error: "BaseException | None") -> None:
+        self._looking = None
+        if error is not None:
+            self.host.showProblems(error.problems)
+        else:
+            self.refresh()
 
     def saveLabels(self) -> None:
         """Keep the label table in the scene."""
@@ -178,16 +193,20 @@ class DatasetPanel(Panel, VTKObservationMixin):
     def _problemsOfCases(self, cases: Sequence[Case]) -> list[Problem]:
         if not cases:
             return []
-        problems = self.table.problems(self.labels, resampleChannels=self.resample)
+        problems = self.table.problems(self.labels, resampleChannels=self.resample, look=False)
         return list(dict.fromkeys([*self.labels.problems(), *problems, *clashes(cases, self.target)]))
 
     def _states(self, cases: Sequence[Case]) -> dict[str, RowState]:
         if not cases:
             return {}
-        problems, warnings = _byCase(self.problems), _byCase(self.table.warnings(self.labels))
-        return {
+        problems, warnings = _byCase(self.problems), _byCase(self.table.warnings(self.labels, look=False))
+        states = {
             case.uid: _stateOf(case, problems, warnings, self.target, self.datasetSection.reading) for case in cases
         }
+        for case in filter(self._unknown, cases):
+            if states[case.uid].icon == "ok":
+                states[case.uid] = RowState("", _("Its segments are being looked at ..."), states[case.uid].exists)
+        return states
 
     def _observe(self, cases: Sequence[Case]) -> None:
         """Be told when a node of a case, its segments or its transform change."""
@@ -210,10 +229,17 @@ class DatasetPanel(Panel, VTKObservationMixin):
         if self.entered:
             self._later.start()
 
+    def _stop(self) -> None:
+        """Look no more at the scene."""
+        self._later.stop()
+        if self._looking is not None:
+            self._looking.stop()
+            self._looking = None
+
     def _letGo(self) -> None:
         """Of the scene."""
         self.removeObservers()
-        self._later.stop()
+        self._stop()
         self.caseSection.stop()
         self.labelSection.stop()
         self.datasetSection.sceneCloses()

@@ -179,6 +179,7 @@ class DatasetSection:
             )
             if self._readProblem:
                 ui.statusLabel.text = self._readProblem
+        ui.setupButton.setVisible(bool(self._readProblem) and not running)
 
     def _nameError(self, target: Target) -> str:
         if self.reading:
@@ -276,7 +277,7 @@ class DatasetSection:
             self._succeeded()
         elif isinstance(error, Cancelled):
             self.panel.refresh()
-            self.ui.statusLabel.text = _("Cancelled; {dataset} is as it was.").format(dataset=self.export.target.name)
+            self.ui.statusLabel.text = _("Canceled; {dataset} is as it was.").format(dataset=self.export.target.name)
         else:
             self._failed(error.problems)
 

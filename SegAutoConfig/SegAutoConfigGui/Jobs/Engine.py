@@ -15,10 +15,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from SegAutoConfigGui.Jobs.Job import JOB_FILE, LOG_FILE, STOP_FILE, Job
+from SegAutoConfigGui.Jobs.Job import LOG_FILE, Job
 from SegAutoConfigGui.Jobs.Processes import PROCESSES, endTree, engineEnvironment, startDetached
 from SegAutoConfigGui.Jobs.Translation import _
 from SegAutoConfigGui.Problems import UserProblem
+from segautoconfiglib.base.job import JOB_FILE, STOP_FILE
 
 __all__ = ["Engine", "Job"]
 

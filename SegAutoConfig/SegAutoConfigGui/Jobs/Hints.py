@@ -1,51 +1,68 @@
-"""The engine's advice in words of the panels: it names options of its command line, which a window does not have."""
+"""The engine's advice in words of the panels: its own names options of a command line, which a window does not have."""
 
-import re
-from dataclasses import replace
+from collections.abc import Mapping
+from typing import Any
 
-from SegAutoConfigGui.Problems import Problem
-
-#: What the engine says -> what the panels call it. Tried in this order: sentences first, single options last.
-_WORDS: tuple[tuple[str, str], ...] = (
-    (
-        r"train \S+ --continue-from .+, or plan \S+ --overwrite-plans-name NAME and train with --plans NAME",
-        'choose it in "Start from" under Advanced',
-    ),
-    (r"Plan anew: plan .+", "Make a new dataset of the cases in the Dataset tab."),
-    (r"plan \S+ --overwrite-plans-name NAME, then train \S+ --plans NAME", "make a new dataset of its cases"),
-    (r"Give what it was started with \(--.+?\), or leave out --resume", 'Press "Resume" of that training'),
-    (r"Replace it with --overwrite, or import under .+", "Delete that model in the Models tab first."),
-    (r"Give (?:it|another one): --dataset .+", "Ask for a file in which the dataset is named like Dataset123_Name."),
-    (r"delete-model .+?(?=\.?$)", "delete it in the Models tab"),
-    (r"\(-f, -chk\)", "(Folds under Advanced)"),
-    (r"train (?:with )?--resume", '"Resume" in the Train tab'),
-    (r"run the command with --\w+", 'press "Resume"'),
-    (r"(?:Install it with: )?pip install .+", "Install it in the Setup tab."),
-    (r"Use fewer workers(?: \([^)]*\))?(?:, c| or c)lose", "Close"),
-    (r", use fewer --workers|, or use --workers 0: .+(?=\.)", ""),
-    (r" ?\(--(?:budget|id|dataset)\b[^)]*\)", ""),
-    (r"a --budget|--budget(?: [\dA-Z]\w*)?", "a time"),
-    (r"train with --overwrite|--overwrite\b(?!-)", '"Start over"'),
-    (r"--resume", '"Resume"'),
-    (r"--fold all", 'the fold "all" (under Advanced)'),
-    (r"--fold\b", "the fold (under Advanced)"),
-    (r"--continue-from", '"Start from" under Advanced'),
-    (r"--gpu-memory-target", '"GPU memory" under Advanced'),
-    (r"--configuration", '"Configuration" under Advanced'),
-    (r"--planner", '"Planner" under Advanced'),
-    (r"--device ([\w:]+)", r'the device "\1" (under Advanced)'),
-    (r"another workspace \(--workspace\)|another --workspace", "another workspace in the Setup tab"),
-    (r"--workspace(?: or nnUNet_\w+)?", "the workspace in the Setup tab"),
-)
+from SegAutoConfigGui.Jobs.Translation import _
 
 
-def inWindow(text: str) -> str:
-    """A hint of the engine for somebody who sits before the panels."""
-    for pattern, words in _WORDS:
-        text = re.sub(pattern, words, text)
-    return text
+def hintOf(data: Mapping[str, Any]) -> str:
+    """What to do, for somebody who sits before the panels.
+
+    Args:
+        data: Of an "error" or "warning" event, or of one of its problems: hint and action.
+
+    Returns:
+        The sentence of the action; without one (or one that a newer engine has) the engine's hint, but for one that
+        names options.
+    """
+    hint = str(data.get("hint") or "")
+    return sentences().get(str(data.get("action") or "")) or ("" if "--" in hint else hint)
 
 
-def translated(problems: list[Problem]) -> list[Problem]:
-    """Problems of the engine for the panels; messages stay: they name files and datasets, and no options."""
-    return [replace(one, hint=inWindow(one.hint)) for one in problems]
+def sentences() -> dict[str, str]:
+    """Action of the engine (base/errors.py) -> what to do in the window."""
+    return {
+        "check-image": _('Check the image for NaN and extreme values; on a GPU try the device "cpu" (under Advanced).'),
+        "choose-checkpoint": _('Choose other folds (under Advanced), or press "Resume" in the Train tab to finish it.'),
+        "continue-from-or-delete": _(
+            'To keep that model, choose it in "Start from" under Advanced. To give it up, delete it in the Models tab.'
+        ),
+        "continue-from-or-overwrite": _(
+            'To keep that model, choose it in "Start from" under Advanced. To give it up, choose "Start over".'
+        ),
+        "cpu": _('Choose the device "cpu" (under Advanced).'),
+        "cuda": _('Choose the device "cuda" (under Advanced).'),
+        "fold-all": _('Add cases, or train on all of them: the fold "all" (under Advanced).'),
+        "free-gpu": _('Close other programs that use the GPU, or choose the device "cpu" (under Advanced).'),
+        "free-memory": _("Close other programs, then start again; cases that were finished are kept."),
+        "free-memory-or-check-case": _(
+            "Close other programs, or check the files of this case, then start again; cases that were finished are "
+            "kept."
+        ),
+        "free-memory-or-shrink": _(
+            'Close other programs, choose less "GPU memory" for a training, or the device "cpu" (under Advanced).'
+        ),
+        "free-memory-then-resume": _('Close other programs, then press "Resume".'),
+        "install": _("Install it in the Setup tab."),
+        "install-cuda": _('Choose the device "cpu" (under Advanced), or install the NVIDIA driver and PyTorch for it.'),
+        "more-time": _("Start again with more time; what was prepared is kept."),
+        "more-time-or-fold-all": _(
+            'Give more time, or train on all cases (the fold "all" under Advanced), which needs no validation.'
+        ),
+        "more-time-or-overwrite": _(
+            'Preparing is done once: training again ("Start over"), or with more time, gives a better network.'
+        ),
+        "name-dataset": _("Ask for a file in which the dataset is named like Dataset123_Name."),
+        "plan": _('Train it anew ("Start over").'),
+        "plan-anew": _("Make a new dataset of the cases in the Dataset tab."),
+        "reorient": _(
+            "Networks see voxels in stored order: reorient the images of the smaller groups (module Orient Scalar Volume)."
+        ),
+        "replace-model": _("Delete that model in the Models tab first."),
+        "resume-or-overwrite": _('Continue it with "Resume", or discard it with "Start over".'),
+        "resume-other": _('Press "Resume" of that training.'),
+        "resume-same-or-overwrite": _('Resume it with the settings that it was begun with, or choose "Start over".'),
+        "room": _("Free some space, or choose another workspace in the Setup tab."),
+        "workspace": _("Choose another workspace in the Setup tab, or change the permissions of this one."),
+    }

@@ -1,25 +1,23 @@
 """One command of the engine that runs or has run, as its folder tells."""
 
 import json
-import os
-import re
 import shutil
-import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from SegAutoConfigGui.Jobs.EventFile import EventFile, appendEvent
-from SegAutoConfigGui.Jobs.Hints import translated
-from SegAutoConfigGui.Jobs.Processes import KILLED, PROCESSES, endInWords, endTree
+from SegAutoConfigGui.Jobs.LogText import linesOf, tailOfText
+from SegAutoConfigGui.Jobs.Processes import PROCESSES, checkHere, endTree, isAlive
+from SegAutoConfigGui.Jobs.Reasons import problemOfEnd, problemsOfLast
 from SegAutoConfigGui.Jobs.Translation import _
 from SegAutoConfigGui.Problems import Problem, UserProblem, problemsOfEvent
-from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Event
+from segautoconfiglib.base.job import EVENT_FILE, LOCK_FILE, STOP_FILE
 from segautoconfiglib.base.lock import is_taken
 
-JOB_FILE, EVENT_FILE, LOG_FILE, LOCK_FILE, STOP_FILE = "job.json", "events.jsonl", "log.txt", "lock", "stop"
+LOG_FILE = "log.txt"
 #: How long a process may take to report its first event where only its files are known (seconds).
 START_SECONDS = 60.0
 #: How long a process may take to end after its last event; some libraries hang there (seconds).
@@ -28,8 +26,6 @@ END_SECONDS = 10.0
 KILL_SECONDS = 3.0
 #: Kept of a job's text: lines of messages, characters of the log file, characters of it that are shown with a problem.
 LOG_LINES, LOG_CHARACTERS, TAIL_CHARACTERS = 1000, 200_000, 4000
-
-MISSING_MODULE = re.compile(r"^ModuleNotFoundError: No module named '([\w]+)", re.MULTILINE)
 
 
 class Job:
@@ -95,7 +91,7 @@ class Job:
     def state(self) -> str:
         """STARTING, RUNNING, FINISHED, STOPPED, FAILED or LOST, as of the last poll."""
         if self._state is None:  # never polled: the end of its file tells
-            alive, last = self._isAlive(), self._events.last()
+            alive, last = isAlive(self.folder), self._events.last()
             self._state = self._stateOf(alive, last, _timeOf(last) if last else 0.0)
         return self._state
 
@@ -122,7 +118,7 @@ class Job:
         Returns:
             The new events; of progress events in a row only the first and the last.
         """
-        alive = self._isAlive()  # asked first: what a process has written before its end is then there to be read
+        alive = isAlive(self.folder)  # asked first: what a process has written before its end is then there to be read
         events = self._events.read(seconds)
         for event in events:
             self._take(event)
@@ -177,14 +173,14 @@ class Job:
         process = PROCESSES.get(self.folder)
         if process is not None and process.poll() is None:
             endTree(process.pid)
-        elif self._isAlive() and isinstance(self._pid, int):  # the lock is held: the number is still this process's
-            self._checkHere()
+        elif isAlive(self.folder) and isinstance(self._pid, int):  # so the number is still this process's
+            checkHere(self.folder, self.title)
             endTree(self._pid)
         until = time.monotonic() + KILL_SECONDS
-        while self._isAlive() and time.monotonic() < until:
+        while isAlive(self.folder) and time.monotonic() < until:
             time.sleep(0.02)
         self.poll()
-        if self._last is None and not self._isAlive():
+        if self._last is None and not isAlive(self.folder):
             data = {"kind": "done", "stage": "command", "cancelled": True, "killed": True, "exit_code": 130}
             line = json.dumps({"version": 1, "time": round(time.time(), 3), **data})
             try:
@@ -192,15 +188,6 @@ class Job:
             except OSError:
                 return
             self.poll()
-
-    def _checkHere(self) -> None:
-        try:
-            owner = (self.folder / LOCK_FILE).read_text(encoding="utf-8")
-        except OSError:  # Windows lets nobody read it, and nobody lock it from elsewhere
-            return
-        if not owner.endswith(f" on {socket.gethostname()}"):
-            message = _("{job} runs on another computer ({owner}).")
-            raise UserProblem(message.format(job=self.title or self.folder.name, owner=owner), _("Stop it there."))
 
     def discard(self) -> None:
         """Remove its folder. What was read stays in the attributes.
@@ -225,7 +212,7 @@ class Job:
 
     def logText(self) -> str:
         """The end of what it has written for people."""
-        return _tailOfText(self.folder / LOG_FILE, LOG_CHARACTERS)
+        return tailOfText(self.folder / LOG_FILE, LOG_CHARACTERS)
 
     # -- events
 
@@ -244,7 +231,7 @@ class Job:
         elif event.kind == "metric":
             self._takeMetric(stage, data)
         elif event.kind == "warning":
-            self.warnings += translated(problemsOfEvent(data))
+            self.warnings += problemsOfEvent(data)
         elif event.kind == "error":
             self._last = event
         elif event.kind == "done":
@@ -275,15 +262,6 @@ class Job:
 
     # -- state
 
-    def _isAlive(self) -> bool:
-        process = PROCESSES.get(self.folder)
-        if process is not None and process.poll() is None:
-            return True
-        try:
-            return is_taken(self.folder / LOCK_FILE)
-        except UserError:  # another user's, whose lock can't be opened: is there news?
-            return time.time() - _changed(self.folder / EVENT_FILE) < END_SECONDS
-
     def _stateOf(self, alive: bool, last: "Event | None", latest: float) -> str:
         """The state, by whether the process is there, the event that ends the run, and the time of the latest one."""
         if latest < self._started:  # nothing yet of the run that was started last
@@ -301,7 +279,7 @@ class Job:
     def _hangs(self, last: Event) -> bool:
         """Whether a process that has said its last word does not end; it is ended then."""
         process = PROCESSES.get(self.folder)
-        if last is not self._last or process is None or is_taken(self.folder / LOCK_FILE):
+        if last is not self._last or process is None or is_taken(self.folder / LOCK_FILE) is not False:
             return False
         self._lastSeen = self._lastSeen or time.monotonic()
         if time.monotonic() - self._lastSeen < END_SECONDS:
@@ -313,91 +291,13 @@ class Job:
         """Say why, where the state is a bad one."""
         if alive or self.problems or self._state not in (self.FAILED, self.LOST):
             return
-        details = _tailOfText(self.folder / LOG_FILE, TAIL_CHARACTERS)
-        if self._last is not None and self._latest >= self._started:
-            self.problems = _problemsOfError(self._last.data, details, self.results.get("doctor") or {})
-            return
-        missing = MISSING_MODULE.findall(details)
-        if missing:
-            self.problems = [_missingPackages(missing, details)]
-            return
-        process = PROCESSES.get(self.folder)
-        code = process.returncode if process is not None else None
-        silent = self._latest < self._started  # it never was the engine
-        if process is not None and silent and (code or 0) >= 0 and code not in KILLED:
-            message = _("{file} did not run the engine: it ended unexpectedly with exit code {code}.")
-            message = message.format(file=process.args[0], code=code)
-            self.problems = [Problem(message, _("Choose another Python in the Setup tab."), details)]
-            return
-        self.problems = [Problem(endInWords(code), self._adviceAfter(code), details)]
-
-    def _adviceAfter(self, exitCode: "int | None") -> str:
-        """What to do after an end without a last word."""
-        if self.command[:1] == ["train"]:
-            killed = _("Close other programs and resume it.")
-            return killed if exitCode in KILLED else _("What was saved is kept; resume it.")
-        killed = _("Close other programs and try again.")
-        return killed if exitCode in KILLED else _("What was saved is kept; try again.")
-
-
-def _problemsOfError(data: Mapping[str, Any], log: str, doctor: Mapping[str, Any]) -> list[Problem]:
-    """The problems of an "error" event, with the log where it is a bug.
-
-    Args:
-        data: Of the event.
-        log: The end of the log file.
-        doctor: What `doctor` has found before, if it is that command: it names all packages, not just the first.
-    """
-    missing = doctor.get("missing") or data.get("missing")
-    packages = [str(name) for name in missing] if isinstance(missing, list) else []
-    found = problemsOfEvent(data, log if data.get("exit_code") == 1 else "")
-    if not packages:
-        return translated(found)
-    others = [problem for problem in found if not problem.message.startswith(tuple(f"{name} " for name in packages))]
-    return [_missingPackages(packages, log), *translated(others if doctor else [])]
-
-
-def _missingPackages(names: Sequence[str], details: str) -> Problem:
-    if "segautoconfiglib" in names:
-        return Problem(_("The engine's files were not found."), _("Install the extension again."), details)
-    packages = ", ".join(dict.fromkeys(names))
-    message = _("The engine needs packages that are not installed: {packages}.").format(packages=packages)
-    return Problem(message, _("Install them in the Setup tab."), details)
-
-
-def linesOf(event: Event) -> list[str]:
-    """What an event says in a log for people; nothing for most."""
-    data = event.data
-    if event.kind == "log" and data.get("level", "info") != "debug":
-        return str(data.get("message") or "").splitlines()
-    if event.kind in ("warning", "error"):
-        name = event.kind.capitalize()
-        return [f"{name}: {problem}" for problem in translated(problemsOfEvent(data))]
-    if event.kind == "artifact":
-        description = data.get("description")
-        return [f"Wrote {data.get('path', '')}" + (f" ({description})" if description else "")]
-    return []
+        log, begun = tailOfText(self.folder / LOG_FILE, TAIL_CHARACTERS), self._latest >= self._started
+        if self._last is not None and begun:
+            self.problems = problemsOfLast(self._last.data, log, self.results.get("doctor") or {})
+        else:
+            self.problems = [problemOfEnd(self.command, PROCESSES.get(self.folder), begun, log)]
 
 
 def _timeOf(event: Event) -> float:
     value = event.data.get("time")
     return float(value) if isinstance(value, (int, float)) else 0.0
-
-
-def _changed(file: Path) -> float:
-    try:
-        return file.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _tailOfText(file: Path, characters: int) -> str:
-    try:
-        with file.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, size - characters))
-            text = stream.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return text if size <= characters else text.partition("\n")[2] or text

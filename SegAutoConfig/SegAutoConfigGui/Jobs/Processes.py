@@ -1,14 +1,20 @@
-"""Processes that outlive Slicer: starting them, ending them with all their children, telling why one ended."""
+"""Processes that outlive Slicer: starting them, telling whether they live, ending them, telling why one ended."""
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import segautoconfiglib
 from SegAutoConfigGui.Jobs.Translation import _
+from SegAutoConfigGui.Problems import UserProblem
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.job import EVENT_FILE, LOCK_FILE
+from segautoconfiglib.base.lock import is_taken
 
 #: Windows: the process gets a console of its own that is never shown, and which the processes that it starts in turn
 #: share. With DETACHED_PROCESS it would have none, and each of those (workers, the Python behind the PythonSlicer
@@ -20,6 +26,9 @@ KILLED = (-9, 137)
 #: Processes that this Slicer has started and that may still run, by job folder: they are its children, whichever Job
 #: object looks at them, and it has to take note of their end.
 PROCESSES: "dict[Path, subprocess.Popen[bytes]]" = {}
+
+#: How old the latest event of a process may be that can't be asked otherwise: the engine writes one every five seconds.
+SILENT_SECONDS = 30.0
 
 
 def engineEnvironment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -62,6 +71,38 @@ def startDetached(
             close_fds=True,
             **detached,
         )
+
+
+def isAlive(folder: Path) -> bool:
+    """Whether the process of a job is there: it is this Slicer's, or holds the lock of the job's folder.
+
+    Where locks tell nothing (a file system without, or another user's file) its events do.
+    """
+    process = PROCESSES.get(folder)
+    if process is not None and process.poll() is None:
+        return True
+    try:
+        taken = is_taken(folder / LOCK_FILE)
+    except UserError:
+        taken = None
+    if taken is not None or process is not None:
+        return bool(taken)
+    try:
+        written = (folder / EVENT_FILE).stat().st_mtime
+    except OSError:
+        return False
+    return time.time() - written < SILENT_SECONDS
+
+
+def checkHere(folder: Path, title: str) -> None:
+    """Raises: UserProblem: the process of a job runs on another computer that shares the workspace."""
+    try:
+        owner = (folder / LOCK_FILE).read_text(encoding="utf-8")
+    except OSError:  # Windows lets nobody read it, and nobody lock it from elsewhere
+        return
+    if not owner.endswith(f" on {socket.gethostname()}"):
+        message = _("{job} runs on another computer ({owner}).").format(job=title or folder.name, owner=owner)
+        raise UserProblem(message, _("Stop it there."))
 
 
 def endTree(pid: int) -> None:

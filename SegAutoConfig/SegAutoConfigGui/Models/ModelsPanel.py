@@ -61,7 +61,6 @@ class ModelsPanel(Panel):
             (ui.deleteButton, self.delete),
             (ui.refreshButton, self.refresh),
             (ui.cancelButton, self.cancel),
-            (ui.setupButton, self.openSetup),
         ):
             button.connect("clicked()", action)
         for key, action in ((qt.Qt.Key_Delete, self.delete), (qt.Qt.Key_F2, self.startRenaming)):

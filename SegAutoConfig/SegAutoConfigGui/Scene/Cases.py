@@ -4,14 +4,14 @@ import json
 import re
 import unicodedata
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import slicer
 
 from SegAutoConfigGui.Problems import Problem
-from SegAutoConfigGui.Scene.Checks import problemsOfCases, warningsOfCases
+from SegAutoConfigGui.Scene.Checks import EmptySegments, problemsOfCases, warningsOfCases
 from SegAutoConfigGui.Scene.Labels import LabelTable
 from SegAutoConfigGui.Scene.Pairs import findPairs, modalityOf
 
@@ -72,7 +72,7 @@ class CaseTable:
 
     def __init__(self, parameterNode: Any) -> None:
         self.parameterNode = parameterNode
-        self.emptySegments: dict[str, tuple] = {}  # found once per state of a segmentation
+        self.emptySegments = EmptySegments()
 
     def cases(self) -> list[Case]:
         """All rows, each with one volume slot per channel."""
@@ -182,19 +182,35 @@ class CaseTable:
         with slicer.util.NodeModify(self.parameterNode):
             return [self.add(volumes, node) for volumes, node in findPairs(self.channelNames, known, taken)]
 
-    def problems(self, labelTable: LabelTable, *, resampleChannels: bool = False) -> list[Problem]:
+    def look(self) -> Iterator[None]:
+        """Look for empty segments, in the voxels of one segmentation per step."""
+        for node in self.segmentations():
+            if node.GetScene() is not None and self.emptySegments.known(node) is None:
+                self.emptySegments.of(node)
+                yield
+
+    def problems(self, labelTable: LabelTable, *, resampleChannels: bool = False, look: bool = True) -> list[Problem]:
         """All that keeps the cases from being exported, each with its case's id.
 
         Args:
             labelTable: As it will be used for the export.
             resampleChannels: Further channels may have grids of their own.
+            look: Look at voxels where `look` has not done so; else those segments count as filled.
         """
         cases, names = self.cases(), self.channelNames
-        return problemsOfCases(cases, names, labelTable, resampleChannels, self.emptySegments)
+        return problemsOfCases(cases, names, labelTable, resampleChannels, self._emptyOf(look))
 
-    def warnings(self, labelTable: LabelTable) -> list[Problem]:
-        """What is allowed but may be an oversight: empty segments, labels that only one case has."""
-        return warningsOfCases(self.cases(), labelTable, self.emptySegments)
+    def warnings(self, labelTable: LabelTable, *, look: bool = True) -> list[Problem]:
+        """What is allowed but may be an oversight: empty segments, labels that only one case has.
+
+        Args:
+            labelTable: As it will be used for the export.
+            look: As for `problems`.
+        """
+        return warningsOfCases(self.cases(), labelTable, self._emptyOf(look))
+
+    def _emptyOf(self, look: bool) -> Callable[[Any], Collection[str]]:
+        return self.emptySegments.of if look else lambda node: self.emptySegments.known(node) or ()
 
     # -- the parameter node
 

@@ -1,6 +1,6 @@
 """What keeps cases from being exported, and what may be an oversight."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,12 +16,40 @@ from SegAutoConfigGui.Scene.Matching import listed
 FEW_CASES = 3
 
 
+class EmptySegments:
+    """Which segments have no voxels; a segmentation is looked at again only once its segments have changed."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[tuple, list[str]]] = {}  # by the node's id: state, names
+
+    def of(self, segmentationNode: Any) -> list[str]:
+        """The names of the empty segments."""
+        found = self.known(segmentationNode)
+        if found is None:
+            found = emptySegments(segmentationNode)
+            self._found[segmentationNode.GetID()] = _stateOf(segmentationNode), found
+        return found
+
+    def known(self, segmentationNode: Any) -> list[str] | None:
+        """The names of the empty segments, without looking at voxels; None where these were not looked at yet."""
+        state, names = self._found.get(segmentationNode.GetID(), ((), []))
+        return names if state == _stateOf(segmentationNode) else None
+
+
+def _stateOf(segmentationNode: Any) -> tuple:
+    """Equal as long as the segments have the same names and voxels."""
+    segments = segmentationNode.GetSegmentation()
+    images = [segments.GetNthSegment(i).GetRepresentation(BINARY) for i in range(segments.GetNumberOfSegments())]
+    times = [image.GetMTime() if image is not None else 0 for image in images]
+    return tuple(_names(segmentationNode)), tuple(times)
+
+
 def problemsOfCases(
     cases: Sequence[Any],
     channelNames: Sequence[str],
     labelTable: LabelTable,
     resampleChannels: bool = False,
-    known: dict[str, tuple] | None = None,
+    emptyOf: Callable[[Any], Collection[str]] = emptySegments,
 ) -> list[Problem]:
     """All that keeps cases from being exported, each with its case's id.
 
@@ -30,20 +58,26 @@ def problemsOfCases(
         channelNames: Each case needs a volume for each.
         labelTable: What becomes of each segment.
         resampleChannels: Further channels may have grids of their own.
-        known: Empty segments found before; kept by the caller between calls, so that voxels are read once only.
+        emptyOf: Gives the names of a segmentation's empty segments.
     """
     if not cases:
         return [Problem(_("There are no cases."), _("Add volumes with their segmentations to the table."))]
     problems = labelTable.problems() if any(case.segmentation is not None for case in cases) else []
     for case in cases:
         found = _problemsOfVolumes(case, channelNames, resampleChannels)
-        found += _problemsOfSegmentation(case, labelTable, {} if known is None else known)
+        found += _problemsOfSegmentation(case, labelTable, emptyOf)
         problems += [replace(problem, case=case.id) for problem in found]
     return problems
 
 
-def problemsOfChannels(volumes: Sequence[Any], resampleChannels: bool = False) -> list[Problem]:
-    """What keeps volumes from being the channels of one case."""
+def problemsOfChannels(volumes: Sequence[Any], resampleChannels: bool = False, hint: str = "") -> list[Problem]:
+    """What keeps volumes from being the channels of one case.
+
+    Args:
+        volumes: One node per channel.
+        resampleChannels: They may have grids of their own.
+        hint: What to do about other grids.
+    """
     problems = [problem for volume in volumes for problem in problemsOfVolume(volume)]
     if problems or resampleChannels:
         return problems
@@ -51,9 +85,8 @@ def problemsOfChannels(volumes: Sequence[Any], resampleChannels: bool = False) -
         difference = gridDifference(volumes[0], volume)
         if difference:
             message = _("{b} has another grid than {a}: {difference}.")
-            hint = _("Resample it to the first channel (offered when exporting), or choose another volume.")
             text = message.format(a=volumes[0].GetName(), b=volume.GetName(), difference=difference)
-            problems.append(Problem(text, hint))
+            problems.append(Problem(text, hint or _('Check "Resample further channels", or choose another volume.')))
     return problems
 
 
@@ -74,7 +107,9 @@ def _problemsOfVolumes(case: Any, channelNames: Sequence[str], resampleChannels:
     return problemsOfChannels(volumes, resampleChannels)
 
 
-def _problemsOfSegmentation(case: Any, labelTable: LabelTable, known: dict[str, tuple]) -> list[Problem]:
+def _problemsOfSegmentation(
+    case: Any, labelTable: LabelTable, emptyOf: Callable[[Any], Collection[str]]
+) -> list[Problem]:
     node = case.segmentation
     if node is None:
         hint = _("Choose a segmentation, or make it a test case.")
@@ -94,14 +129,16 @@ def _problemsOfSegmentation(case: Any, labelTable: LabelTable, known: dict[str, 
         if case.visibleOnly:
             message = _("All shown segments of {name} are left out, or none is shown.").format(name=name)
         return [Problem(message, _("Change this in the table of labels, or remove the case."))]
-    if learned <= set(_emptySegments(node, known)):
+    if learned <= set(emptyOf(node)):
         message = _("The segments of {name} are empty: {segments}.")
         hint = _("Draw them in Segment Editor, or remove the case.")
         return [Problem(message.format(name=name, segments=", ".join(sorted(learned))), hint)]
     return problemsOfTransform(node)
 
 
-def warningsOfCases(cases: Sequence[Any], labelTable: LabelTable, known: dict[str, tuple]) -> list[Problem]:
+def warningsOfCases(
+    cases: Sequence[Any], labelTable: LabelTable, emptyOf: Callable[[Any], Collection[str]] = emptySegments
+) -> list[Problem]:
     """What is allowed but may be an oversight: empty segments, volumes used twice, labels that only one case has."""
     warnings, having, users = list(labelTable.warnings), {}, {}
     for case in cases:
@@ -109,7 +146,7 @@ def warningsOfCases(cases: Sequence[Any], labelTable: LabelTable, known: dict[st
             users.setdefault(volume.GetName(), []).append(case.id)
         if case.segmentation is None:
             continue
-        empty = _emptySegments(case.segmentation, known)
+        empty = emptyOf(case.segmentation)
         used = usedSegments(case.segmentation, labelTable, case.visibleOnly)
         names = {id: case.segmentation.GetSegmentation().GetSegment(id).GetName() for id in used}
         hollow = [name for name in names.values() if name in empty]
@@ -153,12 +190,3 @@ def _labelsOfOneCase(having: Mapping[str, Sequence[str]], labelTable: LabelTable
 def _names(segmentationNode: Any) -> list[str]:
     segments = segmentationNode.GetSegmentation()
     return [segments.GetNthSegment(i).GetName() for i in range(segments.GetNumberOfSegments())]
-
-
-def _emptySegments(segmentationNode: Any, known: dict[str, tuple]) -> list[str]:
-    segments = segmentationNode.GetSegmentation()
-    images = [segments.GetNthSegment(i).GetRepresentation(BINARY) for i in range(segments.GetNumberOfSegments())]
-    state = (*_names(segmentationNode), *(image.GetMTime() if image is not None else 0 for image in images))
-    if known.get(segmentationNode.GetID(), (None,))[0] != state:
-        known[segmentationNode.GetID()] = (state, emptySegments(segmentationNode))
-    return known[segmentationNode.GetID()][1]

@@ -12,11 +12,11 @@ from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Problems import Problem, UserProblem
 from SegAutoConfigGui.Scene.Cases import Case, CaseTable
-from SegAutoConfigGui.Scene.Checks import problemsOfCases, problemsOfChannels
+from SegAutoConfigGui.Scene.Checks import EmptySegments, problemsOfCases, problemsOfChannels
 from SegAutoConfigGui.Scene.Files import problemsOfSpace, readArray, writeVolume
 from SegAutoConfigGui.Scene.Folders import FilePair, importFolder, loadPair
 from SegAutoConfigGui.Scene.Geometry import exportMatrix, resampleToFirst, sameGrid, temporaryNodes
-from SegAutoConfigGui.Scene.LabelMaps import labelMap, overlaps, regionMap, valuesIn
+from SegAutoConfigGui.Scene.LabelMaps import labelMap, missingIn, overlaps, regionMap
 from SegAutoConfigGui.Scene.Labels import REGIONS, LabelTable
 from SegAutoConfigGui.Scene.Regions import RegionCodes
 
@@ -33,7 +33,7 @@ def exportCases(
     channelNames: Sequence[str] | None = None,
     fileEnding: str | None = None,
     resampleChannels: bool = False,
-    emptySegments: dict[str, tuple] | None = None,
+    emptySegments: EmptySegments | None = None,
 ) -> Iterator[tuple[int, int, str]]:
     """Write volumes, label maps and cases.json, one case per step.
 
@@ -59,8 +59,8 @@ def exportCases(
     folder = Path(folder)
     names = list(channelNames or getattr(cases, "channelNames", ["image"]))
     rows = cases.cases() if isinstance(cases, CaseTable) else list(cases)
-    known = cases.emptySegments if isinstance(cases, CaseTable) else emptySegments
-    problems = problemsOfCases(rows, names, labelTable, resampleChannels, known)
+    known = cases.emptySegments if isinstance(cases, CaseTable) else emptySegments or EmptySegments()
+    problems = problemsOfCases(rows, names, labelTable, resampleChannels, known.of)
     if not problems:
         volumes = [volume for case in rows for volume in case.volumes]
         problems = problemsOfSpace(folder, volumes, sum(case.segmentation is not None for case in rows))
@@ -159,7 +159,8 @@ class _Export:
             labelled = self.codes.finishCase(array)
         else:
             array = labelMap(case.segmentation, volume, self.table, visibleOnly=case.visibleOnly)
-            values = valuesIn(array) - {0, self.table.ignoreValue()}
+            trained = set(range(1, len(self.table.trained()) + 1))
+            values = trained - missingIn(array, trained)
             self.values, labelled = self.values | values, bool(values)
         if not labelled and not case.test:
             message = _("No labeled voxel of {segmentation} lies within volume {volume}.")

@@ -164,6 +164,8 @@ def removedOnError() -> Iterator[None]:
 
 @contextmanager
 def _recorded(added: list[Any]) -> Iterator[None]:
+    """Whoever adds a node: the event loop may not turn within, nor a step of a generator end."""
+
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def remember(caller: Any, event: str, node: Any) -> None:
         added.append(node)

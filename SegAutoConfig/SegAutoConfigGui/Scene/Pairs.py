@@ -11,6 +11,7 @@ import vtk
 
 from SegAutoConfigGui.Scene.Geometry import TOLERANCE_VOXELS, gridOf, parentMatrix, problemsOfTransform, sameGrid
 from SegAutoConfigGui.Scene.LabelMaps import BINARY
+from SegAutoConfigGui.Scene.Volumes import VOLUME_CLASS, isImage
 
 #: Words in names that don't belong to the name of a case.
 COMMON_WORDS = {"segmentation", "seg", "label", "labels", "labelmap", "mask", "volume", "image", "img", "nrrd", "nii"}
@@ -31,7 +32,7 @@ def findPairs(
         knownSegmentations: Are left out.
         takenVolumes: Aren't used for further channels.
     """
-    volumes = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if _isImage(node)]
+    volumes = [node for node in slicer.util.getNodesByClass(VOLUME_CLASS) if isImage(node) and node.GetImageData()]
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
         usable = not node.GetHideFromEditors() and node.GetSegmentation().GetNumberOfSegments()
         if usable and node not in knownSegmentations:
@@ -78,11 +79,6 @@ def modalityOf(volume: Any) -> str:
             return MODALITIES[modality]
     image = volume.GetImageData()
     return CT if image is not None and image.GetScalarRange()[0] <= AIR else ""
-
-
-def _isImage(node: Any) -> bool:
-    hidden = node.GetHideFromEditors() or node.IsA("vtkMRMLLabelMapVolumeNode")
-    return not hidden and node.GetImageData() is not None
 
 
 def _isOnGrid(segmentation: Any, volume: Any) -> bool:

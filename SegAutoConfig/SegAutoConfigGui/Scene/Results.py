@@ -17,10 +17,9 @@ from SegAutoConfigGui.Scene.Geometry import removedOnError
 from SegAutoConfigGui.Scene.LabelMaps import BINARY
 from SegAutoConfigGui.Scene.LabelRows import BACKGROUND_NAME, IGNORE_NAME
 from SegAutoConfigGui.Scene.Matching import distinctColor
+from SegAutoConfigGui.Scene.Volumes import MAP_ATTRIBUTE
 
 SURFACE = "Closed surface"
-#: Attribute of volumes that `loadProbabilities` and `loadUncertainty` made: they are no images.
-MAP_ATTRIBUTE = "SegAutoConfig.Map"
 
 
 def loadPrediction(

@@ -1,6 +1,6 @@
 """Sequences of volumes (time series): their frames, and segmentations of all frames."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,11 @@ def framesOf(sequenceNode: Any) -> list[tuple[str, Any]]:
 
 def predictionsToSequence(
     labelFiles: Sequence[Path], sequenceNode: Any, model: Mapping[str, Any], name: str | None = None
-) -> Any:
+) -> Iterator[Any]:
     """A sequence of segmentations, one per frame of `sequenceNode`, shown in step with it.
+
+    A generator that loads one frame per step, so that the event loop can turn in between. The scene gets nothing before
+    the last step; the generator may be closed earlier.
 
     Args:
         labelFiles: One per frame, in the order of `framesOf`.
@@ -39,26 +42,30 @@ def predictionsToSequence(
         model: As in `loadPrediction`.
         name: Of the new sequence node.
 
-    Returns:
-        vtkMRMLSequenceNode; it is synchronized in the browser of `sequenceNode` (one is made where there is none).
+    Yields:
+        None after each frame; at the end the vtkMRMLSequenceNode, which is synchronized in the browser of
+        `sequenceNode` (one is made where there is none).
 
     Raises:
         UserProblem: a file can't be read or doesn't fit its frame; the scene is as before then.
     """
     scene, frames = slicer.mrmlScene, framesOf(sequenceNode)
+    title = scene.GenerateUniqueName(name or _("{name} segmentation").format(name=sequenceNode.GetName()))
+    result = slicer.vtkMRMLSequenceNode()
+    result.SetName(title)
+    result.SetIndexType(sequenceNode.GetIndexType())
+    result.SetIndexName(sequenceNode.GetIndexName())
+    result.SetIndexUnit(sequenceNode.GetIndexUnit())
+    for file, (value, volume) in zip(labelFiles, frames, strict=True):
+        with temporaryNodes():
+            node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", title)
+            addSegments(node, readLabels(file, volume), volume, model, keepEmpty=True)
+            result.SetDataNodeAtValue(node, value)
+        yield None
     with removedOnError():
-        title = scene.GenerateUniqueName(name or _("{name} segmentation").format(name=sequenceNode.GetName()))
-        result = scene.AddNewNodeByClass("vtkMRMLSequenceNode", title)
-        result.SetIndexType(sequenceNode.GetIndexType())
-        result.SetIndexName(sequenceNode.GetIndexName())
-        result.SetIndexUnit(sequenceNode.GetIndexUnit())
-        for file, (value, volume) in zip(labelFiles, frames, strict=True):
-            with temporaryNodes():
-                node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", title)
-                addSegments(node, readLabels(file, volume), volume, model, keepEmpty=True)
-                result.SetDataNodeAtValue(node, value)
+        scene.AddNode(result)
         _synchronize(result, sequenceNode)
-    return result
+    yield result
 
 
 def _synchronize(result: Any, sequenceNode: Any) -> None:

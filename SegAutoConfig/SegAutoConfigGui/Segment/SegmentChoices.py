@@ -9,7 +9,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Problems import Problem
-from SegAutoConfigGui.Scene.Geometry import gridDifference, problemsOfVolume
+from SegAutoConfigGui.Scene.Checks import problemsOfChannels
 
 #: What can be segmented, in the order of the combo box.
 MODES = VOLUME, SEVERAL, SEQUENCE = "volume", "several", "sequence"
@@ -166,17 +166,7 @@ def _problemsOfCase(channels: Sequence[str], volumes: Sequence[Any], resample: b
                     _("Choose another volume for one of them."),
                 )
             ]
-    problems = [problem for volume in chosen for problem in problemsOfVolume(volume)]
-    if problems or resample:
-        return problems
-    for volume in chosen[1:]:
-        difference = gridDifference(chosen[0], volume)
-        if difference:
-            message = _("{a} and {b} have different voxel grids: {difference}.")
-            hint = _('Check "Resample channels" under Advanced.')
-            names = {"a": chosen[0].GetName(), "b": volume.GetName()}
-            problems.append(Problem(message.format(difference=difference, **names), hint))
-    return problems
+    return problemsOfChannels(chosen, resample, _('Check "Resample channels" under Advanced.'))
 
 
 def predictCommand(model: Mapping[str, Any], images: Path, output: Path, options: SegmentOptions) -> list[str]:

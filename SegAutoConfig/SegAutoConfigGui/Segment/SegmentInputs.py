@@ -7,21 +7,13 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from SegAutoConfigGui.Scene.Results import MAP_ATTRIBUTE
+from SegAutoConfigGui.Scene.Volumes import VOLUME_CLASS, sceneVolumes
 from SegAutoConfigGui.Segment.SegmentChoices import MODES, SEQUENCE, SEVERAL, VOLUME, matchChannels
 
-#: Label maps, vector volumes and the like are classes derived from it, and are not offered.
-KIND = "vtkMRMLScalarVolumeNode"
 #: Row of the form before which the channels' rows come.
 FIRST_ROW = 3
 #: Role of the parameter node's references to the chosen volumes, followed by the channel's number.
 ROLE = "SegAutoConfigChannel"
-
-
-def sceneVolumes() -> list[Any]:
-    """The volumes of the scene that can be segmented: no label maps, color or vector volumes, and no results."""
-    nodes = [node for node in slicer.util.getNodesByClass(KIND) if node.GetClassName() == KIND]
-    return [node for node in nodes if not node.GetHideFromEditors() and not node.GetAttribute(MAP_ATTRIBUTE)]
 
 
 def activeVolume() -> Any:
@@ -162,7 +154,7 @@ class SegmentInputs:
         self._rows = []
         for number, channel in enumerate(self._channels):
             selector = slicer.qMRMLNodeComboBox()
-            selector.nodeTypes = [KIND]
+            selector.nodeTypes = [VOLUME_CLASS]
             selector.showChildNodeTypes = False
             selector.noneEnabled = True
             selector.addEnabled = selector.removeEnabled = False

@@ -78,7 +78,6 @@ class SegmentPanel(Panel, VTKObservationMixin):
             (ui.refreshButton, self.refresh),
             (ui.segmentButton, self.segment),
             (ui.cancelButton, self.cancel),
-            (ui.setupButton, self.openSetup),
         ):
             button.connect("clicked()", action)
         ui.modelCombo.connect("activated(int)", self._onModelChosen)

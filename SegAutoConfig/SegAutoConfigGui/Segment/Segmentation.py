@@ -135,20 +135,19 @@ class Segmentation:
         return EXPORT_SHARE + (1 - EXPORT_SHARE - LOAD_SHARE) * ratio
 
     def load(self) -> Iterator[float]:
-        """Load the results, one case per step; yields the share of the whole that is done.
+        """Load the results, one case (of a sequence one frame) per step; yields the share of the whole that is done.
 
         What was closed or deleted meanwhile gets no result but an entry in ``problems``.
         """
         if self._sequence is not None:
-            self._loadSequence()
-            yield 1.0
+            yield from self._loadSequence()
             return
         for number, (name, volumes) in enumerate(zip(self.ids, self._cases, strict=True), start=1):
             try:
                 self._loadCase(name, volumes)
             except UserProblem as problem:
                 self.problems += problem.problems
-            yield 1 - LOAD_SHARE * (1 - number / len(self._cases))
+            yield self._loadedShare(number)
 
     def segment(self, pump: "Callable[[], Any] | None" = None, timeout: float = 24 * 3600) -> list[Any]:
         """All of it, for scripts; returns the nodes.
@@ -215,18 +214,28 @@ class Segmentation:
         for volume in volumes:
             node.AddNodeReferenceID(VOLUME_ROLE, volume.GetID())
 
-    def _loadSequence(self) -> None:
+    def _loadSequence(self) -> Iterator[float]:
+        files = [self._output / f"{name}.nrrd" for name in self.ids]
+        steps = predictionsToSequence(files, self._sequence, self.model)
         try:
+            for number in range(1, len(files) + 1):
+                self._forgetIfGone([])
+                next(steps)
+                yield self._loadedShare(number)
             self._forgetIfGone([])
-            files = [self._output / f"{name}.nrrd" for name in self.ids]
-            result = predictionsToSequence(files, self._sequence, self.model)
-            self.nodes.append(result)
-            # the node that shows the current frame takes over what the frames' own nodes hold
-            frames = [result.GetNthDataNode(number) for number in range(result.GetNumberOfDataNodes())]
-            for node in (*frames, proxyOf(result)):
-                self._describe(node, [proxyOf(self._sequence)])
+            result = next(steps)
         except UserProblem as problem:
             self.problems += problem.problems
+            return
+        self.nodes.append(result)
+        # the node that shows the current frame takes over what the frames' own nodes hold
+        frames = [result.GetNthDataNode(number) for number in range(result.GetNumberOfDataNodes())]
+        for node in (*frames, proxyOf(result)):
+            self._describe(node, [proxyOf(self._sequence)])
+
+    def _loadedShare(self, number: int) -> float:
+        """What is done of the whole once this many cases are loaded."""
+        return 1 - LOAD_SHARE * (1 - number / len(self._cases))
 
 
 def shownOf(node: Any) -> Any:

@@ -39,7 +39,7 @@ _CAUSES: tuple[tuple[str, Callable[[], tuple[str, str]]], ...] = (
         r"Permission denied|Errno 13",
         lambda: (
             _("The folder of Slicer's Python can't be written."),
-            _("Install Slicer into a folder of your own, or choose an external Python."),
+            _("Install Slicer into a folder of your own, or choose another Python."),
         ),
     ),
     (
@@ -53,7 +53,7 @@ _CAUSES: tuple[tuple[str, Callable[[], tuple[str, str]]], ...] = (
         r"CERTIFICATE_VERIFY_FAILED|SSLError",
         lambda: (
             _("The secure connection to the package server was refused."),
-            _("Ask your administrator how pip is used in your network, or choose an external Python."),
+            _("Ask your administrator how pip is used in your network, or choose another Python."),
         ),
     ),
     (
@@ -67,14 +67,14 @@ _CAUSES: tuple[tuple[str, Callable[[], tuple[str, str]]], ...] = (
         r"ResolutionImpossible|conflicting dependencies",
         lambda: (
             _("A package that another extension installed has a version that does not fit."),
-            _("Choose an external Python; the details name the package."),
+            _("Choose another Python; the details name the package."),
         ),
     ),
     (
         r"No matching distribution|Could not find a version",
         lambda: (
             _("There is no build of a package for this computer, or the package server can't be reached."),
-            _("Check the internet connection, or choose an external Python."),
+            _("Check the internet connection, or choose another Python."),
         ),
     ),
 )
@@ -97,7 +97,7 @@ def checkInstalled(settings, training: bool = False) -> None:
     python = settings.pythonExecutable
     if not (os.path.isfile(python) and os.access(python, os.X_OK)):
         raise UserProblem(
-            _("The external Python {path} does not exist or is not a program.").format(path=python),
+            _("The chosen Python {path} does not exist or is not a program.").format(path=python),
             _("Choose another one, or Slicer's own, under Setup."),
         )
 
@@ -149,7 +149,7 @@ def checkWritable(folder: Path | None = None) -> None:
     except OSError as error:
         raise UserProblem(
             _("Packages can't be installed: the folder {folder} can't be written.").format(folder=folder),
-            _("Install Slicer into a folder of your own, or choose an external Python below."),
+            _("Install Slicer into a folder of your own, or choose another Python below."),
             str(error),
         ) from error
 
@@ -259,7 +259,7 @@ def installTorch() -> None:
             _("The PyTorch extension of Slicer is not installed."),
             _(
                 "Open the Extensions Manager, install PyTorch, restart Slicer and press Install again. "
-                "Or choose an external Python below."
+                "Or choose another Python below."
             ),
         ) from error
     checkWritable()

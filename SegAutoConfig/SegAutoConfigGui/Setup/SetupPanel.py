@@ -241,7 +241,7 @@ class SetupPanel(Panel):
             self.host.showProblems(problem.problems)
             return
         self.ui.logEdit.setPlainText("")
-        self._showWork(_("Starting pip ..."))
+        self._showWork(_("Starting ..."))
         self._showState()
         self._pollTimer.start()
 

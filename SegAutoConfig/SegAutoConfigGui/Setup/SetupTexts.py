@@ -50,7 +50,7 @@ def trainingText(absent: Sequence[str]) -> str:
 
 def intoText() -> str:
     """Where packages are installed."""
-    text = _("Installed into Slicer's Python, {folder}. Packages that Slicer brings stay as they are.")
+    text = _("Installed into Slicer's Python, {folder}. What Slicer computes with (numpy, VTK ...) stays as it is.")
     return text.format(folder=sysconfig.get_path("purelib"))
 
 

@@ -8,7 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Jobs.Engine import Engine
-from SegAutoConfigGui.Jobs.Job import linesOf
+from SegAutoConfigGui.Jobs.LogText import linesOf
 from SegAutoConfigGui.Panel import Panel
 from SegAutoConfigGui.Problems import Problem, UserProblem
 from SegAutoConfigGui.Setup.Installer import checkInstalled
@@ -46,7 +46,6 @@ class TrainPanel(Panel):
         for button, action in (
             (ui.refreshButton, self.refresh),
             (ui.trainButton, self.train),
-            (ui.setupButton, self._openSetup),
             (ui.dismissButton, self._dismiss),
             (ui.stopButton, self._stop),
             (ui.resumeButton, self._resume),
@@ -202,9 +201,6 @@ class TrainPanel(Panel):
         self._engineProblems = list(problems)
         self.form.showNothing("")  # why is said below
         self._showTrainButton()
-
-    def _openSetup(self) -> None:
-        self.host.openPanel("Setup")
 
     # -- devices
 

@@ -16,7 +16,7 @@ class TrainProgress:
     """Built up from the events of a training, all its runs in one.
 
     Attributes:
-        stage: Key of the stage it is in: "", "verify", "fingerprint", "plan", "preprocess", "train", "validate".
+        stage: Key of the stage it is in, one of STAGES.
         modelFolder: Where its checkpoints go; empty until that is known.
         begun: When the latest run began (seconds since 1970), 0 before.
         pid: Of the latest run's process.
@@ -89,15 +89,16 @@ def _modelFolder(data: Mapping[str, Any]) -> str:
     return ""
 
 
-STAGES = ("", "verify", "fingerprint", "plan", "preprocess", "train", "validate")
+STAGES = ("", "verify", "fingerprint", "plan", "speed", "preprocess", "train", "validate")
 
 
 def stageText(stage: str) -> str:
     """A stage in words."""
     return {
         "verify": _("Checking"),
-        "fingerprint": _("Measuring"),
+        "fingerprint": _("Measuring the images"),
         "plan": _("Planning"),
+        "speed": _("Measuring this computer's speed"),
         "preprocess": _("Preprocessing"),
         "train": _("Training"),
         "validate": _("Validating"),

@@ -3,11 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_USER = 2
 EXIT_CANCELLED = 130
+
+#: What a hint advises, for programs without a command line: every hint that names an option or a command has one, and
+#: such a program says it in words of its own. "" = the hint names none and can be shown as it is.
+Action = Literal[
+    "",
+    "check-image",  # look for NaN and extreme values; or compute on the processor
+    "choose-checkpoint",  # other folds or another checkpoint; or finish the training
+    "continue-from-or-delete",  # keep the model by training on from it; or delete it
+    "continue-from-or-overwrite",  # the same, where training over it gives it up
+    "cpu",  # compute on the processor
+    "cuda",  # compute on the first GPU
+    "fold-all",  # add cases; or train on all
+    "free-gpu",  # close programs that use the GPU; or compute on the processor
+    "free-memory",  # close other programs, then start again: finished cases are kept
+    "free-memory-or-check-case",  # the same; or the files of the case are at fault
+    "free-memory-or-shrink",  # close other programs; or smaller patches and batches
+    "free-memory-then-resume",  # close other programs, then resume the training
+    "install",  # packages
+    "install-cuda",  # torch for the GPU and its driver; or compute on the processor
+    "more-time",  # start again with more: what was prepared is kept
+    "more-time-or-fold-all",  # give more; or train on all cases, which needs no validation
+    "more-time-or-overwrite",  # train once more, with the same time or more
+    "name-dataset",  # say which dataset a model belongs to
+    "plan",  # plan the dataset
+    "plan-anew",  # the plans no longer fit the dataset
+    "reorient",  # images whose voxel axes are stored in other directions than the others
+    "replace-model",  # delete the model that is in the way
+    "resume-or-overwrite",  # go on with the training; or start it anew
+    "resume-other",  # resume the training that is there, with its own options
+    "resume-same-or-overwrite",  # resume as it was begun; or start anew
+    "room",  # free space; or another workspace
+    "workspace",  # another one; or its permissions
+]
 
 
 class UserError(Exception):
@@ -15,27 +49,34 @@ class UserError(Exception):
 
     Args:
         message: What is wrong, with the value, and where (file, case).
-        hint: What to do about it.
+        hint: What to do about it, for people who type commands.
+        action: The same for other programs.
     """
 
     exit_code = EXIT_USER
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", action: Action = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.action: Action = action
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
 
     def __reduce__(self) -> tuple:
-        return type(self), (self.message, self.hint)
+        return type(self), (self.message, self.hint, self.action)
+
+
+def reworded(error: UserError, message: str) -> UserError:
+    """A new error with the same advice; it does not keep alive what the first one's traceback does."""
+    return UserError(message, error.hint, error.action)
 
 
 def naming(case: str, error: UserError) -> UserError:
     """The error with the case's name in front, unless it is there already."""
     place = f"Case {case}: "
-    return error if error.message.startswith(place) else UserError(place + error.message, error.hint)
+    return error if error.message.startswith(place) else reworded(error, place + error.message)
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error
@@ -53,12 +94,19 @@ class Problem:
         hint: What to do about it.
         file: The file concerned, or an empty string.
         case: The case concerned, or an empty string.
+        action: The hint for programs.
     """
 
     message: str
     hint: str = ""
     file: str = ""
     case: str = ""
+    action: Action = ""
+
+    @classmethod
+    def of(cls, error: UserError, file: str = "", case: str = "") -> Problem:
+        """What an error says, as a finding."""
+        return cls(error.message, error.hint, file, case, error.action)
 
     def __str__(self) -> str:
         file = "" if self.file in self.message else self.file

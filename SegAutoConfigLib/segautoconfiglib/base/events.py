@@ -10,11 +10,14 @@ progress  stage, done, total; case (name), seconds_left where known; training ad
 metric    stage, name and value, or a row of values: epoch, train_loss, val_loss, dice (list), mean_dice, ...
 log       message (text for people), level ("info" by default)
 artifact  path, description (a file that was finished)
-warning   message, hint
-error     message, hint, exit_code, problems (list of {message, hint, file, case}); missing (names of packages)
-          where some are not installed
+warning   message, hint, action
+error     message, hint, action, exit_code, problems (list of {message, hint, action, file, case}); missing (names
+          of packages) where some are not installed
 done      stage, and a summary of the stage's result
 ========  ==================================================================================================
+
+A hint may name options of the command line; where it does, action says the same as one of a few words
+(`base.errors.Action`) for programs that have others. It is missing or empty where the hint can be shown as it is.
 
 A command's first event is "started" with stage ``command``, its name as ``command``, pid and engine_version. Its
 last event, and the only one of its kind, is "error" or "done" with stage ``command``, cancelled (true or false) and

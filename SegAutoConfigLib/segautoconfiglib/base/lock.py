@@ -69,35 +69,64 @@ def alone(
                     folder.rmdir()
 
 
-def is_taken(file: Path) -> bool:
-    """Whether a process is at the work that a lock file stands for; a file whose owner was killed is removed."""
+def is_taken(file: Path) -> bool | None:
+    """Whether a process is at the work that a lock file stands for; a file whose owner was killed is removed.
+
+    Returns:
+        None where nobody can tell, as the file system knows no locks (some network drives): the file stays, and its
+        owner may be at work or have been killed.
+
+    Raises:
+        UserError: the file can't be opened.
+    """
     if not file.exists():
         return False
-    stream = _locked_file(file)
+    stream = _opened(file)
     if stream is None:
         return True
-    with stream, suppress(OSError):  # Windows keeps open files
-        file.unlink()
+    with stream:
+        locked = _locked(stream)
+        if locked is None:
+            return None
+        if not locked or not _is_there(stream, file):
+            return True
+        with suppress(OSError):  # Windows keeps open files
+            file.unlink()
     return False
 
 
 def _locked_file(file: Path) -> TextIO | None:
-    """The file, locked until it is closed; None while another process has it, or where one has just removed it."""
+    """The file, locked until it is closed; None while another process has it, or where one has just removed it.
+
+    Where the file system knows no locks everybody gets it.
+    """
+    stream = _opened(file)
+    if stream is None:
+        return None
+    if _locked(stream) is not False and _is_there(stream, file):
+        return stream
+    stream.close()
+    return None
+
+
+def _opened(file: Path) -> TextIO | None:
+    """The file, made if missing; None where its folder was just removed."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            stream = file.open("a+", encoding="utf-8")
-        except FileNotFoundError:  # the folder was removed meanwhile
+            return file.open("a+", encoding="utf-8")
+        except FileNotFoundError:
             return None
     except OSError as error:
         hint = "Check the folder's permissions and the free space."
         raise UserError(f"Can't write {file}: {error.strerror or error}.", hint) from error
-    if _locked(stream):
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(stream.fileno()), file.stat()):
-                return stream
-    stream.close()
-    return None
+
+
+def _is_there(stream: TextIO, file: Path) -> bool:
+    """Whether the open file is still the one of that name."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(stream.fileno()), file.stat())
+    return False
 
 
 def _owner(file: Path) -> str:
@@ -106,8 +135,8 @@ def _owner(file: Path) -> str:
     return "unknown"
 
 
-def _locked(stream: TextIO) -> bool:
-    """Try to lock an open file until it is closed. True also where the file system knows no locks."""
+def _locked(stream: TextIO) -> bool | None:
+    """Try to lock an open file until it is closed; None where the file system knows no locks."""
     if sys.platform == "win32":
         import msvcrt
 
@@ -124,5 +153,5 @@ def _locked(stream: TextIO) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        return True
+        return None
     return True

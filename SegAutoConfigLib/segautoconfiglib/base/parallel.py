@@ -121,6 +121,7 @@ def _memory_error(stage: str, case: str, error: object) -> UserError:
         f"The memory did not suffice during {stage} of case {case} ({error}).",
         "Use fewer workers (--workers 1) or close other programs. "
         "Cases that were finished are kept; start again to continue.",
+        "free-memory",
     )
 
 
@@ -201,6 +202,7 @@ class _Pool:
             f"A worker process died during {self._stage} of case {case}. {cause_of_death(process.exitcode)}",
             "Use fewer workers (--workers 1), close other programs, or check this case's files. "
             "Cases that were finished are kept; start again to continue.",
+            "free-memory-or-check-case",
         )
 
     def close(self) -> None:

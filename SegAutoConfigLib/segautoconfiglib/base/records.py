@@ -86,6 +86,7 @@ def check_writable(folder: Path) -> None:
         raise UserError(
             f"Can't write to {folder}: {error.strerror or error} in {existing}.",
             "Choose another folder (--workspace), or change the permissions.",
+            "workspace",
         ) from error
 
 
@@ -97,8 +98,11 @@ def existing_folder(folder: Path) -> Path:
     """
     there = next((path for path in (folder, *folder.absolute().parents) if os.path.lexists(path)), None)
     if there is None:
-        drive, hint = folder.absolute().anchor, "Connect the drive, or choose another folder (--workspace)."
-        raise UserError(f"Can't write to {folder}: there is no {drive}.", hint)
+        raise UserError(
+            f"Can't write to {folder}: there is no {folder.absolute().anchor}.",
+            "Connect the drive, or choose another folder (--workspace).",
+            "workspace",
+        )
     if not there.is_dir():
         raise UserError(f"Can't write to {folder}: {there} is no folder.", "Choose another folder, or remove it.")
     return there

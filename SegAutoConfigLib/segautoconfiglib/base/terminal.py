@@ -238,7 +238,8 @@ def event_lines(kind: str, data: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _problem_text(problem: dict[str, Any]) -> str:
-    return str(Problem(*(str(problem.get(key) or "") for key in ("message", "hint", "file", "case"))))
+    message, hint, file, case = (str(problem.get(key) or "") for key in ("message", "hint", "file", "case"))
+    return str(Problem(message, hint, file, case))
 
 
 def metric_text(data: dict[str, Any]) -> str:

@@ -65,13 +65,14 @@ def _show(context: Context, rows: list[tuple[str, str]]) -> None:
 def _missing_packages(context: Context, problems: list[Problem]) -> list[str]:
     """Names of the packages that are missing or too old; those that everything needs are problems."""
     always, for_training = lacking(ALWAYS), lacking(FOR_TRAINING)
-    problems += [Problem(reason, f"pip install --upgrade {name}") for name, reason in always.items()]
+    problems += [Problem(reason, f"pip install --upgrade {name}", action="install") for name, reason in always.items()]
     if for_training:
         context.report(
             "warning",
             message=f"{' '.join(for_training.values())} "
             f"Without {', '.join(for_training)} there is no training, prediction and demo; everything else works.",
             hint=f'pip install "{DISTRIBUTION}[train]"',
+            action="install",
         )
     return [*always, *for_training]
 
@@ -123,7 +124,7 @@ def _workspace_rows(context: Context, problems: list[Problem]) -> list[tuple[str
             check_writable(folder)
         except UserError as error:
             rows.append((f"nnUNet_{name}", f"{folder}, can't be used"))
-            problems.append(Problem(error.message, error.hint))
+            problems.append(Problem.of(error))
             continue
         free = shutil.disk_usage(existing).free / 2**30
         state = "" if folder.exists() else ", will be made"

@@ -300,6 +300,7 @@ def _report_failure(error: Exception, report: Reporter) -> int:
         "error",
         message=known.message,
         hint=known.hint,
+        action=known.action,
         exit_code=known.exit_code,
         problems=problem_list(known),
         **({"missing": [missing]} if missing else {}),
@@ -313,7 +314,9 @@ def _as_user_error(error: Exception) -> UserError | None:
         return _file_error(error, error.filename or "a file")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return UserError(
-            f"The memory ran out: {error}.", "Use fewer workers, a smaller batch or patch size, or --device cpu."
+            f"The memory ran out: {error}.",
+            "Use fewer workers, a smaller batch or patch size, or --device cpu.",
+            "free-memory-or-shrink",
         )
     package = distribution_of(error.name) if isinstance(error, ModuleNotFoundError) else None
     if package is not None:
@@ -321,6 +324,7 @@ def _as_user_error(error: Exception) -> UserError | None:
         return UserError(
             f"The package {package!r} is needed for this command and is not installed.",
             f'Install it with: pip install "segautoconfiglib{extra}"',
+            "install",
         )
     return None
 
@@ -329,5 +333,7 @@ def _file_error(error: OSError, place: str) -> UserError:
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
         return UserError(f"The disk is full while writing {place}.", "Free some space and start again to continue.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return UserError(f"No permission: {place}.", "Choose another --workspace or change the permissions.")
+        return UserError(
+            f"No permission: {place}.", "Choose another --workspace or change the permissions.", "workspace"
+        )
     return UserError(f"Can't use {place}: {error.strerror}.", "Check the path, and that the disk is still there.")

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,7 @@ def _checked(
     try:
         description = describe(content, source / CASES_FILE)
     except ProblemsError as error:
-        problems += [Problem(problem.message, problem.hint, CASES_FILE) for problem in error.problems]
+        problems += [replace(problem, file=CASES_FILE) for problem in error.problems]
     problems += case_problems(staging, members)
     cases = [(case.files(source), case.test) for case in staging.cases if case.images]
     channels, ending = len(content.get("channel_names") or ()) or None, str(content["file_ending"])
@@ -218,7 +218,7 @@ def _space_problems(files: Sequence[Path], folder: Path, ending: str) -> list[Pr
     if needed <= free:
         return []
     text = f"the new files need up to {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free."
-    return [Problem(text, "Make room, or choose another workspace (--workspace).", str(folder))]
+    return [Problem(text, "Make room, or choose another workspace (--workspace).", str(folder), action="room")]
 
 
 def _file_bytes(file: Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -100,7 +100,7 @@ def convert_msd(
     _check_target(target, jobs)
     _check_space(raw_root, jobs)
     for warning in warnings:
-        report("warning", message=warning.message, hint=warning.hint)
+        report("warning", message=warning.message, hint=warning.hint, action=warning.action)
     splits = [job for job in jobs if not job.is_copy]
     memory = max((2 * job.bytes_in_memory for job in splits), default=0)
     processes = workers_for_files([job.source for job in splits], memory, workers)
@@ -204,7 +204,7 @@ def _description(
         return describe(kept, source / DATASET_FILE).to_json(), []
     except ProblemsError as error:
         where = str(source / DATASET_FILE)
-        return {}, [Problem(problem.message, problem.hint, where) for problem in error.problems]
+        return {}, [replace(problem, file=where) for problem in error.problems]
 
 
 def _plan(found: _Source, pairs: list[str], target: Path, channels: int) -> tuple[list[_Job], list[Problem]]:
@@ -217,7 +217,7 @@ def _plan(found: _Source, pairs: list[str], target: Path, channels: int) -> tupl
         try:
             header = read_header(path)
         except UserError as error:
-            problems.append(Problem(error.message, error.hint, case=case))
+            problems.append(Problem.of(error, case=case))
             continue
         if header.channels != max(1, count):
             message = f"the file has {header.channels} channels where {max(1, count)} are expected."
@@ -253,6 +253,7 @@ def _check_space(raw_root: Path, jobs: list[_Job]) -> None:
         raise UserError(
             f"The converted dataset needs about {needed / 2**30:.1f} GB; {raw_root} has {free / 2**30:.1f} GB free.",
             "Make room, or choose another workspace (--workspace).",
+            "room",
         )
 
 

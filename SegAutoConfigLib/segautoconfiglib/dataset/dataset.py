@@ -182,7 +182,7 @@ def _channels_inside(case: Case, channels: int) -> Iterable[Problem]:
     try:
         count = read_header(case.images[0]).channels
     except UserError as error:
-        return [Problem(error.message, error.hint, str(case.images[0]), case.id)]
+        return [Problem.of(error, str(case.images[0]), case.id)]
     if count == channels:
         return []
     return [channel_count_problem(case, count, channels)]

@@ -42,6 +42,7 @@ def make_splits(ids: Sequence[str], folds: int = TRAINING.folds) -> list[Split]:
         raise UserError(
             f"{len(ordered)} case is too few for a split into training and validation.",
             "Add cases, or train on everything with --fold all.",
+            "fold-all",
         )
     order = np.arange(len(ordered))
     np.random.RandomState(TRAINING.split_seed).shuffle(order)
@@ -275,7 +276,7 @@ def _check_split(split: Split, case_ids: set[str], source: Path, fold: int) -> N
         if case not in case_ids
     ]
     problems += [
-        Problem(f"{side} is empty.", "Each side needs at least one case; or train with --fold all.")
+        Problem(f"{side} is empty.", "Each side needs at least one case; or train with --fold all.", action="fold-all")
         for side, cases in (("train", split.train), ("val", split.val))
         if not cases
     ]

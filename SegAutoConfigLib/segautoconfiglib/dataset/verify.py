@@ -130,7 +130,7 @@ def check_case(case: Case, channels: int | None, expected: tuple[int, ...] | Non
         try:
             volume = read_image([file])
         except UserError as error:
-            findings.problems.append(Problem(error.message, error.hint, str(file), case.id))
+            findings.problems.append(Problem.of(error, str(file), case.id))
             continue
         count += volume.array.shape[0]
         grids.append(_Grid(file, volume.shape, volume.geometry))
@@ -170,7 +170,7 @@ def _check_label(case: Case, expected: tuple[int, ...] | None, image: _Grid | No
     try:
         labels = read_labels(case.label)
     except UserError as error:
-        findings.problems.append(Problem(error.message, error.hint, str(case.label), case.id))
+        findings.problems.append(Problem.of(error, str(case.label), case.id))
         return
     if image is not None:
         grid = _Grid(case.label, labels.shape, labels.geometry)
@@ -267,7 +267,7 @@ def _orientation_warnings(cases: Sequence[Case], found: Sequence[CaseFindings]) 
         "Networks see voxels in stored order. Reorient the images and labels of the smaller groups "
         f"(SimpleITK.DICOMOrient(image, {ordered[0][0]!r}), or Orient Scalar Volume in 3D Slicer)."
     )
-    return [Problem(f"the images have different orientations: {text}.", hint)]
+    return [Problem(f"the images have different orientations: {text}.", hint, action="reorient")]
 
 
 def _spacing_warnings(cases: Sequence[Case], found: Sequence[CaseFindings]) -> list[Problem]:

@@ -48,7 +48,7 @@ def _faults(case: str, found: dict[int, list[Path]], channels: Sequence[str], en
         try:
             inside = read_header(found[0][0]).channels
         except UserError as error:
-            return [Problem(error.message, error.hint, case=case)]
+            return [Problem.of(error, case=case)]
         if inside == len(channels):
             return []
         if inside > 1:

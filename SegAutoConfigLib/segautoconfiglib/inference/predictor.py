@@ -232,6 +232,7 @@ def _finished(
             raise UserError(
                 "The network returned infinite numbers or NaN.",
                 "Check the image for NaN and extreme values; on a GPU try --device cpu, which computes in float32.",
+                "check-image",
             )
         yield slab.to("cpu", copy=True).contiguous()
     moved = stop - start

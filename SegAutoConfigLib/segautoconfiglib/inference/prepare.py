@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 import torch
 
-from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.errors import UserError, reworded
 from segautoconfiglib.base.machine import free_memory
 from segautoconfiglib.dataset.dataset import Case
 from segautoconfiglib.fingerprint.extract import check_finite
@@ -79,7 +79,7 @@ def _prepare(case: Case, model: Model) -> Prepared | UserError:
     try:
         return prepare_case(case, model)
     except UserError as error:
-        return UserError(error.message, error.hint)
+        return reworded(error, error.message)
 
 
 def stored_cases(store: CaseStore, case_ids: Sequence[str]) -> Iterator[Prepared | UserError]:
@@ -91,7 +91,7 @@ def stored_cases(store: CaseStore, case_ids: Sequence[str]) -> Iterator[Prepared
             with memory_errors(CPU, case.record.file_shape):
                 prepared = case.data[...], case.record
         except UserError as error:
-            prepared = UserError(error.message, error.hint)
+            prepared = reworded(error, error.message)
         yield prepared
         del prepared
 
@@ -140,8 +140,10 @@ def memory_errors(device: torch.device, shape: Sequence[int], classes: int | Non
             raise UserError(
                 f"The memory did not suffice for {image}.",
                 "Close other programs, or use --workers 0: then the next image is not read meanwhile.",
+                "free-memory",
             ) from error
         raise UserError(
             f"The memory of {device} did not suffice for {image}.",
             "Use --device cpu, or close other programs that use the GPU.",
+            "free-gpu",
         ) from error

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from segautoconfiglib.base.cancel import CancelToken
-from segautoconfiglib.base.errors import Problem, ProblemsError, UserError, naming
+from segautoconfiglib.base.errors import Problem, ProblemsError, UserError, naming, reworded
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.records import write_json
 from segautoconfiglib.base.words import counted
@@ -232,7 +232,7 @@ class _Job:
             if error is not None:
                 failed[name] = error
                 if len(names) > 1:
-                    self.report("warning", message=error.message, hint=error.hint)
+                    self.report("warning", message=error.message, hint=error.hint, action=error.action)
             self.report("progress", stage=STAGE, done=done + 1, total=len(names), case=name)
         predicted = len(names) - len(failed)
         if kept and predicted:
@@ -249,7 +249,7 @@ class _Job:
                     raise prepared
                 self._predict(name, *prepared, progress)
         except UserError as error:
-            return UserError(error.message, error.hint)
+            return reworded(error, error.message)
         return None
 
     def _raise_failed(self, failed: Mapping[str, UserError], total: int) -> None:
@@ -257,7 +257,7 @@ class _Job:
             raise next(iter(failed.values()))
         if failed:
             problems = [
-                Problem(error.message.removeprefix(f"Case {name}: "), error.hint, case=name)
+                replace(Problem.of(error, case=name), message=error.message.removeprefix(f"Case {name}: "))
                 for name, error in failed.items()
             ]
             raise ProblemsError(f"{len(failed)} of {counted(total, 'case')} could not be predicted:", problems)

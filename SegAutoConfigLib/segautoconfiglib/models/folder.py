@@ -100,7 +100,7 @@ class ModelFolder:
         """The checkpoint file of a fold. Raises: UserError: it is not there; says what is."""
         file = self.fold_folder(fold) / checkpoint
         if not file.is_file():
-            raise UserError(f"{file} does not exist.", self._checkpoints_hint())
+            raise self._without(f"{file} does not exist.")
         return file
 
     def chosen_folds(self, folds: Sequence[Fold] | None, checkpoint: str = FINAL) -> list[Fold]:
@@ -120,7 +120,7 @@ class ModelFolder:
         else:
             chosen = [int(fold) if str(fold).isdigit() else fold for fold in folds]
         if not chosen:
-            raise UserError(f"No fold of {self.path} has {checkpoint}.", self._checkpoints_hint())
+            raise self._without(f"No fold of {self.path} has {checkpoint}.")
         for fold in chosen:
             self.checkpoint(fold, checkpoint)
         return chosen
@@ -144,12 +144,17 @@ class ModelFolder:
             return {}
         return content if isinstance(content, dict) else {}
 
-    def _checkpoints_hint(self) -> str:
+    def _without(self, message: str) -> UserError:
+        """What to say where a checkpoint is missing."""
         files = sorted(self.path.glob("fold_*/checkpoint_*.pth"))
         if not files:
-            return "This model has no checkpoints at all: train it first."
+            return UserError(message, "This model has no checkpoints at all: train it first.")
         there = ", ".join(f"{file.parent.name}/{file.name}" for file in files)
-        return f"This model has {there}. Choose among them (-f, -chk), or finish the training (train --resume)."
+        return UserError(
+            message,
+            f"This model has {there}. Choose among them (-f, -chk), or finish the training (train --resume).",
+            "choose-checkpoint",
+        )
 
 
 def file_name(path: str) -> str:

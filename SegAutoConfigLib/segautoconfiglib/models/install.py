@@ -209,10 +209,14 @@ def _dataset(
             name = json.loads(archive.read(plans)).get("dataset_name")
     if not isinstance(name, str) or not DATASET_NAME.fullmatch(name) or re.search(r"[/\\]", name):
         raise UserError(
-            f"{file} does not tell the dataset of its model ({name!r:.100}).", "Give it: --dataset Dataset123_Name."
+            f"{file} does not tell the dataset of its model ({name!r:.100}).",
+            "Give it: --dataset Dataset123_Name.",
+            "name-dataset",
         )
     if UNSAFE_NAME.search(name):
-        raise UserError(f"{name!r} can't be the name of a folder.", "Give another one: --dataset Dataset123_Name.")
+        raise UserError(
+            f"{name!r} can't be the name of a folder.", "Give another one: --dataset Dataset123_Name.", "name-dataset"
+        )
     return name
 
 
@@ -222,6 +226,7 @@ def _check_targets(targets: Sequence[Path], overwrite: bool) -> None:
         raise UserError(
             f"There is a model already at {', '.join(map(str, there))}.",
             "Replace it with --overwrite, or import under another dataset's name (--dataset).",
+            "replace-model",
         )
     for target in there:
         check_idle(ModelFolder(target))
@@ -283,7 +288,7 @@ def _speaking_of(file: Path, temporary: Path) -> Iterator[None]:
         message, hint = f"{file} can't be used: {error.message.replace(place, '')}", error.hint.replace(place, "")
         if isinstance(error, ProblemsError):
             raise ProblemsError(message, error.problems, hint) from error
-        raise UserError(message, hint) from error
+        raise UserError(message, hint, error.action) from error
 
 
 def _check_model(model: ModelFolder, check: Callable[[ModelFolder], None] | None) -> None:

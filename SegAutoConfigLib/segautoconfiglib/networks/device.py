@@ -40,7 +40,7 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda":
         return _cuda_device(device)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError(f"Device mps is not available; this machine has: {devices_text()}.", "Use --device cpu.")
+        raise UserError(f"Device mps is not available; this machine has: {devices_text()}.", "Use --device cpu.", "cpu")
     if device.type not in ("cpu", "mps"):
         raise UserError(f"Device {name!r} is not supported.", "Use auto, cpu, cuda, cuda:N or mps.")
     return device
@@ -56,10 +56,13 @@ def _cuda_device(device: torch.device) -> torch.device:
         raise UserError(
             f"CUDA was asked for, but {reason}; this machine has: {devices_text()}.",
             "Use --device cpu, or install a CUDA build of torch and the NVIDIA driver.",
+            "install-cuda",
         )
     index = torch.cuda.current_device() if device.index is None else device.index
     if index >= torch.cuda.device_count():
-        raise UserError(f"There is no CUDA device {index}; this machine has: {devices_text()}.", "Use --device cuda.")
+        raise UserError(
+            f"There is no CUDA device {index}; this machine has: {devices_text()}.", "Use --device cuda.", "cuda"
+        )
     return torch.device("cuda", index)
 
 
@@ -240,6 +243,7 @@ def memory_errors(device: torch.device, batch_size: int, patch_size: Sequence[in
             f"The memory of {device} did not suffice for a batch of {batch_size} patches of {patch} voxels.",
             "Close other programs on it, use fewer --workers, or smaller patches and batches in the plans "
             "(--gpu-memory-target). Finished epochs are kept.",
+            "free-memory-or-shrink",
         ) from error
 
 

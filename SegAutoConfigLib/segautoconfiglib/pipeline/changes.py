@@ -95,11 +95,13 @@ def _refuse_other_labels(description: DatasetDescription, fold_folder: Path, tra
     if not keys:
         return
     name, folds = model.parent.name, ", ".join(fold.name for fold in trained)
-    replace = "train with --overwrite" if list(trained) == [fold_folder] else f"delete-model {model}"
+    alone_there = list(trained) == [fold_folder]
+    replace = "train with --overwrite" if alone_there else f"delete-model {model}"
     raise UserError(
         f"{' and '.join(keys)} of {name} were changed after training {folds} of {model.name}.",
         f"To keep that model: train {name} --continue-from {model}, or plan {name} --overwrite-plans-name NAME and "
         f"train with --plans NAME. To give it up: {replace}.",
+        "continue-from-or-overwrite" if alone_there else "continue-from-or-delete",
     )
 
 
@@ -152,6 +154,7 @@ def _keep(context: Context, raw: Dataset, plans_name: str, keys: Sequence[str], 
         raise UserError(
             f"{' and '.join(images)} in {raw.folder / DATASET_FILE} were changed after {plans_name} was made.",
             f"Plan anew: {again}.",
+            "plan-anew",
         )
     if raw.description.numTraining != len(raw.cases):
         verify(context, raw.name)

@@ -92,4 +92,4 @@ def _warn_of_same_id(context: Context, name: str) -> None:
     try:
         context.workspace.dataset_name(dataset_id(name))
     except UserError as error:
-        context.report("warning", message=error.message, hint=error.hint)
+        context.report("warning", message=error.message, hint=error.hint, action=error.action)

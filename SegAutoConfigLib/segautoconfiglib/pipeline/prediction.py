@@ -82,7 +82,7 @@ def predict(
     except UserError as error:
         if not problems:
             raise
-        more = error.problems if isinstance(error, ProblemsError) else [Problem(error.message, error.hint)]
+        more = error.problems if isinstance(error, ProblemsError) else [Problem.of(error)]
         problems += more
     if problems:
         total = len({*(case.id for case in cases), *(problem.case for problem in problems)} - {""})

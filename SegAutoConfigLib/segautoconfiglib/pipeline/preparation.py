@@ -186,14 +186,17 @@ def preprocess(
 def report_warnings(context: Context, warnings: Sequence[Problem]) -> None:
     """One warning event for each finding."""
     for warning in warnings:
-        context.report("warning", message=str(replace(warning, hint="")), hint=warning.hint)
+        message = str(replace(warning, hint=""))
+        context.report("warning", message=message, hint=warning.hint, action=warning.action)
 
 
 def load_plans(folder: Path, plans_name: str) -> Plans:
     file = folder / f"{plans_name}.json"
     if not file.exists():
         raise UserError(
-            f"{file} does not exist.", f"Run plan first. Plans here: {', '.join(plans_files(folder)) or 'none'}."
+            f"{file} does not exist.",
+            f"Run plan first. Plans here: {', '.join(plans_files(folder)) or 'none'}.",
+            "plan",
         )
     return Plans.load(file)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segautoconfiglib.base.context import Context
-from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.errors import UserError, reworded
 from segautoconfiglib.base.lock import alone
 from segautoconfiglib.base.records import check_writable
 from segautoconfiglib.dataset.dataset import load_dataset, load_description
@@ -150,7 +150,7 @@ def _check_trainable(plans: Plans, configuration: str) -> None:
     try:
         architecture_spec(entry.architecture.network_class_name)
     except UserError as error:
-        raise UserError(f"{place}: {error.message}", error.hint) from error
+        raise reworded(error, f"{place}: {error.message}") from error
     strides = entry.architecture.arch_kwargs.get("strides")
     if isinstance(strides, (list, tuple)) and len(strides) < 2:
         size = "x".join(map(str, entry.patch_size))
@@ -225,6 +225,7 @@ def _check_fold(job: TrainJob) -> bool:
         raise UserError(
             f"{job.fold_folder} holds nothing to resume; unfinished there are {', '.join(map(str, others))}.",
             f"Give what it was started with ({_arguments(ModelFolder(others[0].parent))}), or leave out --resume.",
+            "resume-other",
         )
     return checkpoint is not None and checkpoint.name == FINAL
 

@@ -214,6 +214,7 @@ def _check_disk(needed: float, folder: Path) -> None:
         raise UserError(
             f"The preprocessed cases need about {needed / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free.",
             "Free some space, or choose another folder (--workspace or nnUNet_preprocessed).",
+            "room",
         )
 
 

@@ -19,7 +19,7 @@ from batchgenerators.transforms.abstract_transforms import AbstractTransform
 from typing_extensions import Self
 
 from segautoconfiglib.base.cancel import CancelToken
-from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.errors import UserError, reworded
 from segautoconfiglib.base.parallel import cause_of_death, end_with_parent, main_script_left_out
 from segautoconfiglib.preprocessing.store import CaseStore, StoredCase
 from segautoconfiglib.training.patch import PatchGeometry
@@ -278,12 +278,13 @@ def worker_death(case: str, code: int | None) -> UserError:
         f"A worker process that makes training batches died; its last case was {case}. {cause_of_death(code)}",
         "Use fewer workers (--workers 0 makes batches in the main process), close other programs, or preprocess "
         "the case anew. Continue with --resume.",
+        "free-memory-then-resume",
     )
 
 
 def _failure(case: str, error: UserError | None, text: str, trace: str) -> Exception:
     if error is not None:
-        return UserError(f"Making a training batch from case {case} failed. {error.message}", error.hint)
+        return reworded(error, f"Making a training batch from case {case} failed. {error.message}")
     if text.startswith("MemoryError"):
         return MemoryError(f"The memory did not suffice for a training batch (case {case}).")
     failure = RuntimeError(f"Making a training batch from case {case} failed: {text}")

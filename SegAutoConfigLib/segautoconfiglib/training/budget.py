@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from segautoconfiglib.training.batches import default_workers
 from segautoconfiglib.training.patch import patch_geometry
 from segautoconfiglib.training.small_plans import probe_configuration, same_data, small_configuration
 from segautoconfiglib.training.speed import Speed
+
+STAGE = "speed"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Budget:
             raise UserError(
                 f"The budget of {_minutes(self.seconds)} is used up before training could start.",
                 "What was prepared is kept: start again, or give more time (--budget).",
+                "more-time",
             )
         return left
 
@@ -93,7 +97,7 @@ def budget_plans(
         budget: The time.
         stored: The standard configuration's cases are preprocessed already.
         remake: Make new ones even if there are some.
-        report: Gets the choice as a log event.
+        report: Gets the choice as a log event; "started" and "done" of the stage ``speed`` around measurements.
 
     Raises:
         UserError: the time is used up.
@@ -106,14 +110,23 @@ def budget_plans(
         return made
     standard = plans.configuration(configuration)
     seconds = budget.left - (0 if stored else preprocessing_seconds(_fingerprint(file.parent)))
-    speed = speed.with_best_threads(probe_configuration(standard))
-    planned = small_configuration(standard, file.stem, configuration, speed, max(seconds, budget.left / 2))
+    with _measuring(report):
+        speed = speed.with_best_threads(probe_configuration(standard))
+        planned = small_configuration(standard, file.stem, configuration, speed, max(seconds, budget.left / 2))
     small = plans.model_copy(
         update={"plans_name": file.stem, "configurations": {**others, configuration: planned.to_json()}}
     )
     small.save(file)
     report("log", message=_network_reason(planned))
     return small
+
+
+@contextmanager
+def _measuring(report: Reporter) -> Iterator[None]:
+    """A stage of its own: trying how fast a device is takes seconds in which nothing else happens."""
+    report("started", stage=STAGE)
+    yield
+    report("done", stage=STAGE)
 
 
 def preprocessing_seconds(fingerprint: Fingerprint) -> float:
@@ -144,16 +157,17 @@ def budget_length(
         budget: The time.
         held_out: Number of cases to predict afterwards.
         workers: Processes that make batches; None: the usual number.
-        report: Gets the choice as log events.
+        report: Gets the choice as log events; "started" and "done" of the stage ``speed`` around measurements.
 
     Raises:
         UserError: the time is too short to train anything.
     """
     entry = plans.configuration(configuration)
     beside = default_workers(speed.device.type, usable_cores()) if workers is None else workers
-    speed = speed.with_best_threads(entry, beside)
-    step, compiled = _training_step(entry, speed, budget)
-    once = held_out * tiles_per_case(plans, entry, _fingerprint(folder)) * speed.forward_seconds(entry)
+    with _measuring(report):
+        speed = speed.with_best_threads(entry, beside)
+        step, compiled = _training_step(entry, speed, budget)
+        once = held_out * tiles_per_case(plans, entry, _fingerprint(folder)) * speed.forward_seconds(entry)
     left = budget.left
     axes = patch_geometry(entry.patch_size, augment=True, mirror=speed.recipe.mirror).mirror_axes
     mirrored = once * 2 ** len(axes)
@@ -167,6 +181,7 @@ def budget_length(
             f"{counted(held_out, 'held-out case')} {_minutes(validation)}.",
             "Give more time (--budget)"
             + (", or train on all cases (--fold all), which needs no validation." if held_out else "."),
+            "more-time-or-fold-all" if held_out else "more-time",
         )
     length = Length(
         recipe=_timed_recipe(speed, step, steps),
@@ -189,6 +204,7 @@ def budget_length(
             message=f"{steps} steps are few: of the {_minutes(budget.seconds)}, {_minutes(budget.seconds - left)} went "
             "into preparing.",
             hint="Preparing is done once: training again with --overwrite, or with more time, gives a better network.",
+            action="more-time-or-overwrite",
         )
     return length
 

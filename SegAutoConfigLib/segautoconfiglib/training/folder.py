@@ -39,6 +39,7 @@ def find_checkpoint(folder: Path, *, resume: bool, overwrite: bool) -> Path | No
         raise UserError(
             f"{folder.name} of {folder.parent.name} {done}: {found[0]} exists.",
             "Continue it with --resume, or discard it with --overwrite.",
+            "resume-or-overwrite",
         )
     return found[0] if resume and found else None
 

@@ -183,6 +183,7 @@ def restore(state: TrainingState, checkpoint: Mapping[str, Any], recipe: Recipe,
         raise UserError(
             f"{source} was trained with the optimizer {old_recipe['optimizer']!r}, this run uses {recipe.optimizer!r}.",
             "Resume with the same trainer, and with a --budget if it had one; or start anew (--overwrite).",
+            "resume-same-or-overwrite",
         )
     load_weights(state.network, own.get("weights", checkpoint["network_weights"]), source)
     with _unfit("state of the optimizer (optimizer_state)", source):
@@ -214,6 +215,7 @@ def _unfit(part: str, source: Path) -> Iterator[None]:
         raise UserError(
             f"{source} can't be resumed: its {part} is missing or does not fit ({type(error).__name__}: {error}).",
             "Resume with the program and the settings that wrote it, or start anew (--overwrite).",
+            "resume-same-or-overwrite",
         ) from error
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pickle
 
-from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
+from segautoconfiglib.base.errors import Problem, ProblemsError, UserError, naming, problem_list, reworded
 
 
 def test_message_and_hint_make_the_text() -> None:
@@ -24,5 +24,18 @@ def test_all_problems_stand_in_the_text() -> None:
 def test_errors_survive_the_way_between_processes() -> None:
     error = pickle.loads(pickle.dumps(ProblemsError("m", [Problem("p", "h", "f", "c")], "hint")))
     assert (error.message, error.problems, error.hint) == ("m", [Problem("p", "h", "f", "c")], "hint")
-    plain = pickle.loads(pickle.dumps(UserError("m", "hint")))
-    assert (plain.message, plain.hint) == ("m", "hint")
+    plain = pickle.loads(pickle.dumps(UserError("m", "hint", "cpu")))
+    assert (plain.message, plain.hint, plain.action) == ("m", "hint", "cpu")
+
+
+def test_advice_stays_with_other_words() -> None:
+    error = UserError("m", "Use --device cpu.", "cpu")
+    for other in (reworded(error, "n"), naming("c", error)):
+        assert (other.hint, other.action) == ("Use --device cpu.", "cpu")
+    assert (reworded(error, "n").message, naming("c", error).message) == ("n", "Case c: m")
+    assert naming("c", naming("c", error)).message == "Case c: m"
+    problem = Problem.of(error, "f", "c")
+    assert problem == Problem("m", "Use --device cpu.", "f", "c", "cpu")
+    assert problem_list(ProblemsError("", [problem])) == [
+        {"message": "m", "hint": "Use --device cpu.", "file": "f", "case": "c", "action": "cpu"}
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -143,3 +144,17 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "x").touch()
     with pytest.raises(UserError, match="Can't write"), alone(tmp_path / "x" / ".lock", "Testing"):
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks are other ones there")
+def test_without_locks_nobody_can_tell_and_the_file_stays(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    assert is_taken(file) is False
+    with alone(file, "Testing"):
+        assert is_taken(file) is None
+        assert f"process {os.getpid()} on " in file.read_text()
+    assert is_taken(file) is False
+    assert not file.exists()

@@ -47,6 +47,10 @@ class KnownSpeed(Speed):
         return self.step_seconds(configuration) / (4 * configuration.batch_size)
 
 
+#: Events of a measurement, and the choice that follows.
+MEASURED = [("started", "speed"), ("done", "speed"), ("log", None)]
+
+
 class NeverMeasured(Speed):
     """Fails when it is asked."""
 
@@ -114,13 +118,18 @@ def test_patch_width_and_spacing_follow_the_time(
 
 def test_plans_are_written_once_and_used_by_further_folds(plans: Plans, folder: Path, describe: Any) -> None:
     file = folder / "nnUNetPlans_20m_cpu.json"
-    first = budget_plans(plans, "3d_fullres", file, known_speed(describe, 1.0), Budget(1200), stored=True)
+    report = ListReporter()
+    first = budget_plans(
+        plans, "3d_fullres", file, known_speed(describe, 1.0), Budget(1200), stored=True, report=report
+    )
+    assert [(event.kind, event.data.get("stage")) for event in report.events] == MEASURED
     assert Plans.load(file) == first
     assert first.plans_name == "nnUNetPlans_20m_cpu"
     never = NeverMeasured(describe(), Recipe(), CPU, CancelToken())
     report = ListReporter()
     assert budget_plans(plans, "3d_fullres", file, never, Budget(1200), stored=True, report=report) == first
     assert "made for an earlier training" in report.of("log")[0]["message"]
+    assert not report.of("started")
     fast = known_speed(describe, 1e-3)
     remade = budget_plans(plans, "3d_fullres", file, fast, Budget(1200), stored=True, remake=True)
     assert remade.configuration("3d_fullres").architecture.features_per_stage[0] == 32
@@ -158,6 +167,7 @@ def test_the_time_is_divided(plans: Plans, folder: Path, describe: Any) -> None:
     step = 2 * 128**3 / 1e6
     validation = 60 * (27 * step / 8 + 0.1 + 0.25 * 256**3 / 1e6)  # mirrored, the tiles alone would take 1700 s
     training = 10_000 - validation - 150
+    assert [(event.kind, event.data.get("stage")) for event in report.events][:3] == MEASURED
     assert length.deadline - time.monotonic() == pytest.approx(training, abs=1)
     assert length.recipe.iterations_per_epoch == round(30 / step)
     steps = int(training / step / 1.04)
@@ -189,6 +199,10 @@ def test_few_steps_are_warned_of_and_none_refused(plans: Plans, folder: Path, de
     with pytest.raises(UserError, match=r"too short on this device: a training step takes 4\.2 s") as error:
         budget_length(plans, "3d_fullres", folder, speed, Budget(40), held_out=2)
     assert "--fold all" in error.value.hint
+    assert error.value.action == "more-time-or-fold-all"
+    with pytest.raises(UserError, match="too short on this device") as error:
+        budget_length(plans, "3d_fullres", folder, speed, Budget(40), held_out=0)
+    assert error.value.action == "more-time"
 
 
 def test_a_used_up_budget_is_refused() -> None:

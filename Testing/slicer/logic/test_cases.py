@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import slicer
 import vtk
 from slicerhost.demo import oblique
 
 from SegAutoConfigGui.Scene.Cases import CaseTable, validId
 from SegAutoConfigGui.Scene.Labels import OUT, LabelTable
+from SegAutoConfigGui.Scene.Results import loadProbabilities, loadUncertainty
+from SegAutoConfigGui.Scene.Volumes import sceneVolumes
 
 
 @pytest.fixture
@@ -180,6 +183,27 @@ def test_channels_by_number(table, makeVolume, makeSegmentation):
     table.channelNames = ["first", "second"]
     (case,) = table.addLoadedPairs()
     assert [node.GetName() for node in case.volumes] == ["a_0000", "a_0001"]
+
+
+def test_probabilities_and_uncertainties_are_no_images(table, makeVolume, makeSegmentation, tmp_path):
+    """On the same grid, in the same folder and with the volume's name: only the mark tells them from a channel."""
+    volume = makeVolume("CT")
+    file = tmp_path / "share.nrrd"
+    share = sitk.GetImageFromArray(np.zeros(slicer.util.arrayFromVolume(volume).shape, np.float32))
+    share.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))  # of the volume, in LPS
+    sitk.WriteImage(share, str(file))
+    for image in (loadUncertainty(file, volume), *loadProbabilities([file], volume, {"labels": {}})):
+        hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+        parents = {hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) for node in (volume, image)}
+        assert len(parents) == 1
+        image.SetName("CT")
+    makeVolume("CT label", labelmap=True)
+    assert sceneVolumes() == [volume]
+    segmentation = makeSegmentation("drawn")
+    drawnOnMap = makeSegmentation("drawn on it", reference=image)
+    table.channelNames = ["CT", "PET"]
+    found = [(case.volumes, case.segmentation) for case in table.addLoadedPairs()]
+    assert found == [([volume, None], segmentation), ([volume, None], drawnOnMap)]
 
 
 # -- problems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -262,7 +263,7 @@ def test_all_packages_that_a_python_lacks_are_named_at_once(tmp_path: Path, work
             "exit_code": 2,
             "problems": [
                 {"message": "numpy is not installed.", "hint": "pip install --upgrade numpy"},
-                {"message": "The disk is full.", "hint": "Choose another folder (--workspace)."},
+                {"message": "The disk is full.", "hint": "Choose another folder (--workspace).", "action": "room"},
             ],
         },
     ]
@@ -276,7 +277,7 @@ def test_all_packages_that_a_python_lacks_are_named_at_once(tmp_path: Path, work
             "The engine needs packages that are not installed: numpy, torch.",
             "Install them in the Setup tab.",
         ),
-        ("The disk is full.", "Choose another folder (the workspace in the Setup tab)."),
+        ("The disk is full.", "Free some space, or choose another workspace in the Setup tab."),
     ]
 
 
@@ -402,6 +403,45 @@ def test_a_job_whose_process_died_while_nobody_looked(training: str, workspace: 
     assert "it was killed, or the computer was switched off" in found.problem.message
     found.kill()  # nothing to do, nobody is hurt
     assert found.state == Job.STOPPED
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks are other ones there")
+def test_on_a_drive_without_locks_a_training_is_found_again_by_its_news(
+    training: str, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    engine = Engine(training, workspace)
+    job = engine.start(["train"])
+    pollUntil(job, lambda: len(job.metrics) > 1)
+    process = Processes.PROCESSES.pop(job.folder)  # as after a restart of Slicer
+    monkeypatch.setattr("fcntl.flock", refuse)
+    (found,) = engine.jobs()
+    assert found.state == Job.RUNNING
+    found.poll()
+    assert (found.state, (job.folder / "lock").exists()) == (Job.RUNNING, True)
+    with pytest.raises(UserProblem, match="still running"):
+        engine.start(["train"], job=found)
+    Processes.endTree(process.pid)
+    process.wait()
+    found.poll()
+    assert found.state == Job.RUNNING  # nobody can know yet
+    before = time.time() - Processes.SILENT_SECONDS - 1
+    os.utime(job.folder / "events.jsonl", (before, before))
+    found.poll()
+    assert found.state == Job.LOST
+    assert found.problem.hint == "What was saved is kept; resume it."
+
+
+def test_on_a_drive_without_locks_an_own_process_is_known_to_be_gone(
+    training: str, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Engine(training, workspace).start(["train"])
+    pollUntil(job, lambda: len(job.metrics) > 1)
+    monkeypatch.setattr(Processes, "is_taken", lambda file: None)
+    job.kill()
+    assert job.state == Job.STOPPED
 
 
 def test_a_process_that_does_not_end_after_its_last_word(

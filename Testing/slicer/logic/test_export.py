@@ -15,9 +15,10 @@ from slicerhost.demo import oblique
 
 from SegAutoConfigGui.Problems import UserProblem
 from SegAutoConfigGui.Scene.Cases import Case
+from SegAutoConfigGui.Scene.Checks import EmptySegments
 from SegAutoConfigGui.Scene.Export import exportCases, exportVolumes
 from SegAutoConfigGui.Scene.Folders import importFolder, loadPair
-from SegAutoConfigGui.Scene.LabelMaps import _exported, _pasted, emptySegments, labelMap, overlaps
+from SegAutoConfigGui.Scene.LabelMaps import CHUNK, _exported, _pasted, emptySegments, labelMap, missingIn, overlaps
 from SegAutoConfigGui.Scene.Labels import AREA, IGNORE, OUT, REGIONS, LabelTable
 from SegAutoConfigGui.Scene.Results import addSegments
 
@@ -672,3 +673,83 @@ def test_empty_segments_are_looked_for_once(makeVolume, makeSegmentation, masks,
     ):
         assert len(list(export)) == 2
     assert len(looked) == 1
+
+
+def test_a_segmentation_is_looked_at_per_step(makeVolume, makeSegmentation, masks, box):
+    from SegAutoConfigGui.Scene.Cases import CaseTable
+
+    nothing = box((0, 0), (0, 0), (0, 0))
+    table = CaseTable(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode"))
+    for id, segments in {"a": masks, "b": {"liver": nothing}, "c": masks | {"vessel": nothing}}.items():
+        volume = makeVolume(id)
+        table.add([volume], makeSegmentation(id, segments=segments, reference=volume), id=id)
+    labels = LabelTable.fromSegmentations(table.segmentations())
+
+    def known():
+        problems, warnings = table.problems(labels, look=False), table.warnings(labels, look=False)
+        return [table.emptySegments.known(node) for node in table.segmentations()], [
+            (each.case, each.message) for each in (*problems, *warnings) if "mpty" in each.message
+        ]
+
+    said = [("b", "The segments of b are empty: liver."), ("b", "Empty segments: liver.")]
+    looking = table.look()
+    assert known() == ([None, None, None], [])
+    next(looking)
+    assert known() == ([[], None, None], [])
+    next(looking)
+    assert known() == ([[], ["liver"], None], said)
+    slicer.mrmlScene.RemoveNode(table.segmentations()[0])  # meanwhile
+    next(looking)
+    said.append(("c", "Empty segments: vessel."))
+    assert known() == ([["liver"], ["vessel"]], said)
+    assert next(looking, "end") == "end"
+    drawn = table.segmentations()[0]
+    id = drawn.GetSegmentation().GetNthSegmentID(0)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        masks["liver"], drawn, id, table.case(table.cases()[1].uid).volumes[0]
+    )
+    assert known() == ([None, ["vessel"]], said[2:])
+    assert len(list(table.look())) == 1
+    assert known() == ([[], ["vessel"]], said[2:])
+    assert list(table.look()) == []
+
+
+def test_scripts_get_complete_answers_without_looking_first(makeVolume, makeSegmentation, box):
+    from SegAutoConfigGui.Scene.Cases import CaseTable
+
+    volume = makeVolume()
+    table = CaseTable(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode"))
+    segmentation = makeSegmentation("s", segments={"liver": box((0, 0), (0, 0), (0, 0))}, reference=volume)
+    table.add([volume], segmentation, id="a")
+    labels = LabelTable.fromSegmentations([segmentation])
+    assert [problem.message for problem in table.problems(labels)] == ["The segments of s are empty: liver."]
+    table.emptySegments = EmptySegments()
+    assert [problem.message for problem in table.warnings(labels)] == ["Empty segments: liver."]
+
+
+def test_values_that_do_not_occur():
+    array = np.zeros((3, CHUNK // 2 + 1), np.int16)
+    array[0, 0], array[-1, -1], array[-1, 0] = 7, 300, -2
+    assert missingIn(array, [7, 300, 5]) == {5}
+    assert missingIn(array, [7, 300]) == set()
+    assert missingIn(array.astype(np.uint8), [7, 300, 44]) == {300}
+    assert missingIn(np.zeros(0), [1]) == {1}
+    assert missingIn(array, []) == set()
+
+
+def test_an_export_looks_at_what_is_not_known_one_per_step(makeVolume, makeSegmentation, masks, tmp_path):
+    from types import SimpleNamespace
+
+    from SegAutoConfigGui.Dataset.DatasetChoices import Target
+    from SegAutoConfigGui.Dataset.DatasetExport import DatasetExport
+    from SegAutoConfigGui.Scene.Cases import Case
+
+    volume = makeVolume()
+    nodes = [makeSegmentation(id, segments=masks, reference=volume) for id in "ab"]
+    cases = [Case(node.GetName(), [volume], node) for node in nodes]
+    empty, labels = EmptySegments(), LabelTable.fromSegmentations(nodes)
+    engine = SimpleNamespace(workspace=tmp_path)
+    steps = DatasetExport(engine, cases, ["CT"], labels, Target("Dataset001_A"), emptySegments=empty).steps()
+    seen = [(next(steps).text, *(empty.known(node) for node in nodes)) for _ in range(3)]
+    steps.close()
+    assert seen == [("Checking the cases", None, None), ("Checking the cases", [], None), ("Exporting a", [], [])]

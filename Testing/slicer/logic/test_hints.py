@@ -3,99 +3,125 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from SegAutoConfigGui.Jobs.Hints import inWindow, translated
-from SegAutoConfigGui.Problems import Problem
+from SegAutoConfigGui.Jobs.Hints import hintOf, sentences
+from SegAutoConfigGui.Problems import Problem, problemsOfError, problemsOfEvent
+from segautoconfiglib.base.errors import Action, ProblemsError, UserError
+from segautoconfiglib.base.errors import Problem as EngineProblem
 
 #: Raised for words that the panels never give.
 NOT_FROM_PANELS = {"pipeline/options.py", "pipeline/continuation.py", "dataset/convert.py"}
-RAISING = {"UserError", "Problem", "ProblemsError"}
+#: Of the command line itself only what ends any command, and `doctor`, are reached from the panels.
+COMMAND_LINE = {"cli/main.py", "cli/doctor.py"}
+#: Usage, for who types: messages and hints of words that are no command.
+USAGE = re.compile(r"see also --help|--help shows|^python -m X (COMMAND )?X")
+#: Places of hint and action in the arguments.
+PLACES = {"UserError": (1, 2), "Problem": (1, 4), "ProblemsError": (2, None)}
+OPTION = re.compile(r"(?<![\w-])--?[a-z]|pip install|delete-model|[Rr]un plan\b")
 
 
-def advice(repository: Path) -> Iterator[tuple[str, str]]:
-    """File and text of all hints in the engine's sources outside of the command line's own."""
+def advice(repository: Path) -> Iterator[tuple[str, str, str]]:
+    """Place, text and actions of all hints in the engine's sources; "?" for an action that is passed on."""
     package = repository / "SegAutoConfigLib" / "segautoconfiglib"
     for file in sorted(package.rglob("*.py")):
         name = file.relative_to(package).as_posix()
-        if name.startswith("cli/") or name in NOT_FROM_PANELS:
+        if (name.startswith("cli/") and name not in COMMAND_LINE) or name in NOT_FROM_PANELS:
             continue
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.Call):
-                continue
-            named = [keyword.value for keyword in node.keywords if keyword.arg == "hint"]
-            called = getattr(node.func, "id", "")
-            for part in [*(node.args[1:2] if called in RAISING else []), *named]:
-                yield name, textOf(part)
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for scope in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            for call in (node for node in ast.walk(scope) if isinstance(node, ast.Call)):
+                hint, action = parts(call)
+                for text in textsOf(hint, scope):
+                    yield f"{name}:{call.lineno}", text, " ".join(textsOf(action, scope))
 
 
-def textOf(node: ast.expr) -> str:
-    """The text of a literal; X where a value is filled in."""
-    parts = [part for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+def parts(call: ast.Call) -> tuple[ast.expr | None, ast.expr | None]:
+    """The hint and the action that a call gives."""
+    named = {keyword.arg: keyword.value for keyword in call.keywords}
+    places = PLACES.get(getattr(call.func, "id", ""), ())
+    found = [call.args[place] if place is not None and place < len(call.args) else None for place in places]
+    hint, action = found or (None, None)
+    return hint or named.get("hint"), action or named.get("action")
+
+
+def textsOf(node: ast.expr | None, scope: ast.FunctionDef) -> list[str]:
+    """The texts that an expression can have, X where a value is filled in; a name has those that were assigned."""
+    if node is None:
+        return []
+    if isinstance(node, ast.Name):
+        return [text for value in assigned(node.id, scope) for text in textsOf(value, scope)]
+    if isinstance(node, ast.IfExp):
+        return [*textsOf(node.body, scope), *textsOf(node.orelse, scope)]
     if isinstance(node, ast.JoinedStr):
-        return "".join(part.value if isinstance(part, ast.Constant) else "X" for part in node.values)
-    return "".join(part.value for part in parts)
+        return ["".join(part.value if isinstance(part, ast.Constant) else "X" for part in node.values)]
+    if isinstance(node, ast.Constant):
+        return [str(node.value)]
+    return ["".join(str(part.value) for part in ast.walk(node) if isinstance(part, ast.Constant)) or "?"]
 
 
-def test_no_option_is_left_in_any_advice(repository: Path) -> None:
+def assigned(name: str, scope: ast.FunctionDef) -> list[ast.expr]:
+    """What a function assigns to a name, also as one of several."""
+    values = []
+    for node in ast.walk(scope):
+        if not isinstance(node, ast.Assign):
+            continue
+        for target in node.targets:
+            if isinstance(target, ast.Name) and target.id == name:
+                values.append(node.value)
+            elif isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                values += [
+                    value
+                    for one, value in zip(target.elts, node.value.elts, strict=True)
+                    if isinstance(one, ast.Name) and one.id == name
+                ]
+    return values
+
+
+def test_every_hint_that_names_an_option_or_a_command_has_an_action(repository: Path) -> None:
     everything = list(advice(repository))
-    assert len(everything) > 100
-    assert sum("--" in text for _name, text in everything) > 10
-    assert [(name, said) for name, text in everything if "--" in (said := inWindow(text))] == []
+    assert len(everything) > 150
+    naming = [entry for entry in everything if OPTION.search(entry[1]) and not USAGE.search(entry[1])]
+    assert len(naming) > 25
+    assert [entry for entry in naming if not entry[2]] == []
+
+
+def test_every_action_has_a_use_and_a_sentence(repository: Path) -> None:
+    actions = set(get_args(Action)) - {""}
+    used = {word for _place, _text, action in advice(repository) for word in action.split()} - {"?"}
+    assert used == actions
+    assert set(sentences()) == actions
+    assert [text for text in sentences().values() if OPTION.search(text) or not text.endswith(".")] == []
 
 
 @pytest.mark.parametrize(
-    ("engine", "panel"),
+    ("data", "panel"),
     [
+        ({"hint": "Use --device cpu.", "action": "cpu"}, 'Choose the device "cpu" (under Advanced).'),
         (
-            "Preparing is done once: training again with --overwrite, or with more time, gives a better network.",
-            'Preparing is done once: training again with "Start over", or with more time, gives a better network.',
-        ),
-        (
-            "Continue it with --resume, or discard it with --overwrite.",
+            {"hint": "Continue it with --resume, or discard it with --overwrite.", "action": "resume-or-overwrite"},
             'Continue it with "Resume", or discard it with "Start over".',
         ),
-        ("start anew (--overwrite).", 'start anew ("Start over").'),
-        ("Give more time (--budget).", "Give more time."),
-        (
-            "Give more time (--budget), or train on all cases (--fold all), which needs no validation.",
-            'Give more time, or train on all cases (the fold "all" (under Advanced)), which needs no validation.',
-        ),
-        ("Use --device cpu.", 'Use the device "cpu" (under Advanced).'),
-        (
-            "Make room, or choose another workspace (--workspace).",
-            "Make room, or choose another workspace in the Setup tab.",
-        ),
-        (
-            "Choose another folder (--workspace), or change the permissions.",
-            "Choose another folder (the workspace in the Setup tab), or change the permissions.",
-        ),
-        ("Use fewer workers (--workers 1) or close other programs. ", "Close other programs. "),
-        (
-            "Close other programs, or use --workers 0: then the next image is not read meanwhile.",
-            "Close other programs.",
-        ),
-        (
-            "To keep that model: train Dataset001_A --continue-from /a b/m, or plan Dataset001_A "
-            "--overwrite-plans-name NAME and train with --plans NAME. To give it up: delete-model /a b/m.x.",
-            'To keep that model: choose it in "Start from" under Advanced. To give it up: delete it in the Models tab.',
-        ),
-        ('Install it with: pip install "segautoconfiglib[train]"', "Install it in the Setup tab."),
-        (
-            "Choose among them (-f, -chk), or finish the training (train --resume).",
-            'Choose among them (Folds under Advanced), or finish the training ("Resume" in the Train tab).',
-        ),
-        ("Check that the folder is there - and not empty.", "Check that the folder is there - and not empty."),
+        ({"hint": "Check the folder - is it empty?", "action": ""}, "Check the folder - is it empty?"),
+        ({"hint": "Close it.", "action": "of-a-newer-engine"}, "Close it."),
+        ({"hint": "Use --device cpu."}, ""),
+        ({}, ""),
     ],
 )
-def test_words(engine: str, panel: str) -> None:
-    assert inWindow(engine) == panel
+def test_hints_in_words_of_the_panels(data: dict[str, str], panel: str) -> None:
+    assert hintOf(data) == panel
 
 
-def test_problems_keep_the_rest() -> None:
-    assert translated([Problem("m", "Use --device cpu.", "--device", "c")]) == [
-        Problem("m", 'Use the device "cpu" (under Advanced).', "--device", "c")
-    ]
+def test_problems_of_events_and_errors_say_it_so() -> None:
+    finding = {"message": "m", "hint": "Use --device cpu.", "file": "--device", "case": "c", "action": "cpu"}
+    said = Problem("m", 'Choose the device "cpu" (under Advanced).', "--device", "c")
+    assert problemsOfEvent({"message": "m", "hint": "Use --device cpu.", "action": "cpu"}) == [Problem("m", said.hint)]
+    assert problemsOfEvent({"message": "", "problems": [finding]})[0].hint == said.hint
+    error = ProblemsError("", [EngineProblem(**finding)])
+    assert problemsOfError(error) == [said]
+    assert problemsOfError(UserError("m", "Use --device cpu.", "cpu")) == [Problem("m", said.hint)]

@@ -247,7 +247,7 @@ def test_a_folder_that_cant_be_written_is_told_before(tmp_path: Path) -> None:
         ("ERROR: Could not install: [WinError 5] Access is denied: 'numpy.pyd'", "Restart Slicer"),
         ("ERROR: Could not install: [Errno 13] Permission denied: '/opt/Slicer'", "folder of your own"),
         ("OSError: [Errno 28] No space left on device", "space"),
-        ("ERROR: ResolutionImpossible: for help visit", "external Python"),
+        ("ERROR: ResolutionImpossible: for help visit", "another Python"),
         ("ERROR: No matching distribution found for blosc2", "connection"),
         ("Segmentation fault", "details"),
     ],

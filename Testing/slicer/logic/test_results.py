@@ -17,6 +17,7 @@ from SegAutoConfigGui.Scene.Labels import LabelTable
 from SegAutoConfigGui.Scene.Matching import distinctColor
 from SegAutoConfigGui.Scene.Results import loadPrediction, loadProbabilities, loadUncertainty
 from SegAutoConfigGui.Scene.Sequences import browserOf, framesOf, predictionsToSequence
+from SegAutoConfigGui.Segment.Segmentation import Segmentation, volumesOf
 
 LIVER = "Categories~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~Anatomic codes~^^~^^"
 MODEL = {
@@ -209,7 +210,8 @@ def test_frames_are_exported_and_come_back_in_step(sequence, labels, tmp_path, a
         (path,) = exportVolumes([volume], tmp_path, f"frame_{number}")
         assert (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) == number).all()
         files.append(write(tmp_path, np.roll(labels, number, axis=2), volume, f"{number}.nrrd"))
-    result = predictionsToSequence(files, sequence, MODEL)
+    *steps, result = predictionsToSequence(files, sequence, MODEL)
+    assert steps == [None] * 3
     assert result.GetNumberOfDataNodes() == 3
     assert browserOf(result) is browserOf(sequence) is browser
     proxy = browser.GetProxyNode(result)
@@ -224,14 +226,75 @@ def test_frames_are_exported_and_come_back_in_step(sequence, labels, tmp_path, a
 
 def test_a_sequence_without_browser_gets_one(sequence, labels, tmp_path):
     files = [write(tmp_path, labels, volume, f"{value}.nrrd") for value, volume in framesOf(sequence)]
-    result = predictionsToSequence(files, sequence, MODEL, name="result")
+    *_steps, result = predictionsToSequence(files, sequence, MODEL, name="result")
     assert browserOf(sequence).GetProxyNode(result) is not None
 
 
 def test_a_bad_frame_leaves_nothing_behind(sequence, labels, sameNodes, tmp_path):
     files = [write(tmp_path, labels, framesOf(sequence)[0][1], "a.nrrd")] * 2 + [tmp_path / "missing.nrrd"]
     with sameNodes(), pytest.raises(UserProblem, match="can't be read"):
-        predictionsToSequence(files, sequence, MODEL)
+        list(predictionsToSequence(files, sequence, MODEL))
+
+
+@pytest.mark.parametrize("between", ["others", "closed"])
+def test_between_two_frames_the_scene_is_as_others_leave_it(sequence, labels, sameNodes, tmp_path, between):
+    frame = framesOf(sequence)[0][1]
+    write(tmp_path, labels, frame, "a.nrrd")
+    steps = predictionsToSequence([tmp_path / "a.nrrd"] * 2 + [tmp_path / "missing.nrrd"], sequence, MODEL)
+    with sameNodes():
+        next(steps)
+    if between == "others":
+        added = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn meanwhile")
+    else:
+        slicer.mrmlScene.Clear(0)
+    with sameNodes():
+        next(steps)
+        with pytest.raises(UserProblem, match="can't be read"):
+            next(steps)
+    if between == "others":
+        assert slicer.mrmlScene.IsNodePresent(added)
+
+
+def test_a_sequence_that_is_not_loaded_to_the_end(sequence, labels, sameNodes, tmp_path):
+    files = [write(tmp_path, labels, volume, f"{value}.nrrd") for value, volume in framesOf(sequence)]
+    with sameNodes():
+        steps = predictionsToSequence(files, sequence, MODEL)
+        for _frame in files:
+            next(steps)
+        steps.close()
+
+
+@pytest.fixture
+def segmented(sequence, labels, tmp_path):
+    """A segmentation of all frames whose files are there."""
+    run = Segmentation(None, MODEL | {"path": "/models/1"}, sequence=sequence)
+    run._folder = tmp_path
+    run._output.mkdir()
+    for id, (_value, volume) in zip(run.ids, framesOf(sequence), strict=True):
+        write(run._output, labels, volume, f"{id}.nrrd")
+    return run
+
+
+def test_the_bar_moves_with_each_frame(segmented, sequence):
+    assert list(segmented.load()) == pytest.approx([1 - 0.05 * 2 / 3, 1 - 0.05 / 3, 1])
+    assert segmented.problems == []
+    (result,) = segmented.nodes
+    assert volumesOf(browserOf(result).GetProxyNode(result)) == [browserOf(result).GetProxyNode(sequence)]
+    assert {result.GetNthDataNode(n).GetAttribute("SegAutoConfig.Model") for n in range(3)} == {"/models/1"}
+
+
+@pytest.mark.parametrize("loaded", [1, 3])
+def test_a_sequence_that_is_deleted_while_its_frames_are_loaded(segmented, sequence, sameNodes, loaded):
+    steps = segmented.load()
+    for _frame in range(loaded):
+        next(steps)
+    slicer.mrmlScene.RemoveNode(sequence)
+    with sameNodes():
+        assert list(steps) == []
+    assert segmented.nodes == []
+    assert [problem.message for problem in segmented.problems] == [
+        "heart is not in the scene any more, so its segmentation was not loaded."
+    ]
 
 
 def test_no_sequence_of_volumes(slicerApp, makeSegmentation):

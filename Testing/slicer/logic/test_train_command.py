@@ -211,6 +211,8 @@ def test_stages_times_and_model_of_two_runs(tmp_path):
         event("started", 101, stage="verify", total=3),
         event("started", 102, stage="fingerprint", total=3),
         event("artifact", 103, path="/f", description="fingerprint"),
+        event("started", 103, stage="speed"),
+        event("done", 104, stage="speed"),
         event("progress", 104, stage="preprocess", done=1, total=3),
         event("started", 105, stage="train", total=9, model_folder=str(tmp_path)),
         event("started", 108, stage="predict", total=1),
@@ -219,7 +221,9 @@ def test_stages_times_and_model_of_two_runs(tmp_path):
         progress.take([item])
         stages.append(stageText(progress.stage))
     assert stages == [
-        *("Starting", "Checking", "Measuring", "Planning", "Preprocessing", "Training", "Validating", "Validating"),
+        *("Starting", "Checking", "Measuring the images", "Planning"),
+        *("Measuring this computer's speed", "Measuring this computer's speed"),
+        *("Preprocessing", "Training", "Validating", "Validating"),
     ]
     assert progress.modelFolder == str(tmp_path)
     assert progress.secondsNow(False, 500) == 10

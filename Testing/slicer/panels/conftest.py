@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
+import sysconfig
 import types
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,6 +87,7 @@ class Module:
 
     widget: Any
     workspace: Path
+    python: str = ""
     asked: list[tuple] = field(default_factory=list)
 
     def panel(self, name: str) -> Any:
@@ -116,12 +120,47 @@ class Module:
         return self.widget.ui.messageDetails.plainText
 
     def photograph(self, folder: Path, name: str) -> None:
-        """Pictures at both widths of the panel, in which nothing may be cut off."""
+        """Pictures at both widths of the panel, in which nothing may be cut off; folders are those of a user."""
         from slicerhost import qtapp as host
 
-        for width in (400, 600):
-            host.screenshot(folder / f"{name}-{width}.png", "panel", width)
-            assert host.panel_overflow(width) == 0
+        with shownAs(self.widget.parent, self.places):
+            for width in (400, 600):
+                host.screenshot(folder / f"{name}-{width}.png", "panel", width)
+                assert host.panel_overflow(width) == 0
+
+    @property
+    def places(self) -> dict[str, str]:
+        """What is on this computer for the test -> where a user would have it; the longest paths first."""
+        found = {
+            str(self.workspace): "/home/anna/SegAutoConfig",
+            str(self.workspace.parent): "/home/anna/Downloads",
+            sysconfig.get_path("purelib"): "/home/anna/Slicer-5.10.0/lib/Python/lib/python3.12/site-packages",
+            self.python: "/home/anna/env/bin/python",
+        }
+        return {place: found[place] for place in sorted(filter(None, found), key=len, reverse=True)}
+
+
+@contextlib.contextmanager
+def shownAs(root: Any, places: dict[str, str]) -> Iterator[None]:
+    """Show other paths in all labels and line edits below a widget, for a picture; then it is as it was."""
+    import qt
+
+    def put(widget: Any, text: str) -> None:
+        blocked = widget.blockSignals(True)
+        widget.setText(text)
+        widget.blockSignals(blocked)
+
+    before = {widget: widget.text for kind in (qt.QLabel, qt.QLineEdit) for widget in root.findChildren(kind)}
+    for widget, text in before.items():
+        shown = text
+        for own, other in places.items():
+            shown = shown.replace(own, other)
+        if shown != text:
+            put(widget, shown)
+    yield
+    for widget, text in before.items():
+        if widget.text != text:
+            put(widget, text)
 
 
 @pytest.fixture
@@ -139,7 +178,8 @@ def openModule(slicerApp, repository, externalPython, tmp_path, monkeypatch):
             shutil.copytree(workspace, folder)
         settings = Settings()
         settings.workspace, settings.externalPython, settings.device = folder, python, "cpu"
-        module = Module(host.load_module(str(repository / "SegAutoConfig" / "SegAutoConfig.py")), folder)
+        widget = host.load_module(str(repository / "SegAutoConfig" / "SegAutoConfig.py"))
+        module = Module(widget, folder, externalPython)
         opened.append(module)
         other = types.SimpleNamespace(
             addCase=lambda *words, **options: module.asked.append(("addCase", *words, options)),

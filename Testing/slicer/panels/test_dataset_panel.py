@@ -20,6 +20,8 @@ from slicerhost.subject_hierarchy import drag_mime
 
 from SegAutoConfigGui.Jobs.Job import Job
 from SegAutoConfigGui.Jobs.Processes import PROCESSES
+from SegAutoConfigGui.Scene import Checks
+from SegAutoConfigGui.Scene.Volumes import MAP_ATTRIBUTE
 from SegAutoConfigGui.Settings import Settings
 
 SHAPE = (12, 14, 16)
@@ -44,7 +46,7 @@ class Module:
         section = self.panel.datasetSection
         parts = (lambda: section._stepper, lambda: self.panel.labelSection._stepper)
         parts += (lambda: self.panel.caseSection._loading, lambda: self.widget.logic._followers)
-        parts += (lambda: self.panel._later.isActive(),)
+        parts += (lambda: self.panel._later.isActive(), lambda: self.panel._looking)
         host.wait(lambda: not any(part() for part in parts), seconds)
 
     @property
@@ -530,6 +532,38 @@ def test_an_empty_segment_is_said_and_does_not_stop_the_export(module):
     assert not module.ui.exportButton.enabled
 
 
+def test_one_segmentation_is_looked_at_per_turn_of_the_event_loop(module, monkeypatch):
+    log, look = [], Checks.emptySegments
+
+    def logged(node):
+        log.append(node.GetName())
+        qt.QTimer.singleShot(0, lambda: log.append("turn"))
+        return look(node)
+
+    monkeypatch.setattr(Checks, "emptySegments", logged)
+    for number in (1, 2):
+        makeCase(number, {"liver": OUTER, "tumor": INNER * (number - 1)})
+    module.ui.addPairsButton.click()
+    assert (log, module.signs()) == ([], ["Its segments are being looked at ..."] * 2)
+    module.panel.exit()
+    module.settle()
+    assert log == []
+    module.panel.enter()
+    module.settle()
+    assert log == ["patient_01 segmentation", "turn", "patient_02 segmentation", "turn"]
+    assert [sign.split(".")[0] for sign in module.signs()] == ["Empty segments: tumor", "It can be exported"]
+
+
+def test_an_export_that_is_started_at_once_knows_empty_segments(module):
+    makeCase(1)
+    makeCase(2, {"liver": np.zeros(SHAPE, bool)})
+    module.ui.addPairsButton.click()
+    module.create()
+    assert "The segments of patient_02 segmentation are empty: liver." in module.message
+    assert not module.raw("Dataset001_Liver").exists()
+    assert module.signs()[0] == "It can be exported."
+
+
 def test_ignored_segments_are_one_row_after_the_export(module):
     makeCase(1, {"liver": OUTER, "unsure": INNER & ~OUTER})
     module.ui.addPairsButton.click()
@@ -577,6 +611,36 @@ def test_progress_and_summary_are_scrolled_to(module):
     host.wait(lambda: not ui.trainButton.visibleRegion().isEmpty(), PATIENCE)
 
 
+def test_results_of_the_module_are_no_cases(module):
+    volume, segmentation = makeCase(1)
+    share = makeVolume("patient_01 uncertainty", np.zeros(SHAPE, np.float32))
+    share.SetAttribute(MAP_ATTRIBUTE, "1")
+    slicer.util.setSliceViewerLayers(background=share)
+    slicer.app.applicationLogic().GetSelectionNode().SetActiveVolumeID(share.GetID())
+    module.ui.addCaseButton.click()
+    module.panel.caseSection.addNodes([share, segmentation])
+    assert [(case.volumes, case.segmentation) for case in module.panel.table.cases()] == [([volume], segmentation)]
+    module.ui.addCaseButton.click()
+    assert module.message == "All loaded volumes are in a case; choose the volume below the table."
+    assert module.panel.table.cases()[1].volumes == [None]
+    module.settle()
+
+
+def test_without_the_engine_a_button_leads_to_setup(module):
+    ui, settings = module.ui, module.widget.logic.settings
+    assert not ui.setupButton.isVisibleTo(module.panel.root)
+    settings.externalPython, working = "/nowhere/python", settings.externalPython
+    module.panel.datasetSection.readDatasets()
+    assert ui.statusLabel.text.startswith("The chosen Python /nowhere/python does not exist")
+    assert ui.setupButton.isVisibleTo(module.panel.root)
+    ui.setupButton.click()
+    assert module.asked == ["Setup"]
+    settings.externalPython = working
+    module.panel.datasetSection.readDatasets()
+    module.settle()
+    assert not ui.setupButton.isVisibleTo(module.panel.root)
+
+
 def test_cancelled_and_killed_exports_leave_nothing(module):
     for number in range(1, 5):
         makeCase(number)
@@ -588,7 +652,7 @@ def test_cancelled_and_killed_exports_leave_nothing(module):
         host.wait(lambda word=word: word in module.ui.statusLabel.text, PATIENCE)
         module.ui.cancelButton.click()
         module.settle()
-        assert module.ui.statusLabel.text == "Cancelled; Dataset001_Liver is as it was."
+        assert module.ui.statusLabel.text == "Canceled; Dataset001_Liver is as it was."
         assert not module.raw("Dataset001_Liver").exists()
         assert not (module.workspace / "staging").exists()
         assert module.ui.exportButton.enabled

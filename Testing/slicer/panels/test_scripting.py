@@ -38,9 +38,12 @@ def test_the_script_trains_in_a_used_workspace(
         values[4:12, 6:18, 6:18] += 100
         volume = makeVolume(f"scan {number}", values.astype(np.int16))
         makeSegmentation(f"scan {number} liver", {"liver": values > 60}, volume)
-    exec(compile(script, "docs/scripting.md", "exec"), {})
+    names: dict = {}
+    exec(compile(script, "docs/scripting.md", "exec"), names)
     model = Path(capsys.readouterr().out.splitlines()[-1])
     assert model.parent == tmp_path / "nnUNet_results" / "Dataset002_Liver"
     assert (model / "fold_all" / "checkpoint_final.pth").is_file()
+    (job,) = names["engine"].jobs()  # those of short commands are temporary
+    assert (job.title, job.state, job.folder.parent) == ("Liver", job.FINISHED, tmp_path / "jobs")
     assert not (tmp_path / "staging").exists()
     assert slicer.util.getNodesByClass("vtkMRMLLabelMapVolumeNode") == []

@@ -125,7 +125,7 @@ def test_what_cant_be_segmented():
 def test_volumes_that_cant_be_written():
     volume, other = makePatient("T1"), makePatient("T2", origin=(5.0, 0.0, 0.0))
     different = words(problemsOfInput(MODEL, [[volume, other]]))
-    assert "different voxel grids" in different
+    assert "has another grid than" in different
     assert "Resample channels" in different
     assert problemsOfInput(MODEL, [[volume, other]], resample=True) == []
     flat = makePatient("flat")
@@ -250,7 +250,7 @@ def test_two_channels_on_different_grids(openModule, trainedWorkspace, screensho
     second = makePatient("p1 T2", origin=(3.0, 0.0, 0.0))
     module.settle(lambda: panel.inputs.cases == [[first, second]])
     assert not panel.ui.segmentButton.enabled
-    assert "different voxel grids" in panel.ui.segmentButton.toolTip
+    assert "has another grid than" in panel.ui.segmentButton.toolTip
     module.photograph(screenshotFolder, "segment-channels")
     assert not panel.ui.inputCombo.model().item(1).isEnabled()
     panel.ui.inputCombo.currentIndex = 2
