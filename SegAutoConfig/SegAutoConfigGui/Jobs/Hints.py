@@ -57,7 +57,7 @@ def sentences() -> dict[str, str]:
         "plan": _('Train it anew ("Start over").'),
         "plan-anew": _("Make a new dataset of the cases in the Dataset tab."),
         "reorient": _(
-            "Networks see voxels in stored order: reorient the images of the smaller groups (module Orient Scalar Volume)."
+            "Networks see voxels in stored order: reorient the smaller groups (module Orient Scalar Volume)."
         ),
         "replace-model": _("Delete that model in the Models tab first."),
         "resume-or-overwrite": _('Continue it with "Resume", or discard it with "Start over".'),
