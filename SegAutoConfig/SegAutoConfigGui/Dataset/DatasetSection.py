@@ -46,6 +46,7 @@ class DatasetSection:
         self.export: DatasetExport | None = None
         self._stepper: Stepper | None = None
         self._tableOfExport: Any = None
+        self._hasFailed = False  # the last export: the message above the tabs says why
         self._exported: DatasetExport | None = None  # the last one that succeeded
         self._known = False  # whether the datasets were read
         self._readProblem = ""
@@ -240,7 +241,7 @@ class DatasetSection:
             resampleChannels=panel.resample,
             emptySegments=panel.table.emptySegments,
         )
-        self._tableOfExport, self._exported = panel.table, None
+        self._tableOfExport, self._exported, self._hasFailed = panel.table, None, False
         self._showResult()
         self._stepper = Stepper(self.export.steps(), self._showProgress, self._ended)
         self._showRunning(_("Checking the cases"))
@@ -263,6 +264,9 @@ class DatasetSection:
     def sceneCloses(self) -> None:
         """An export that still needs the scene is given up; a process that works from files goes on."""
         self._forgetResult()
+        if self._hasFailed:  # of cases that are gone
+            self._hasFailed = False
+            self.panel.host.clearMessage()
         if self._stepper is not None and self.export is not None and self.export.needsScene:
             self.stop()
             self._showRunning("")
@@ -283,6 +287,7 @@ class DatasetSection:
 
     def _failed(self, problems: Sequence[Problem]) -> None:
         self.panel.refresh()
+        self._hasFailed = True
         self.panel.host.showProblems(list(problems), _("Nothing was exported"))
         first = next((problem.case for problem in problems if problem.case), "")
         if first:

@@ -1,9 +1,13 @@
 """The engine's advice in words of the panels: its own names options of a command line, which a window does not have."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from SegAutoConfigGui.Jobs.Translation import _
+
+#: An option of the command line; not a part of a path or name.
+OPTION = re.compile(r"(?<![\w/\\.-])--[a-z]")
 
 
 def hintOf(data: Mapping[str, Any]) -> str:
@@ -17,7 +21,7 @@ def hintOf(data: Mapping[str, Any]) -> str:
         names options.
     """
     hint = str(data.get("hint") or "")
-    return sentences().get(str(data.get("action") or "")) or ("" if "--" in hint else hint)
+    return sentences().get(str(data.get("action") or "")) or ("" if OPTION.search(hint) else hint)
 
 
 def sentences() -> dict[str, str]:

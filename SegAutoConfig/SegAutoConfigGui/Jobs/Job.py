@@ -9,13 +9,12 @@ from typing import Any
 
 from SegAutoConfigGui.Jobs.EventFile import EventFile, appendEvent
 from SegAutoConfigGui.Jobs.LogText import linesOf, tailOfText
-from SegAutoConfigGui.Jobs.Processes import PROCESSES, checkHere, endTree, isAlive
+from SegAutoConfigGui.Jobs.Processes import PROCESSES, checkHere, endTree, holdsLock, isAlive
 from SegAutoConfigGui.Jobs.Reasons import problemOfEnd, problemsOfLast
 from SegAutoConfigGui.Jobs.Translation import _
 from SegAutoConfigGui.Problems import Problem, UserProblem, problemsOfEvent
 from segautoconfiglib.base.events import Event
-from segautoconfiglib.base.job import EVENT_FILE, LOCK_FILE, STOP_FILE
-from segautoconfiglib.base.lock import is_taken
+from segautoconfiglib.base.job import EVENT_FILE, STOP_FILE
 
 LOG_FILE = "log.txt"
 #: How long a process may take to report its first event where only its files are known (seconds).
@@ -173,7 +172,7 @@ class Job:
         process = PROCESSES.get(self.folder)
         if process is not None and process.poll() is None:
             endTree(process.pid)
-        elif isAlive(self.folder) and isinstance(self._pid, int):  # so the number is still this process's
+        elif isAlive(self.folder) and isinstance(self._pid, int):
             checkHere(self.folder, self.title)
             endTree(self._pid)
         until = time.monotonic() + KILL_SECONDS
@@ -279,7 +278,7 @@ class Job:
     def _hangs(self, last: Event) -> bool:
         """Whether a process that has said its last word does not end; it is ended then."""
         process = PROCESSES.get(self.folder)
-        if last is not self._last or process is None or is_taken(self.folder / LOCK_FILE) is not False:
+        if last is not self._last or process is None or holdsLock(self.folder) is not False:
             return False
         self._lastSeen = self._lastSeen or time.monotonic()
         if time.monotonic() - self._lastSeen < END_SECONDS:

@@ -81,25 +81,38 @@ def isAlive(folder: Path) -> bool:
     process = PROCESSES.get(folder)
     if process is not None and process.poll() is None:
         return True
-    try:
-        taken = is_taken(folder / LOCK_FILE)
-    except UserError:
-        taken = None
+    taken = holdsLock(folder)
     if taken is not None or process is not None:
         return bool(taken)
     try:
         written = (folder / EVENT_FILE).stat().st_mtime
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:  # the drive does not answer at the moment
+        return True
     return time.time() - written < SILENT_SECONDS
 
 
+def holdsLock(folder: Path) -> "bool | None":
+    """Whether a process holds the lock of a job's folder; None where nobody can tell."""
+    try:
+        return is_taken(folder / LOCK_FILE)
+    except (UserError, OSError):
+        return None
+
+
 def checkHere(folder: Path, title: str) -> None:
-    """Raises: UserProblem: the process of a job runs on another computer that shares the workspace."""
+    """Raises: UserProblem: the process of a job may run on another computer that shares the workspace."""
     try:
         owner = (folder / LOCK_FILE).read_text(encoding="utf-8")
-    except OSError:  # Windows lets nobody read it, and nobody lock it from elsewhere
-        return
+    except OSError:
+        if sys.platform == "win32":  # lets nobody read it, and nobody lock it from elsewhere
+            return
+        owner = ""
+    if not owner or holdsLock(folder) is None:  # a number alone may be another process's by now
+        message = _("It can't be told where {job} runs: the drive of {folder} does not say who holds a file.")
+        message = message.format(job=title or folder.name, folder=folder)
+        raise UserProblem(message, _("Stop it, or end its process on the computer that it runs on."))
     if not owner.endswith(f" on {socket.gethostname()}"):
         message = _("{job} runs on another computer ({owner}).").format(job=title or folder.name, owner=owner)
         raise UserProblem(message, _("Stop it there."))

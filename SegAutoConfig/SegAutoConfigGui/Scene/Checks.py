@@ -67,7 +67,25 @@ def problemsOfCases(
         found = _problemsOfVolumes(case, channelNames, resampleChannels)
         found += _problemsOfSegmentation(case, labelTable, emptyOf)
         problems += [replace(problem, case=case.id) for problem in found]
-    return problems
+    return problems if problems else _emptyLabels(cases, labelTable, emptyOf)
+
+
+def _emptyLabels(
+    cases: Sequence[Any], labelTable: LabelTable, emptyOf: Callable[[Any], Collection[str]]
+) -> list[Problem]:
+    """A problem for each new label that has no voxel in any case: nothing can be learned of it."""
+    segmented = [case for case in cases if case.segmentation is not None]
+    filled: set[str] = set()
+    for case in segmented:
+        segments, empty = case.segmentation.GetSegmentation(), set(emptyOf(case.segmentation))
+        used = usedSegments(case.segmentation, labelTable, case.visibleOnly)
+        filled |= {label.name for id, label in used.items() if segments.GetSegment(id).GetName() not in empty}
+    message, hint = _("“{name}” has no voxels in any case."), _("Draw it in some case, or leave it out.")
+    return [
+        Problem(message.format(name=label.name), hint)
+        for label in labelTable.trained()
+        if segmented and not label.fixed and label.name not in filled
+    ]
 
 
 def problemsOfChannels(volumes: Sequence[Any], resampleChannels: bool = False, hint: str = "") -> list[Problem]:

@@ -21,6 +21,8 @@ BINARY = "Binary labelmap"
 CHUNK = 1 << 16
 #: One voxel of so many is looked at first, which finds most structures. Prime: rows of voxels are no multiple of it.
 SPARSE = 97
+#: Up to so many values are compared one by one.
+FEW = 3
 #: Voxel types of layers that are copied directly.
 SMALL_TYPES = (vtk.VTK_UNSIGNED_CHAR, vtk.VTK_SIGNED_CHAR, vtk.VTK_CHAR, vtk.VTK_SHORT, vtk.VTK_UNSIGNED_SHORT)
 
@@ -118,8 +120,10 @@ def missingIn(array: np.ndarray, values: Iterable[int]) -> set[int]:
     missing = set(values) - set(np.unique(flat[::SPARSE]).tolist())
     for start in range(0, flat.size, CHUNK):
         part = flat[start : start + CHUNK]
-        if part.any():
+        if len(missing) <= FEW and part.any():
             missing = {value for value in missing if not (part == value).any()}
+        elif len(missing) > FEW:
+            missing -= set(np.flatnonzero(np.bincount(part[part > 0].astype(np.intp))).tolist())
         if not missing:
             break
     return missing

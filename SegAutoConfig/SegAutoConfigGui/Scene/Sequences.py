@@ -47,9 +47,13 @@ def predictionsToSequence(
         `sequenceNode` (one is made where there is none).
 
     Raises:
-        UserProblem: a file can't be read or doesn't fit its frame; the scene is as before then.
+        UserProblem: a file can't be read or doesn't fit its frame, or there are more or fewer frames than files; the
+            scene is as before then.
     """
     scene, frames = slicer.mrmlScene, framesOf(sequenceNode)
+    if len(frames) != len(labelFiles):
+        message = _("{name} has other frames now than when it was segmented.").format(name=sequenceNode.GetName())
+        raise UserProblem(message, _("Segment it again."))
     title = scene.GenerateUniqueName(name or _("{name} segmentation").format(name=sequenceNode.GetName()))
     result = slicer.vtkMRMLSequenceNode()
     result.SetName(title)

@@ -243,14 +243,23 @@ class SegmentPanel(Panel, VTKObservationMixin):
 
     def problems(self) -> list[Problem]:
         """What keeps the button from being pressed."""
-        if self._engineProblems:
-            return self._engineProblems
+        missing = self._setupProblems()
+        if missing:
+            return missing
         problems = problemsOfModel(self.model) or problemsOfMode(self.model, self.inputs.mode)
         if problems or self.inputs.mode == SEQUENCE:
             if not problems and self.inputs.sequence is None:
                 problems = [Problem(_("No sequence is chosen."), _("Load a sequence of volumes and choose it."))]
             return problems
         return problemsOfInput(self.model, self.inputs.cases, self.ui.resampleCheckBox.checked)
+
+    def _setupProblems(self) -> list[Problem]:
+        """What has to be done in the Setup tab first."""
+        try:
+            checkInstalled(self.logic.settings, training=True)
+        except UserProblem as problem:
+            return problem.problems
+        return self._engineProblems
 
     def _showState(self, *_args: Any) -> None:
         """Bring buttons and texts up to date."""
@@ -268,7 +277,7 @@ class SegmentPanel(Panel, VTKObservationMixin):
         ui.segmentButton.toolTip = str(problems[0]) if problems else _("Segment with the chosen model")
         ui.cancelButton.setVisible(self.running)
         ui.progressBar.setVisible(self.running)
-        ui.setupButton.setVisible(bool(self._engineProblems))
+        ui.setupButton.setVisible(bool(self._setupProblems()))
         if not self.running:
             self._showStatus("\n".join(str(problem) for problem in problems[:3]) or self._note)
 

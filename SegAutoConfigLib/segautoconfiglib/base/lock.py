@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import socket
@@ -143,14 +144,14 @@ def _locked(stream: TextIO) -> bool | None:
         os.lseek(stream.fileno(), LOCKED_BYTE, os.SEEK_SET)
         try:
             msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
+        except OSError as error:
+            return False if error.errno in (errno.EACCES, errno.EDEADLK) else None
         return True
     import fcntl
 
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except (BlockingIOError, PermissionError):  # the latter on SMB drives
         return False
     except OSError:
         return None

@@ -147,6 +147,18 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="locks are other ones there")
+def test_a_network_drive_refuses_a_lock_as_a_permission(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with alone(file, "Testing"):
+        monkeypatch.setattr("fcntl.flock", refuse)
+        assert is_taken(file) is True
+        with pytest.raises(UserError, match="another process is at it"), alone(file, "Testing", patience_s=0):
+            pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks are other ones there")
 def test_without_locks_nobody_can_tell_and_the_file_stays(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")

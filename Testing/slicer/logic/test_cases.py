@@ -234,14 +234,18 @@ def test_empty_segments(table, makeVolume, makeSegmentation, box):
     volume, nothing = makeVolume(), np.zeros((12, 14, 16), np.uint8)
     segments = {"organ": box((1, 3), (1, 3), (1, 3)), "lesion": nothing}
     table.add([volume], makeSegmentation(segments=segments, reference=volume), "some")
+    assert table.problems(labelsOf(table), look=False) == []  # nobody knows yet of a new segmentation
+    assert messages(table) == ["“lesion” has no voxels in any case. Draw it in some case, or leave it out."]
+    other = makeVolume()
+    table.add([other], makeSegmentation(segments={"lesion": segments["organ"]}, reference=other), "other")
     assert messages(table) == []
-    (warning,) = table.warnings(labelsOf(table))
+    (warning,) = (each for each in table.warnings(labelsOf(table)) if each.case)
     assert "lesion" in warning.message
     assert warning.case == "some"
     table.add([volume], makeSegmentation("bare", segments={"organ": nothing}, reference=volume), "none")
     (text,) = messages(table)
     assert text.startswith("none: The segments of bare are empty: organ.")
-    node = table.cases()[1].segmentation
+    node = table.cases()[2].segmentation
     slicer.util.updateSegmentBinaryLabelmapFromArray(
         segments["organ"], node, node.GetSegmentation().GetNthSegmentID(0), volume
     )

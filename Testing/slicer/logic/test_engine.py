@@ -423,6 +423,9 @@ def test_on_a_drive_without_locks_a_training_is_found_again_by_its_news(
     assert (found.state, (job.folder / "lock").exists()) == (Job.RUNNING, True)
     with pytest.raises(UserProblem, match="still running"):
         engine.start(["train"], job=found)
+    with pytest.raises(UserProblem, match="It can't be told where"):  # the number may be another process's by now
+        found.kill()
+    assert process.poll() is None
     Processes.endTree(process.pid)
     process.wait()
     found.poll()
@@ -432,6 +435,27 @@ def test_on_a_drive_without_locks_a_training_is_found_again_by_its_news(
     found.poll()
     assert found.state == Job.LOST
     assert found.problem.hint == "What was saved is kept; resume it."
+
+
+def test_a_drive_that_does_not_answer_for_a_while(
+    training: str, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EHOSTDOWN, "Host is down")
+
+    engine = Engine(training, workspace)
+    job = engine.start(["train"])
+    pollUntil(job, lambda: len(job.metrics) > 1)
+    process = Processes.PROCESSES.pop(job.folder)  # as after a restart of Slicer
+    (found,) = engine.jobs()
+    with monkeypatch.context() as away:
+        away.setattr(Path, "stat", fail)
+        found.poll()
+        assert found.running
+    found.poll()
+    assert (found.state, len(found.metrics) > 1) == (Job.RUNNING, True)
+    found.stop()
+    assert process.wait(PATIENCE) == 0
 
 
 def test_on_a_drive_without_locks_an_own_process_is_known_to_be_gone(

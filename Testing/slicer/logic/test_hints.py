@@ -109,6 +109,7 @@ def test_every_action_has_a_use_and_a_sentence(repository: Path) -> None:
         ),
         ({"hint": "Check the folder - is it empty?", "action": ""}, "Check the folder - is it empty?"),
         ({"hint": "Close it.", "action": "of-a-newer-engine"}, "Close it."),
+        ({"hint": "Name the file: /data/a--b/--c/model.zip."}, "Name the file: /data/a--b/--c/model.zip."),
         ({"hint": "Use --device cpu."}, ""),
         ({}, ""),
     ],

@@ -236,6 +236,12 @@ def test_a_bad_frame_leaves_nothing_behind(sequence, labels, sameNodes, tmp_path
         list(predictionsToSequence(files, sequence, MODEL))
 
 
+def test_a_sequence_that_has_got_another_frame(sequence, labels, sameNodes, tmp_path):
+    files = [write(tmp_path, labels, volume, f"{value}.nrrd") for value, volume in framesOf(sequence)]
+    with sameNodes(), pytest.raises(UserProblem, match="has other frames now"):
+        list(predictionsToSequence(files[1:], sequence, MODEL))
+
+
 @pytest.mark.parametrize("between", ["others", "closed"])
 def test_between_two_frames_the_scene_is_as_others_leave_it(sequence, labels, sameNodes, tmp_path, between):
     frame = framesOf(sequence)[0][1]
