@@ -5,7 +5,7 @@
 #   PYTHON311=/path        the Python 3.11 of .venv-slicer (slicer-core has a wheel for 3.11 only); else python3.11 or pyenv's
 #   SLICER_TESTS=no        leaves the tests of the Slicer extension out of make test
 #   TORCH=2.13.0           the torch version; without an NVIDIA GPU always the CPU build
-#   PROCESSES=2            how many processes run tests at the same time (each may start another); 0: as pytest does by itself
+#   PROCESSES=3            how many processes run tests at the same time (each waits often for another); 0: as pytest does
 #   TESTARGS, SLICERTESTARGS, DEMOARGS, BENCHARGS   handed on to pytest, the demo and the benchmarks
 
 SHELL := /bin/bash
@@ -25,7 +25,7 @@ IS_3_11 = -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null
 PYTHON311 ?= $(shell for p in python3.11 $(HOME)/.pyenv/versions/3.11.*/bin/python; do $$p $(IS_3_11) && echo $$p && break; done)
 SLICER_VENV = .venv-slicer
 SLICER_STAMP = $(SLICER_VENV)/.installed
-PROCESSES ?= 2
+PROCESSES ?= 3
 # A process that has no more tests takes some of another's.
 AT_ONCE = --numprocesses $(PROCESSES) --dist worksteal
 SLICER_PYTEST = SEGAUTOCONFIG_PYTHON="$(abspath $(VENV))/bin/python" $(SLICER_VENV)/bin/python -m pytest

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from made_once import made_once
 from segautoconfiglib.base.events import Event, parse_line
 from segautoconfiglib.cli.main import main
 from segautoconfiglib.image.files import write_image, write_labels
@@ -175,14 +176,17 @@ def tiny_plans() -> Callable[..., None]:
 def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with dataset 7, preprocessed, and one model of it with fold 0."""
     pytest.importorskip("torch")
-    workspace = tmp_path_factory.mktemp("trained")
+    return made_once(tmp_path_factory, "trained", train_once)
+
+
+def train_once(workspace: Path) -> None:
+    """Fill a workspace with a dataset and a model of it."""
     write_dataset(workspace / "nnUNet_raw" / NAME)
     place = ["--workspace", str(workspace), "--events", "jsonl"]
     assert main(["plan", "7", *place]) == 0
     write_tiny_plans(workspace / "nnUNet_preprocessed" / NAME)
     words = ["train", "7", "-p", "tiny", "-c", "3d_fullres", "--epochs", "1", "--iterations", "2", "--device", "cpu"]
     assert main([*words, "--workers", "0", *place]) == 0
-    return workspace
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from made_once import made_once
+
 #: How long to wait for something that a started process should do (seconds); far above what is needed.
 PATIENCE = 240
 #: Of a case: z, y, x.
@@ -73,12 +75,14 @@ def runEngine(python: str, repository: Path, workspace: Path, *words: str) -> No
 @pytest.fixture(scope="session")
 def trainedWorkspace(repository: Path, externalPython: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with two datasets and a model of each, trained for a few steps. Not to be changed: copy it."""
-    workspace = tmp_path_factory.mktemp("trained")
-    for name, channels, steps in ((ONE, ["CT"], "40"), (TWO, ["T1", "T2"], "1")):
-        writeDataset(workspace / "nnUNet_raw" / name, channels)
-        words = ["--epochs", "1", "--iterations", steps, "--device", "cpu", "--workers", "0"]
-        runEngine(externalPython, repository, workspace, "train", name, *words)
-    return workspace
+
+    def make(workspace: Path) -> None:
+        for name, channels, steps in ((ONE, ["CT"], "40"), (TWO, ["T1", "T2"], "1")):
+            writeDataset(workspace / "nnUNet_raw" / name, channels)
+            words = ["--epochs", "1", "--iterations", steps, "--device", "cpu", "--workers", "0"]
+            runEngine(externalPython, repository, workspace, "train", name, *words)
+
+    return made_once(tmp_path_factory, "trained", make)
 
 
 @dataclass
