@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -40,3 +42,46 @@ def shared_data() -> Path:
 def repository() -> Path:
     """The top folder of the checkout."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def dicom_series() -> Callable[..., Any]:
+    """``dicom_series(folder, positions, ...)`` writes a slice per position (mm along the normal)."""
+    import numpy as np  # after the variables above
+    import SimpleITK as sitk
+
+    def write(
+        folder: Path,
+        positions: Sequence[float] = (0, 2.5, 5),
+        number: int = 1,
+        name: str = "Chest",
+        axes: str = "plain",
+    ) -> Any:
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = np.array([[0.0, 1.0, 0.0], [0.6, 0.0, -0.8]]) if axes == "tilted" else np.eye(3)[:2]
+        normal = np.cross(*rows)
+        volume = np.arange(len(positions) * 12, dtype=np.int16).reshape(-1, 3, 4) - 20 + 100 * number
+        for index, (slice_, position) in enumerate(zip(volume, positions, strict=True)):
+            image = sitk.GetImageFromArray(slice_[None])
+            image.SetSpacing((0.5, 0.75, 1.0))
+            place = np.array([10.0, -20.0, 30.0]) + position * normal
+            tags = {
+                "0008|0060": "CT",
+                "0008|103e": name,
+                "0020|000d": "1.2.3",
+                "0020|000e": f"1.2.3.{number}",
+                "0020|0011": str(number),
+                "0020|0013": str(index + 1),
+                "0020|0032": "\\".join(f"{value:g}" for value in place),
+                "0020|0037": "\\".join(f"{value:g}" for value in rows.ravel()),
+            }
+            for key, value in tags.items():
+                image.SetMetaData(key, value)
+            writer = sitk.ImageFileWriter()
+            writer.SetImageIO("GDCMImageIO")
+            writer.KeepOriginalImageUIDOn()
+            writer.SetFileName(str(folder / f"{(3 * index + 2) % 5}_{number}.dcm"))
+            writer.Execute(image)
+        return volume
+
+    return write

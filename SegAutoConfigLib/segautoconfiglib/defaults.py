@@ -45,6 +45,8 @@ class PlanningDefaults:
     min_batch_size: int = 2
     reference_batch_size_3d: int = 2
     reference_batch_size_2d: int = 12
+    max_batch_size_3d: int = 16  # of our own planners: larger ones cost time and teach little more (ours)
+    max_batch_size_2d: int = 64
 
 
 @dataclass(frozen=True)
@@ -89,16 +91,22 @@ class TrainingDefaults:
     gradient_clip_norm: float = 12.0
     foreground_share: float = 0.33  # of the samples of a batch
     dice_smoothing: float = 1e-5
+    topk_share: float = 0.1  # of the voxels, the hardest ones
     pseudo_dice_momentum: float = 0.9
     folds: int = 5
     split_seed: int = 12345
     max_bad_steps: int = 10  # consecutive steps with NaN or infinity in loss or gradient before training stops (ours)
     min_loss_scale: float = 1.0  # of float16; a gradient that overflows below it does so without scaling (ours)
+    adam_learning_rate: float = 1e-3  # of Adam and its relatives where none is asked for (torch's default)
     adamw_weight_decay: float = 0.01  # torch's default; also Muon's
+    adam_betas: tuple[float, float] = (0.9, 0.999)  # torch
+    adan_betas: tuple[float, float, float] = (0.02, 0.08, 0.01)  # of adan-pytorch, shares of the new value
     muon_momentum: float = 0.95  # Jordan et al. 2024
     muon_betas: tuple[float, float] = (0.9, 0.99)  # of Adam, for what is no kernel (ours)
     min_slices_3d: int = 4  # of the median image; with fewer 2d is trained unless 3d_fullres is asked for (ours)
     warmup_share: float = 0.02  # of the run, for the schedules with a warm-up (ours)
+    warmup_epochs: int = 50  # of nnUNetTrainer_warmup
+    most_warmup: float = 0.1  # of a run whose number of epochs follows from the time (ours)
     continued_rate_share: float = 0.3  # of the usual learning rate, for weights that have learned already (ours)
 
 
@@ -167,6 +175,49 @@ class AugmentationDefaults:
     gamma_probability: float = 0.3
     gamma_range: tuple[float, float] = (0.7, 1.5)
     mirror_probability: float = 0.5  # per axis
+    morphology_probability: float = 0.4  # of the previous stage in a cascade
+    morphology_radius: tuple[float, float] = (1.0, 8.0)  # voxels
+    drop_component_probability: float = 0.2
+    dropped_component_share: float = 0.15  # of the patch, below which a component may be dropped
+    cascade_label_probability: float = 0.5  # per label, of the two before
+
+
+@dataclass(frozen=True)
+class StrongAugmentationDefaults:
+    """nnU-Net's strong augmentation "DA5", where it differs from AugmentationDefaults."""
+
+    rotation_probability: float = 0.4
+    axis_probability: float = 0.5  # of each axis, if the patch is rotated
+    scaling_probability: float = 0.2
+    scaling_range: tuple[float, float] = (0.7, 1.43)  # drawn for each axis
+    patch_margin: float = 0.7
+    turn_probability: float = 0.5  # by quarters
+    swap_probability: float = 0.5  # of axes
+    channel_probability: float = 0.5
+    median_probability: float = 0.2
+    median_sizes: tuple[int, int] = (2, 7)  # voxels
+    blur_probability: float = 0.2
+    blur_sigma: tuple[float, float] = (0.3, 1.5)  # voxels
+    noise_probability: float = 0.1
+    added_brightness_probability: float = 0.1
+    added_brightness_sigma: float = 0.5
+    contrast_probability: float = 0.2
+    contrast_range: tuple[float, float] = (0.5, 2.0)
+    low_resolution_probability: float = 0.15
+    low_resolution_range: tuple[float, float] = (0.25, 1.0)
+    gamma_probability: float = 0.1  # of the inverted image, and of the image as it is
+    blank_probability: float = 0.4
+    blank_boxes: tuple[int, int] = (1, 4)
+    blank_edges: tuple[int, int] = (10, 3)  # a tenth to a third of the patch
+    gradient_probability: float = 0.3
+    gradient_strength: tuple[float, float] = (1.0, 5.0)  # of either sign
+    bump_scale: float = 1 / 6  # of the patch, smallest standard deviation of a bump; the largest is the patch
+    bump_place: tuple[float, float] = (-0.5, 1.5)  # of its centre, in patches
+    local_gamma_probability: float = 0.3
+    local_gamma_low: tuple[float, float] = (0.01, 0.8)
+    local_gamma_high: tuple[float, float] = (1.5, 4.0)
+    sharpening_probability: float = 0.2
+    sharpening_range: tuple[float, float] = (0.1, 1.0)
 
 
 @dataclass(frozen=True)
@@ -190,6 +241,8 @@ class EvaluationDefaults:
     hausdorff_percentile: float = 95.0
     tolerance_mm: float = 1.0  # of the normalised surface Dice; a usual choice, to be set to what readers differ by
     count_chunk_voxels: int = 2**22  # counted at once, so that large volumes need little memory (ours)
+    probabilities_on_disk: int = 8 * 2**30  # bytes, before compression, kept while a choice is predicted (ours)
+    overlay_intensity: float = 0.6  # opacity of labels in overlay pictures (nnU-Net)
 
 
 FINGERPRINT = FingerprintDefaults()
@@ -200,5 +253,6 @@ NETWORK = NetworkDefaults()
 TRAINING = TrainingDefaults()
 BUDGET = BudgetDefaults()
 AUGMENTATION = AugmentationDefaults()
+STRONG_AUGMENTATION = StrongAugmentationDefaults()
 INFERENCE = InferenceDefaults()
 EVALUATION = EvaluationDefaults()

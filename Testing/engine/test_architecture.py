@@ -15,8 +15,8 @@ from segautoconfiglib.cli.main import COMMANDS, NNUNET_COMMANDS
 
 PACKAGE = Path(segautoconfiglib.__file__).parent
 TORCH_FOLDERS = {"networks", "training", "inference"}
-#: What may read or set environment variables: the workspace's folders, and the thread counts of worker processes.
-ENVIRONMENT_FILES = {"base/workspace.py", "base/parallel.py"}
+#: What may read or set environment variables: the workspace's folders, the thread counts of worker processes, torchrun.
+ENVIRONMENT_FILES = {"base/workspace.py", "base/parallel.py", "base/torchrun.py"}
 
 MODULES = sorted(file for file in PACKAGE.rglob("*.py"))
 
@@ -110,7 +110,7 @@ def test_every_command_of_the_overview_shows_its_help() -> None:
 
 
 def test_package_files_are_empty_but_for_the_list_of_commands() -> None:
-    filled = [relative(file) for file in PACKAGE.glob("*/__init__.py") if file.read_text().strip()]
+    filled = [relative(file) for file in PACKAGE.glob("*/**/__init__.py") if file.read_text().strip()]
     assert filled == ["pipeline/__init__.py"]
 
 
@@ -171,7 +171,7 @@ LICENSE.txt
 
 def test_the_tree_in_the_readme_is_true(repository: Path) -> None:
     files, folders = readme_tree((repository / "README.md").read_text(encoding="utf-8"))
-    there = {relative(file) for file in MODULES} - {relative(file) for file in PACKAGE.glob("*/__init__.py")}
+    there = {relative(file) for file in MODULES} - {relative(file) for file in PACKAGE.glob("*/**/__init__.py")}
     assert sorted(files - there) == [], "named in README.md, but not there"
     assert sorted(there - files) == [], "there, but not named in README.md"
     assert [folder for folder in folders if not (repository / folder).is_dir()] == []

@@ -522,7 +522,7 @@ def test_pretrained_weights_that_are_not_there(planned: Path, refused: Callable[
 def test_images_that_cant_be_predicted(trained: Path, cli: Callable[..., Any], refused: Callable[..., str]) -> None:
     folder, output = trained / "images", trained / "out"
     command = ("predict", "-d", 7, "-i", folder, "-o", output, "--device", "cpu")
-    refused(*command, says=["no image folder", str(folder)])
+    refused(*command, says=["There is no folder", str(folder)])
     folder.mkdir()
     refused(*command, says=["is empty", "CASE_0000.nii.gz"])
     source = trained / "nnUNet_raw" / DATASET / "imagesTr" / "c0_0000.nii.gz"

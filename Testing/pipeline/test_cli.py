@@ -119,7 +119,7 @@ def test_wrong_arguments_are_events_where_these_are_asked_for(capsys: pytest.Cap
 
 def test_nnunet_flags_that_ask_for_what_is_not_there(raw: Path, refused: Refused) -> None:
     pytest.importorskip("torch")
-    refused("nnUNetv2_train", 7, "2d", 0, "-num_gpus", 2, says=["several GPUs", "-num_gpus 1"])
+    refused("nnUNetv2_train", 7, "2d", 0, "-num_gpus", 99, says=["99 GPUs were asked for", "has: cpu"])
     refused("nnUNetv2_train", 7, "2d", 0, "--disable_checkpointing", "--val_best", says=["nothing that --val"])
     refused("nnUNetv2_train", 7, "2d", 0, "-tr", "MyTrainer", says=["'MyTrainer'", "nnUNetTrainer", "NoMirroring"])
     refused("nnUNetv2_extract_fingerprint", "-d", 7, "-fpe", "Mine", says=["'Mine'", "DatasetFingerprintExtractor"])
@@ -325,7 +325,7 @@ def test_doctor_with_packages_missing_or_too_old(cli: Cli, monkeypatch: pytest.M
 def test_which_model_predicts(trained: Path, cli: Cli, refused: Refused) -> None:
     results, images = trained / "nnUNet_results" / DATASET, trained / "nnUNet_raw" / DATASET / "imagesTr"
     command = ("predict", "-d", 7, "-i", images, "-o", trained / "out", "--device", "cpu")
-    there = "nnUNetTrainer__tiny__3d_fullres (folds 0)"
+    there = "nnUNetTrainer__tiny__3d_fullres (fold 0)"
     refused(*command, "-f", 3, says=["folds", "[3]", there])
     refused(*command, "-c", "2d", says=["configuration 2d", there])
     refused(*command, "-tr", "nnUNetTrainer_5epochs", says=["trainer nnUNetTrainer_5epochs", there])
@@ -335,13 +335,31 @@ def test_which_model_predicts(trained: Path, cli: Cli, refused: Refused) -> None
     refused(*nnunet, "-f", 0, 1, says=["folds [0, 1]", there])
     refused(*nnunet, "-f", 0, "-step_size", 0, says=["step"])
     refused(*nnunet, "-f", 0, "-num_parts", 2, "-part_id", 2, says=["Part 2 of 2", "0 to 1"])
-    refused(*nnunet, "-f", 0, "-prev_stage_predictions", images, says=["Cascades"])
+    refused(
+        *nnunet,
+        "-f",
+        0,
+        "-prev_stage_predictions",
+        images,
+        says=["3d_fullres takes no predictions of a previous stage"],
+    )
     model = results / "nnUNetTrainer__tiny__3d_fullres"
     newer = shutil.copytree(model, results / "nnUNetTrainer__newer__3d_fullres")
     (newer / "fold_0" / "checkpoint_final.pth").touch()
     outcome = cli(*command, "--events", "jsonl")
     assert outcome.code == 0
     assert "nnUNetTrainer__newer__3d_fullres" in outcome.of("log")[0]["message"]
+    (warning,) = [row for row in outcome.of("warning") if "models fit" in row["message"]]
+    assert warning["message"] == (
+        "2 models fit: nnUNetTrainer__newer__3d_fullres, nnUNetTrainer__tiny__3d_fullres. "
+        "The first is used, because it was trained last."
+    )
+    assert warning["hint"] == "Choose with -p NAME, or --model FOLDER."
+    missing = ("-i", trained / "none", "-o", trained / "out2")
+    for chosen in (("-d", 7), ("-m", model), ("--choice", 7)):
+        text = refused("predict", *chosen, *missing, says=[f"There is no folder {trained / 'none'}."])
+        assert "Model" not in text
+    assert "Model:" not in cli("predict", "-d", 7, *missing).err
     assert len(list((trained / "out").glob("c*.nii.gz"))) == 5
     shutil.rmtree(results)
     refused(*command, says=["no trained model of Dataset007_Test", "Train one first"])
@@ -362,17 +380,18 @@ def test_nnunets_five_folds_are_those_that_were_trained(
     monkeypatch.setattr("segautoconfiglib.inference.prepare.fits_beside", lambda *_: pytest.fail("read ahead"))
     warned = cli("nnUNetv2_predict", "-d", 7, "-c", "3d_fullres", "-p", "tiny", *command, "-npp", 0, "-nps", 0)
     assert warned.code == 0
-    assert f"Predicting with fold(s) 0 of {model.name}: 1, 2, 3, 4 have no checkpoint_final.pth." in warned.err
+    lacking = f"of {model.name}: there is no checkpoint_final.pth of folds"
+    assert f"Predicting with fold 0 {lacking} 1, 2, 3, 4." in warned.err
     assert "-f 0" in warned.err
     assert len(list((trained / "out").glob("c*.nii.gz"))) == 5
     told = cli(*by_folder, "-f", 0, "-npp", 0, "--continue_prediction")
     assert told.code == 0
-    assert "have no checkpoint" not in told.err
+    assert "there is no checkpoint" not in told.err
     refused(*by_folder, "-f", 0, 1, says=["fold_1", "does not exist", "fold_0/checkpoint_final.pth"])
     refused(*by_folder, "-npp", -1, says=["-npp", "'-1'"])
     (model / "fold_0").rename(model / "fold_all")
     everything = cli(*by_folder, "-npp", 0, "--continue_prediction")
-    assert f"Predicting with fold(s) all of {model.name}: 0, 1, 2, 3, 4 have no" in everything.err
+    assert f"Predicting with fold all {lacking} 0, 1, 2, 3, 4." in everything.err
     (model / "fold_all" / "checkpoint_final.pth").rename(model / "fold_all" / "checkpoint_latest.pth")
     refused(*by_folder, says=["No fold of", "has checkpoint_final.pth", "fold_all/checkpoint_latest.pth", "-chk"])
     again = cli(*by_folder, "-chk", "checkpoint_latest.pth", "-npp", 0, "--continue_prediction")
@@ -447,9 +466,13 @@ def test_evaluate(raw: Path, cli: Cli, refused: Refused, tmp_path: Path) -> None
     shutil.copyfile(truth / "c0.nii.gz", predictions / "extra.nii.gz")
     refused("evaluate", truth, predictions, "--allow-missing", says=["extra", "no truth"])
     (predictions / "extra.nii.gz").unlink()
-    outcome = cli("evaluate", truth, predictions, "--allow-missing")
+    outcome = cli("evaluate", truth, predictions, "--allow-missing", "--csv", tmp_path / "all.csv")
     assert outcome.code == 0
     assert ["organ", "1.000", "1.000", "0.000", "1.000"] in [line.split() for line in outcome.out.splitlines()]
+    assert "No prediction for 3 of 5 cases, left out: c2, c3, c4." in outcome.err
+    assert "cases, worst first" in outcome.out
+    assert len((tmp_path / "all.csv").read_text().splitlines()) == 1 + 2 * 2
+    assert "the 1 worst of 2 cases" in cli("evaluate", truth, predictions, "--chill", "--worst", 1).out
     summary = json.loads((predictions / "summary.json").read_text(), parse_constant=lambda text: pytest.fail(text))
     assert summary["foreground_mean"]["Dice"] == 1
     refused("evaluate", truth, predictions, "-djfile", tmp_path / "none.json", says=["none.json does not exist"])

@@ -168,7 +168,7 @@ def test_more_cases_and_more_labels(model: Path, trained: Path, cli: Cli) -> Non
     (raw / "dataset.json").write_text(json.dumps(description))
     more = cli("train", 7, "--continue-from", model, "--fold", 1, *FAST, "--events", "jsonl")
     assert more.code == 0, more.out
-    assert "The last layers start anew" in more.out
+    assert "structures taken over: background, organ, core" in more.out
     new = model.with_name("nnUNetTrainer__tiny_c2__3d_fullres")
     assert weights(new, 1)["decoder.seg_layers.0.weight"].shape[0] == 4
 
@@ -215,7 +215,7 @@ def test_a_model_of_another_dataset(model: Path, trained: Path, cli: Cli, refuse
     description = json.loads((foreign / "dataset.json").read_text())
     description["channel_names"] = {"0": "T1", "1": "T2"}
     (foreign / "dataset.json").write_text(json.dumps(description))
-    says = ["2 channels (T1, T2)", f"{DATASET} has 1 (MRI)", "same channels"]
+    says = ["2 channels (T1, T2)", f"{DATASET} has 1 (MRI)", "same channels", "move-plans --own-channels"]
     refused("train", 7, "--continue-from", foreign, *FAST, says=says)
 
 
@@ -236,6 +236,10 @@ def test_what_contradicts_itself(model: Path, refused: Refused, tmp_path: Path) 
     refused(*start, "-p", "tiny", says=["--continue-from takes weights and plan", "--plans"])
     refused(*start, "--planner", "resenc", says=["--continue-from takes weights and plan"])
     refused(*start, "--pretrained-weights", tmp_path / "a.pth", says=["--continue-from takes weights and plan"])
+    refused(
+        *start, "--adapt", "heads", "channels",
+        says=["--adapt channels can't change", "move-plans --own-channels", "--pretrained-weights FILE"],
+    )  # fmt: skip
     refused(*start, "-c", "2d", says=["was trained with 3d_fullres, not 2d"])
     shutil.rmtree(model / "fold_0")
     refused(*start, says=["has no checkpoint to start from"])

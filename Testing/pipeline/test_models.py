@@ -114,7 +114,7 @@ def test_info_of_a_model(model: Path, cli: Cli) -> None:
     assert report["plan"]["patch_size"] == [8, 20, 24]
     assert json.loads(report["plans_text"])["plans_name"] == "tiny"
     table = cli("info", "--model", model).out
-    for part in ("Test (3d_fullres, tiny)", "trained here", "patch_size", "PlainConvUNet", "organ", "finished"):
+    for part in ("Test (3d_fullres, tiny)", "trained here", "patch size", "PlainConvUNet", "organ", "finished"):
         assert part in table
     (model / "plans.json").write_text("{")
     damaged = cli("info", "--events", "jsonl")
@@ -184,7 +184,7 @@ def test_checkpoints_are_opened_before_a_model_is_there(
     plans = json.loads((model / "plans.json").read_text())
 
     def packed() -> None:
-        assert cli("export-model", model, file).code == 0
+        assert cli("export-model", model, file, "--overwrite").code == 0
 
     where = ("import-model", file, "--dataset", "Dataset008_New")
     checkpoint.write_bytes(pickle.dumps(print, protocol=2))

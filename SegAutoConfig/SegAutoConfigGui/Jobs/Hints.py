@@ -27,6 +27,7 @@ def hintOf(data: Mapping[str, Any]) -> str:
 def sentences() -> dict[str, str]:
     """Action of the engine (base/errors.py) -> what to do in the window."""
     return {
+        "add-anew": _("Load the case into the scene and add it to the dataset again."),
         "check-image": _('Check the image for NaN and extreme values; on a GPU try the device "cpu" (under Advanced).'),
         "choose-checkpoint": _('Choose other folds (under Advanced), or press "Resume" in the Train tab to finish it.'),
         "continue-from-or-delete": _(
@@ -48,6 +49,7 @@ def sentences() -> dict[str, str]:
             'Close other programs, choose less "GPU memory" for a training, or the device "cpu" (under Advanced).'
         ),
         "free-memory-then-resume": _('Close other programs, then press "Resume".'),
+        "import-lower-stage": _('Train or import the model of the lower resolution, too ("3d_lowres").'),
         "install": _("Install it in the Setup tab."),
         "install-cuda": _('Choose the device "cpu" (under Advanced), or install the NVIDIA driver and PyTorch for it.'),
         "more-time": _("Start again with more time; what was prepared is kept."),
@@ -59,7 +61,9 @@ def sentences() -> dict[str, str]:
         ),
         "name-dataset": _("Ask for a file in which the dataset is named like Dataset123_Name."),
         "plan": _('Train it anew ("Start over").'),
+        "length-for-cascade": _('Choose a number of epochs, or the configuration "3d_fullres" (both under Advanced).'),
         "plan-anew": _("Make a new dataset of the cases in the Dataset tab."),
+        "plugin": _('If it is of a plug-in, put that into the folder "plugins" of the workspace.'),
         "reorient": _(
             "Networks see voxels in stored order: reorient the smaller groups (module Orient Scalar Volume)."
         ),
@@ -68,5 +72,6 @@ def sentences() -> dict[str, str]:
         "resume-other": _('Press "Resume" of that training.'),
         "resume-same-or-overwrite": _('Resume it with the settings that it was begun with, or choose "Start over".'),
         "room": _("Free some space, or choose another workspace in the Setup tab."),
+        "train-lower-stage": _('Train the configuration "3d_lowres" on all folds first (both under Advanced).'),
         "workspace": _("Choose another workspace in the Setup tab, or change the permissions of this one."),
     }

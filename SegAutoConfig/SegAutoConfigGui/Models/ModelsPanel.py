@@ -217,7 +217,7 @@ class ModelsPanel(Panel):
         self.logic.settings.lastFolder = str(file.parent)
         done = _("{title} was written to {file}.").format(title=self.model["title"], file=file)
         self._run(
-            ["export-model", self.model["path"], str(file)],
+            ["export-model", self.model["path"], str(file), "--overwrite"],
             _("Exporting {title}").format(title=self.model["title"]),
             done,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import threading
@@ -84,18 +85,26 @@ class CancelToken:
 
         threading.Thread(target=read_lines, name="cancel-listener", daemon=True).start()
 
-    def install_signal_handlers(self) -> Callable[[], None]:
+    def install_signal_handlers(self, echo_s: float = 0.0) -> Callable[[], None]:
         """Make the first SIGINT or SIGTERM a clean stop; a second one interrupts at once.
+
+        Args:
+            echo_s: Signals that follow the first one within this time are the same request (seconds).
 
         Returns:
             A function that puts the previous handlers back.
         """
         watched = [signal.SIGINT, signal.SIGTERM]
         previous = {number: signal.getsignal(number) for number in watched}
+        first = math.inf
 
         def handle(number: int, frame: FrameType | None) -> None:
+            nonlocal first
             if self._event.is_set():
+                if time.monotonic() - first < echo_s:
+                    return
                 raise KeyboardInterrupt
+            first = time.monotonic()
             self._event.set()
             with suppress(RuntimeError, OSError, ValueError):  # just being written to, or closed
                 sys.stderr.write("Stopping after the current step (press Ctrl-C again to stop at once) ...\n")

@@ -20,6 +20,7 @@ from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Cancelled, UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.machine import free_memory, usable_cores
+from segautoconfiglib.base.plugins import load_plugins, loaded
 
 __all__ = ["cause_of_death", "choose_workers", "end_with_parent", "main_script_left_out", "map_cases", "usable_cores"]
 
@@ -147,8 +148,9 @@ class _Pool:
         try:
             for _ in range(workers):
                 here, there = context.Pipe()
-                process = context.Process(target=_work, args=(there, threads, pickle.dumps(function)), daemon=True)
-                with _interrupts_held_back(), main_script_left_out():
+                arguments = (there, threads, loaded(), pickle.dumps(function))
+                process = context.Process(target=_work, args=arguments, daemon=True)
+                with interrupts_held_back(), main_script_left_out():
                     process.start()
                 there.close()
                 self._processes[here] = process
@@ -218,7 +220,7 @@ class _Pool:
 
 
 @contextmanager
-def _interrupts_held_back() -> Iterator[None]:
+def interrupts_held_back() -> Iterator[None]:
     """Ctrl-C reaches this process after the block; processes started in it do not see it while they import."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -245,6 +247,12 @@ def main_script_left_out() -> Iterator[None]:
         sys.modules["__main__"] = script
 
 
+def limit_threads(count: int) -> None:
+    """Let numerical libraries that this process will import use so many threads, unless the user has chosen."""
+    for variable in THREAD_VARIABLES:
+        os.environ.setdefault(variable, str(count))
+
+
 def end_with_parent() -> None:
     """From now on this worker process ends at once when the one that started it is gone, however that came about."""
     parent = multiprocessing.parent_process()
@@ -258,13 +266,13 @@ def end_with_parent() -> None:
     threading.Thread(target=follow, name="end-with-parent", daemon=True).start()
 
 
-def _work(pipe: Connection, threads: int, pickled: bytes) -> None:
+def _work(pipe: Connection, threads: int, plugins: Sequence[str], pickled: bytes) -> None:
     """The worker process: arguments for the pickled function in, an answer (see :func:`_answer`) out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which decides
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # so that clean-up code runs
     end_with_parent()
-    for variable in THREAD_VARIABLES:
-        os.environ.setdefault(variable, str(threads))
+    limit_threads(threads)
+    load_plugins(plugins)
     function = pickle.loads(pickled)  # imports the stage, and with it the libraries that read the variables above
     try:
         while True:

@@ -129,7 +129,7 @@ def read_json(path: Path | str) -> Any:
         raise UserError(
             f"{path} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}.", hint
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # bytes that are no text, numbers too long, lists too deep
         raise UserError(f"Can't read {path}: {error}.", "Check the file and its permissions.") from error
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from segautoconfiglib.base.errors import Problem
@@ -288,26 +288,37 @@ def time_text(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], stream: TextIO) -> None:
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    stream: TextIO,
+    *,
+    marked: Collection[int] = (),
+) -> None:
     """Write a table: text to the left, numbers to the right with three decimals, "-" for what is missing.
 
     Args:
         title: Above the table; may be empty.
-        columns: Headings.
+        columns: Headings; where all are blank, their line is left out.
         rows: One sequence of cells per row, each as long as ``columns``.
         stream: Normally ``sys.stdout``; colours are used only on a terminal, and nothing is cut off elsewhere.
+        marked: Rows that stand out where there are colours.
     """
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    headed = any(str(column).strip() for column in columns)
+    frame = box.SIMPLE_HEAD if headed else None
+    table = Table(title=title or None, title_justify="left", title_style="bold", box=frame, pad_edge=False)
+    table.show_header = headed
     for index, column in enumerate(columns):
         numeric = any(isinstance(row[index], (int, float)) for row in rows)
         table.add_column(Text(str(column)), justify="right" if numeric else "left")
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
+    for index, row in enumerate(rows):
+        table.add_row(*(Text(_cell(value)) for value in row), style="yellow" if index in marked else None)
     console = Console(file=stream) if stream.isatty() else Console(file=stream, width=10_000, color_system=None)
     console.print(table, crop=False)
 

@@ -15,11 +15,19 @@ DATASET_NAME = re.compile(r"Dataset(\d{3,})_(.+)")
 
 @dataclass(frozen=True)
 class Workspace:
-    """The three root folders of nnU-Net. None of them needs to exist."""
+    """The three root folders of nnU-Net. None of them needs to exist.
+
+    Attributes:
+        raw: Datasets.
+        preprocessed: What training reads.
+        results: Models.
+        v1_base: What nnU-Net v1 calls nnUNet_raw_data_base; None: the folder that holds ``raw``.
+    """
 
     raw: Path
     preprocessed: Path
     results: Path
+    v1_base: Path | None = None
 
     @classmethod
     def at(cls, folder: Path | str) -> Workspace:
@@ -31,22 +39,36 @@ class Workspace:
     def find(cls, folder: Path | str | None = None, environment: Mapping[str, str] | None = None) -> Workspace:
         """``folder`` if given, else nnU-Net's environment variables, else ``~/SegAutoConfig``.
 
-        A variable that is not set stands for its folder in ``~/SegAutoConfig``.
+        A variable that is not set stands for its folder in ``~/SegAutoConfig``; before that, those of nnU-Net v1 count:
+        RESULTS_FOLDER for the models, and a folder nnUNet_raw beside the tasks in nnUNet_raw_data_base for datasets.
         """
         if folder is not None:
             return cls.at(folder)
         environment = os.environ if environment is None else environment
         home = cls.at("~/SegAutoConfig")
 
-        def root(variable: str, default: Path) -> Path:
+        def root(variable: str) -> Path | None:
             value = environment.get(variable)
-            return Path(value).expanduser().absolute() if value else default
+            return Path(value).expanduser().absolute() if value else None
 
+        v1_base = root("nnUNet_raw_data_base")
         return cls(
-            root("nnUNet_raw", home.raw),
-            root("nnUNet_preprocessed", home.preprocessed),
-            root("nnUNet_results", home.results),
+            root("nnUNet_raw") or (v1_base / "nnUNet_raw" if v1_base else home.raw),
+            root("nnUNet_preprocessed") or home.preprocessed,
+            root("nnUNet_results") or root("RESULTS_FOLDER") or home.results,
+            v1_base,
         )
+
+    @property
+    def v1_tasks(self) -> Path:
+        """The folder of nnU-Net v1's tasks, TaskXXX_Name."""
+        return (self.v1_base or self.raw.parent) / "nnUNet_raw_data"
+
+    @property
+    def plugins(self) -> Path | None:
+        """The folder of plug-ins beside the roots; None where those do not lie together under their usual names."""
+        home = self.raw.parent
+        return home / "plugins" if self == Workspace.at(home) else None
 
     def dataset_names(self) -> list[str]:
         """The names of all datasets in any of the three roots, sorted."""

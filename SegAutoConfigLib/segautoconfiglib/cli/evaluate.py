@@ -4,7 +4,10 @@ import argparse
 from pathlib import Path
 
 from segautoconfiglib.base.context import Context
-from segautoconfiglib.cli.options import add_workers
+from segautoconfiglib.cli.options import add_workers, positive
+
+#: Cases in the table of the worst.
+SHOWN_CASES = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,14 +22,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-missing", "--chill", action="store_true", help="compare only the cases that were predicted"
     )
+    add_report(parser)
     add_workers(parser)
     parser.set_defaults(labels=None, ignore_label=None)  # nnUNetv2_evaluate_simple asks for them
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """What is shown and written besides summary.json, shared with nnU-Net's commands."""
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="also write one line per case and class, for spreadsheets"
+    )
+    parser.add_argument(
+        "--worst", type=positive, default=SHOWN_CASES, metavar="N", help="show the N worst cases (default: 20)"
+    )
 
 
 def run(arguments: argparse.Namespace, context: Context) -> None:
     """Compare and show the table."""
     from segautoconfiglib import pipeline
-    from segautoconfiglib.cli.tables import print_evaluation
+    from segautoconfiglib.cli.tables import print_cases, print_evaluation
 
     summary = pipeline.evaluate(
         context,
@@ -39,5 +53,10 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
         allow_missing=arguments.allow_missing,
         workers=arguments.workers,
     )
+    if arguments.csv is not None:
+        from segautoconfiglib.evaluation.case_table import write_csv
+
+        context.report("artifact", path=str(write_csv(summary, arguments.csv)), description="all numbers as a table")
     if context.out:
         print_evaluation(summary, context.out)
+        print_cases(summary, context.out, arguments.worst)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,13 @@ Row = dict[str, Any]
 EPILOG = """examples:
   info                 all datasets and models
   info 4               the plans and models of dataset 4
-  info --model FOLDER  one model: folds, plan, held-out cases"""
+  info FOLDER          one model: labels, channels, plan, folds, held-out cases (also: info --model FOLDER)"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """[DATASET] or --model."""
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("dataset", nargs="?", metavar="DATASET", help="number or name (default: all)")
+    what.add_argument("dataset", nargs="?", metavar="DATASET", help="number or name, or a model folder (default: all)")
     what.add_argument("--model", "-m", type=Path, metavar="FOLDER", help="a model folder: its folds and its plan")
 
 
@@ -28,10 +29,17 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
     """List everything, one dataset's plans and models, or one model's folds."""
     if arguments.model is not None:
         _show_model(arguments.model, context)
+    elif arguments.dataset is not None and _is_folder(arguments.dataset):
+        _show_model(Path(arguments.dataset), context)
     elif arguments.dataset is not None:
         _show_dataset(context.workspace.dataset_name(arguments.dataset), context)
     else:
         _show_all(context)
+
+
+def _is_folder(text: str) -> bool:
+    """Whether a word is the path of a model rather than the number or name of a dataset."""
+    return (Path(text) / "plans.json").is_file() or bool(re.search(r"[/\\]", text))
 
 
 def _show_all(context: Context) -> None:
@@ -56,9 +64,9 @@ def _show_dataset(name: str, context: Context) -> None:
         _warn(row, context)
     _show(context, f"{name}: plans", plans)
     _show(context, f"{name}: models", [_model_line(row) for row in models])
-    if not plans:
+    if not plans and (context.workspace.raw / name).is_dir():
         context.report("log", message=f"Nothing is planned for {name} yet. Next: plan, or train.")
-    elif not models:
+    elif plans and not models:
         context.report("log", message=f"No model of {name} is trained yet. Next: train.")
 
 
@@ -68,10 +76,12 @@ def _show_model(path: Path, context: Context) -> None:
     model = model_report(path)
     context.report("done", stage="info", model=model)
     _warn(model, context)
-    about = {key: model[key] for key in ("title", "dataset", "configuration", "origin", "date", "size_mb", "path")}
-    about |= {"channels": ", ".join(model["channels"]), "labels": ", ".join(model["labels"])}
-    _show(context, model["title"], [{"": key, " ": _text(value)} for key, value in about.items()])
-    _show(context, "Plan", [{"": key, " ": _text(value)} for key, value in model["plan"].items()])
+    about = {key: model[key] for key in ("title", "dataset", "configuration", "origin", "path")}
+    about |= {"date": (model["date"] or "-")[:16].replace("T", " "), "size": f"{model['size_mb']} MB"}
+    labels = [f"{name} {value}" for name, value in model["labels"].items()]
+    about |= {"channels": ", ".join(model["channels"]), "labels": ", ".join(labels), "validation Dice": model["dice"]}
+    _show(context, model["title"], _pairs(about))
+    _show(context, "Plan", _pairs(model["plan"]))
     _show(context, "Folds", [_fold_line(row) for row in model["fold_table"]])
 
 
@@ -122,7 +132,14 @@ def _text(value: Any) -> str:
         return (
             " x ".join(_text(item) for item in value) if value and not isinstance(value[0], str) else ", ".join(value)
         )
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    return "-" if value is None else str(value)
+
+
+def _pairs(values: Row) -> list[Row]:
+    """Two columns without headings."""
+    return [{"": key.replace("_", " "), " ": _text(value)} for key, value in values.items()]
 
 
 def plans_rows(context: Context, name: str) -> list[Row]:

@@ -7,7 +7,6 @@ printed without numpy, SimpleITK or torch.
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
 import traceback
@@ -18,9 +17,22 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from segautoconfiglib import __version__
 from segautoconfiglib.base.context import Context
-from segautoconfiglib.base.errors import EXIT_BUG, EXIT_CANCELLED, EXIT_OK, Cancelled, UserError, problem_list
-from segautoconfiglib.base.packages import FOR_TRAINING, distribution_of
-from segautoconfiglib.cli.options import add_common
+from segautoconfiglib.base.errors import (
+    EXIT_BUG,
+    EXIT_CANCELLED,
+    EXIT_OK,
+    Cancelled,
+    UserError,
+    as_user_error,
+    problem_list,
+)
+from segautoconfiglib.base.packages import distribution_of
+from segautoconfiglib.cli.nnunet.names import COMMANDS as V2_COMMANDS
+from segautoconfiglib.cli.nnunet.names import load_command
+from segautoconfiglib.cli.nnunet_v1.names import COMMANDS as V1_COMMANDS
+from segautoconfiglib.cli.nnunet_v1.names import load_command as load_v1_command
+from segautoconfiglib.cli.options import Parser, add_common
+from segautoconfiglib.cli.several import ECHO_S, errors_only, place_among_others
 
 if TYPE_CHECKING:
     from segautoconfiglib.base.cancel import CancelToken
@@ -33,15 +45,28 @@ COMMANDS = {
     "demo": "make a small dataset, plan, train, predict and show the result, in about five minutes",
     "demo-data": "write the synthetic cases of the demo, to try things out with",
     "convert-msd": "turn a Medical Segmentation Decathlon folder into a raw dataset",
+    "convert-v1": "turn a task of nnU-Net v1 (TaskXXX) into a raw dataset",
+    "from-folder": "make a raw dataset of a folder of images and one of label maps",
+    "from-masks": "make a raw dataset of images with one mask file per structure",
+    "from-csv": "make a raw dataset of the files that a list names",
     "add-cases": "put images and segmentations into a raw dataset, new or existing",
     "remove-cases": "take cases out of a raw dataset; their files are kept",
+    "split": "choose cases for testing, or folds of one's own; patients stay together",
+    "repair": "put right what needs no decision in a raw dataset; the old files are kept",
     "verify": "check a raw dataset and list everything that is wrong with it",
     "fingerprint": "measure a dataset: shapes, spacings, intensities",
     "plan": "choose patch size, spacing, network and batch size",
     "preprocess": "crop, normalise and resample all cases",
+    "move-plans": "give a dataset the plans of another one, for pre-training and fine-tuning",
     "train": "train a network; checks, measures, plans and preprocesses first where that was not done yet",
     "predict": "segment new images with a trained model",
+    "cross-validation": "collect and evaluate the held-out cases of all folds of a model",
+    "find-best": "find out which model, or pair of models, is best on the held-out cases, and its postprocessing",
+    "ensemble": "segment with the mean of the probabilities in several folders",
+    "find-postprocessing": "find out of which structures only the largest part should be kept",
+    "postprocess": "keep only the largest part of structures, as was found before",
     "evaluate": "compare predicted with true segmentations",
+    "overlays": "draw pictures of cases with their labels, or of predictions beside the truth",
     "info": "show datasets, plans and trained models",
     "export-model": "write a model to a zip file, which nnU-Net can install, too",
     "import-model": "put the models of a zip file, also of nnU-Net, into the workspace",
@@ -50,6 +75,9 @@ COMMANDS = {
     "doctor": "check this computer: Python, torch, GPU, memory, disk, folders",
 }
 
+#: nnU-Net's commands by name: the module that has them, and one line of help.
+NNUNET_COMMANDS = {**V2_COMMANDS, **V1_COMMANDS}
+
 #: How to continue a command that was stopped, where the same words alone do not.
 CONTINUE_OPTIONS = {
     "train": "--resume",
@@ -57,22 +85,9 @@ CONTINUE_OPTIONS = {
     "nnUNetv2_train": "--c",
     "nnUNetv2_predict": "--continue_prediction",
     "nnUNetv2_predict_from_modelfolder": "--continue_prediction",
-}
-
-#: nnU-Net v2's own command names, with its flags (cli/nnunet.py).
-NNUNET_COMMANDS = {
-    "nnUNetv2_convert_MSD_dataset": "as convert-msd",
-    "nnUNetv2_extract_fingerprint": "as fingerprint",
-    "nnUNetv2_plan_experiment": "as plan",
-    "nnUNetv2_preprocess": "as preprocess",
-    "nnUNetv2_plan_and_preprocess": "fingerprint, plan and preprocess",
-    "nnUNetv2_train": "as train",
-    "nnUNetv2_predict": "as predict",
-    "nnUNetv2_predict_from_modelfolder": "as predict --model FOLDER",
-    "nnUNetv2_evaluate_folder": "as evaluate, with labels from dataset.json",
-    "nnUNetv2_evaluate_simple": "as evaluate, with labels given by number",
-    "nnUNetv2_export_model_to_zip": "as export-model, several configurations in one file",
-    "nnUNetv2_install_pretrained_model_from_zip": "as import-model",
+    "nnUNet_train": "-c",
+    "nnUNet_train_DP": "-c",
+    "nnUNet_train_DDP": "-c",
 }
 
 
@@ -109,7 +124,7 @@ class _Refusal:
 
 def _common_arguments(words: Sequence[str]) -> argparse.Namespace:
     """The common options among words of which some are wrong."""
-    parser = _Parser(add_help=False)
+    parser = Parser(add_help=False)
     add_common(parser)
     try:
         return parser.parse_known_args(words)[0]
@@ -124,16 +139,9 @@ def _open_missing_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - until the process ends
 
 
-class _Parser(argparse.ArgumentParser):
-    """Wrong arguments are a user's error as any other, reported in the same way."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message[:1].upper()}{message[1:]}.", f"{self.prog} --help shows what there is.")
-
-
 def overview() -> str:
     """The text of ``--help``."""
-    width, nnunet_width = (max(map(len, names)) + 2 for names in (COMMANDS, NNUNET_COMMANDS))
+    width, v2_width, v1_width = (max(map(len, names)) + 2 for names in (COMMANDS, V2_COMMANDS, V1_COMMANDS))
     lines = [
         f"usage: python -m {PROGRAM} COMMAND [options]      (COMMAND --help shows the options)",
         "",
@@ -143,7 +151,10 @@ def overview() -> str:
         *(f"  {name:<{width}}{text}" for name, text in COMMANDS.items()),
         "",
         "nnU-Net v2's commands, with its flags:",
-        *(f"  {name:<{nnunet_width}}{text}" for name, text in NNUNET_COMMANDS.items()),
+        *(f"  {name:<{v2_width}}{text}" for name, (_, text) in V2_COMMANDS.items()),
+        "",
+        "nnU-Net v1's commands, with its flags:",
+        *(f"  {name:<{v1_width}}{text}" for name, (_, text) in V1_COMMANDS.items()),
         "",
         "Datasets and models lie in a workspace: --workspace FOLDER, else nnU-Net's environment variables",
         "(nnUNet_raw, nnUNet_preprocessed, nnUNet_results), else ~/SegAutoConfig.",
@@ -156,11 +167,12 @@ def build_parser(name: str) -> tuple[object, argparse.ArgumentParser]:
     if name in COMMANDS:
         command: object = import_module(f"segautoconfiglib.cli.{name.replace('-', '_')}")
         text = COMMANDS[name]
-    elif name in NNUNET_COMMANDS:
-        from segautoconfiglib.cli import nnunet
-
-        command = nnunet.COMMANDS[name]
-        text = f"nnU-Net v2's command with its flags: {NNUNET_COMMANDS[name]}"
+    elif name in V2_COMMANDS:
+        command = load_command(name)
+        text = f"nnU-Net v2's command with its flags: {V2_COMMANDS[name][1]}"
+    elif name in V1_COMMANDS:
+        command = load_v1_command(name)
+        text = f"nnU-Net v1's command with its flags: {V1_COMMANDS[name][1]}"
     elif name.startswith("nnUNet"):
         raise UserError(
             f"{name} is not available here (yet).", f"Available: {', '.join(NNUNET_COMMANDS)}; see also --help."
@@ -173,7 +185,7 @@ def build_parser(name: str) -> tuple[object, argparse.ArgumentParser]:
         close = get_close_matches(name, [*COMMANDS, *NNUNET_COMMANDS], n=1)
         guess = f" Did you mean {close[0]!r}?" if close else ""
         raise UserError(f"There is no command {name!r}.{guess}", f"Commands: {', '.join(COMMANDS)}.")
-    parser = _Parser(
+    parser = Parser(
         prog=f"python -m {PROGRAM} {name}",
         description=f"{text[0].upper()}{text[1:]}.",
         epilog=getattr(command, "EPILOG", None),
@@ -188,13 +200,15 @@ def run_command(words: Sequence[str], command: object, arguments: argparse.Names
     """Run a command inside the process boundary: every error becomes one message and an exit code."""
     from segautoconfiglib.base.cancel import CancelToken
 
-    report = _make_reporter(arguments.events)
+    place = place_among_others(words[0])
+    follower = place is not None and place.rank > 0
+    report = errors_only(place) if place is not None and follower else _make_reporter(arguments.events)
     cancel = CancelToken()
-    restore = cancel.install_signal_handlers()
-    if arguments.events == "jsonl" and not sys.stdin.isatty():
+    restore = cancel.install_signal_handlers(echo_s=0.0 if place is None else ECHO_S)
+    if arguments.events == "jsonl" and not follower and not sys.stdin.isatty():
         cancel.listen(sys.stdin)
     try:
-        if arguments.job is None:
+        if arguments.job is None or follower:
             return _run(words[0], command, arguments, report, cancel)
         return _run_as_job(words, command, arguments, report, cancel)
     finally:
@@ -244,6 +258,7 @@ def _run(
         cancel: Asks the command to stop.
         job_log: Gets events about resources.
     """
+    from segautoconfiglib.base.plugins import plugged_in
     from segautoconfiglib.base.resources import watched_resources
     from segautoconfiglib.base.workspace import Workspace
 
@@ -252,7 +267,10 @@ def _run(
     try:
         report("started", stage="command", command=name, pid=os.getpid(), engine_version=__version__)
         workspace = Workspace.find(arguments.workspace)
-        with watched_resources(job_log, workspace.results) if job_log else nullcontext():
+        with (
+            watched_resources(job_log, workspace.results) if job_log else nullcontext(),
+            plugged_in(arguments.plugin, workspace.plugins, report),
+        ):
             command.run(arguments, Context(workspace, report, cancel, out))  # type: ignore[attr-defined]
             sys.stdout.flush()
         code = EXIT_OK
@@ -285,7 +303,7 @@ def _make_reporter(events: str) -> Reporter:
 
 
 def _report_failure(error: Exception, report: Reporter) -> int:
-    known = error if isinstance(error, UserError) else _as_user_error(error)
+    known = error if isinstance(error, UserError) else as_user_error(error)
     missing = distribution_of(error.name) if isinstance(error, ModuleNotFoundError) else None
     if known is None:
         sys.stderr.write(traceback.format_exc())
@@ -306,34 +324,3 @@ def _report_failure(error: Exception, report: Reporter) -> int:
         **({"missing": [missing]} if missing else {}),
     )
     return known.exit_code
-
-
-def _as_user_error(error: Exception) -> UserError | None:
-    """Failures of the environment that reach the boundary: files, disk, memory, a missing package."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return _file_error(error, error.filename or "a file")
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return UserError(
-            f"The memory ran out: {error}.",
-            "Use fewer workers, a smaller batch or patch size, or --device cpu.",
-            "free-memory-or-shrink",
-        )
-    package = distribution_of(error.name) if isinstance(error, ModuleNotFoundError) else None
-    if package is not None:
-        extra = "[train]" if package in FOR_TRAINING else ""
-        return UserError(
-            f"The package {package!r} is needed for this command and is not installed.",
-            f'Install it with: pip install "segautoconfiglib{extra}"',
-            "install",
-        )
-    return None
-
-
-def _file_error(error: OSError, place: str) -> UserError:
-    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        return UserError(f"The disk is full while writing {place}.", "Free some space and start again to continue.")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return UserError(
-            f"No permission: {place}.", "Choose another --workspace or change the permissions.", "workspace"
-        )
-    return UserError(f"Can't use {place}: {error.strerror}.", "Check the path, and that the disk is still there.")

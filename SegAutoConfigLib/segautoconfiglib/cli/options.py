@@ -6,8 +6,23 @@ import argparse
 import math
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from segautoconfiglib.base.errors import UserError
+
+if TYPE_CHECKING:
+    from segautoconfiglib.base.context import Context
+    from segautoconfiglib.models.folder import ModelFolder
 
 UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong arguments are a user's error as any other, reported in the same way."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises: UserError: always."""
+        raise UserError(f"{message[:1].upper()}{message[1:]}.", f"{self.prog} --help shows what there is.")
 
 
 def duration(text: str) -> float:
@@ -42,6 +57,13 @@ def positive(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
 
 
+def gpus(text: str) -> int | tuple[int, ...]:
+    """How many GPUs, or their numbers: "2" or "0,2"."""
+    if "," not in text:
+        return positive(text)
+    return tuple(whole_number(part, "is not the number of a GPU") for part in text.strip(",").split(","))
+
+
 def seed(text: str) -> int:
     """A whole number below 2**32, which every generator of random numbers takes."""
     value = whole_number(text)
@@ -61,6 +83,17 @@ def above_zero(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
 def add_common(parser: argparse.ArgumentParser) -> None:
     """What every command takes."""
     common = parser.add_argument_group("common options")
@@ -68,6 +101,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         "--workspace", type=Path, metavar="FOLDER",
         help="where datasets and models lie (default: the folders in nnUNet_raw, nnUNet_preprocessed and "
         "nnUNet_results, else ~/SegAutoConfig)",
+    )  # fmt: skip
+    common.add_argument(
+        "--plugin", type=Path, action="append", default=[], metavar="FILE.py",
+        help="Python code with networks, losses, trainers, planners and so on of your own (docs/plugins.md); "
+        "repeatable. Those in the workspace's folder plugins are found",
     )  # fmt: skip
     common.add_argument(
         "--events", choices=("human", "jsonl"), default="human",
@@ -104,14 +142,15 @@ def add_planning(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("planning")
     group.add_argument(
         "--planner", "-pl", default="ExperimentPlanner", metavar="NAME",
-        help="default, resenc, resenc_m, resenc_l, resenc_xl, or nnU-Net's class names",
+        help="default, resenc_m, resenc_l, resenc_xl, cpu, small, medium, large, xlarge, nnU-Net's class names, or a "
+        "plug-in's (docs/engine.md tells them apart)",
     )  # fmt: skip
     group.add_argument(
         "--gpu-memory-target",
         "-gpu_memory_target",
         type=above_zero,
         metavar="GB",
-        help="GPU memory that training may use (default: 8; resenc_l 24, resenc_xl 40)",
+        help="GPU memory that training may use (default: the planner's: 8 for default, 24 for resenc_l ...)",
     )
     group.add_argument(
         "--overwrite-target-spacing", "-overwrite_target_spacing", type=above_zero, nargs=3, metavar=("Z", "Y", "X"),
@@ -119,4 +158,29 @@ def add_planning(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--overwrite-plans-name", "-overwrite_plans_name", metavar="NAME", help="file name of the plans, without .json"
+    )
+
+
+def add_candidates(parser: argparse.ArgumentParser) -> None:
+    """Which models of a dataset to compare, and in which folds."""
+    parser.add_argument("--configuration", "-c", nargs="+", metavar="NAME", help="only these (default: all)")
+    parser.add_argument("--plans", "-p", nargs="+", metavar="NAME", help="only models of these plans (default: all)")
+    parser.add_argument("--trainer", "-tr", nargs="+", metavar="NAME", help="only these trainers (default: all)")
+    parser.add_argument(
+        "--folds", "-f", nargs="+", type=whole_number, metavar="FOLD",
+        help="that count (default: those that were validated in any of the models)",
+    )  # fmt: skip
+
+
+def candidates(arguments: argparse.Namespace, context: Context) -> tuple[list[ModelFolder], list[int]]:
+    """The models that fit :func:`add_candidates`, and the folds. Raises: UserError: none."""
+    from segautoconfiglib import pipeline
+
+    return pipeline.validated_models(
+        context,
+        arguments.dataset,
+        trainers=arguments.trainer,
+        configurations=arguments.configuration,
+        plans=arguments.plans,
+        folds=arguments.folds,
     )

@@ -23,7 +23,7 @@ def print_plans(plans: Plans, out: TextIO) -> None:
                 _join(configuration.patch_size),
                 configuration.batch_size,
                 configuration.architecture.network_class_name.rpartition(".")[2],
-                _join(configuration.architecture.arch_kwargs["features_per_stage"], " "),
+                _join(configuration.architecture.features_per_stage, " "),
             )
         )
     columns = ("configuration", "spacing (mm)", "patch size", "batch size", "network", "features")
@@ -34,6 +34,15 @@ def print_evaluation(summary: Summary, out: TextIO) -> None:
     """One row per class and, for several, their mean."""
     columns, rows = summary.table
     print_table(f"{summary.cases} case{'' if summary.cases == 1 else 's'}", columns, rows, out)
+
+
+def print_cases(summary: Summary, out: TextIO, most: int) -> None:
+    """The ``most`` worst cases, one row each; those that strike are marked."""
+    from segautoconfiglib.evaluation.case_table import case_table
+
+    columns, rows, marked = case_table(summary, most)
+    less = f"the {len(rows)} worst of {summary.cases} cases (--worst {summary.cases} shows all)"
+    print_table(less if len(rows) < summary.cases else "cases, worst first", columns, rows, out, marked=marked)
 
 
 def _join(numbers: tuple[float, ...] | list[float], separator: str = " x ") -> str:

@@ -15,17 +15,23 @@ from segautoconfiglib.cli.options import (
     add_workers,
     duration,
     fold,
+    gpus,
     positive,
     seed,
 )
+from segautoconfiglib.cli.recipe import add_recipe, recipe_choices
 
 if TYPE_CHECKING:
     from segautoconfiglib.pipeline import TrainOptions
+
+#: Parts of a network that given weights may be adapted in.
+ADAPTABLE = ("heads", "channels", "layers")
 
 EPILOG = """examples:
   train 4 --budget 20m                         the best model that 20 minutes on this computer allow
   train 4 --fold all --budget 2h --device cpu  learn from all cases, none is held out
   train 4 --budget 20m --continue-from MODEL   learn on, from the weights of a model folder
+  train 4 --budget 2h --optimizer adamw --schedule cosine --no-mirroring
   train Dataset004_Hippocampus --configuration 3d_fullres --fold 0 --device cuda --epochs 100"""
 
 
@@ -33,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """DATASET and everything that has a default."""
     add_dataset(parser)
     parser.add_argument(
-        "--configuration", "-c", metavar="NAME", help="2d or 3d_fullres (default: 3d_fullres if the data are 3D)"
+        "--configuration",
+        "-c",
+        metavar="NAME",
+        help="2d, 3d_fullres, 3d_lowres, ... (default: 3d_fullres if the data are 3D)",
     )
     parser.add_argument(
         "--fold", "-f", type=fold, default=0,
@@ -41,11 +50,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_length(parser)
     add_device(parser)
+    add_processes(parser)
     add_continuation(parser)
+    parser.add_argument(
+        "--save-probabilities", "--npz", action="store_true",
+        help="save the probabilities of the held-out cases too, for find-best to average pairs of models",
+    )  # fmt: skip
     parser.add_argument(
         "--plans", "-p", metavar="NAME", help="plans file, without .json (default: the one that --planner writes)"
     )
     add_planning(parser)
+    add_recipe(parser)
     add_workers(parser)
 
 
@@ -65,6 +80,22 @@ def add_length(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """``--gpus`` and ``--processes``."""
+    parser.add_argument(
+        "--gpus", type=gpus, default=1, metavar="N",
+        help="train on so many GPUs of this computer, or on these: 0,2 (default: 1; on several computers start the "
+        "command with torchrun)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--processes",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="with --device cpu: share each batch among N processes",
+    )
+
+
 def add_continuation(parser: argparse.ArgumentParser) -> None:
     """Resume, overwrite, start from weights."""
     group = parser.add_mutually_exclusive_group()
@@ -78,9 +109,23 @@ def add_continuation(parser: argparse.ArgumentParser) -> None:
         help="start from this model's weights, with its plan, in a new model beside it; the learning rate begins lower "
         "than usual. For a dataset with more or corrected cases, or another one with the same channels",
     )  # fmt: skip
+    add_adaptation(parser)
     parser.add_argument(
-        "--trainer", "-tr", default="nnUNetTrainer", metavar="NAME", help="nnU-Net's name of a training recipe"
+        "--trainer",
+        "-tr",
+        default="nnUNetTrainer",
+        metavar="NAME",
+        help="nnU-Net's name of a training recipe; its words combine freely: nnUNetTrainerDA5_250epochs_NoMirroring",
     )
+
+
+def add_adaptation(parser: argparse.ArgumentParser) -> None:
+    """``--adapt``, shared with nnUNetv2_train."""
+    parser.add_argument(
+        "--adapt", nargs="+", choices=ADAPTABLE, default=[], metavar="PART",
+        help="what of those weights may differ: heads (other structures: matched by name), channels (other images: "
+        "likewise), layers (what else does not fit starts anew)",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace, context: Context) -> None:
@@ -89,7 +134,9 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
     from segautoconfiglib.cli.plan import plan_options
     from segautoconfiglib.cli.tables import print_evaluation
 
-    options = replace(train_options(arguments), planning=plan_options(arguments))
+    options = replace(
+        train_options(arguments), planning=plan_options(arguments), save_probabilities=arguments.save_probabilities
+    )
     summary = pipeline.train(context, arguments.dataset, options)
     if context.out and summary is not None:
         print_evaluation(summary, context.out)
@@ -109,9 +156,13 @@ def train_options(arguments: argparse.Namespace) -> TrainOptions:
         budget_s=arguments.budget,
         seed=arguments.seed,
         device=arguments.device,
+        gpus=arguments.gpus,
+        processes=arguments.processes,
         workers=arguments.workers,
         resume=arguments.resume,
         overwrite=arguments.overwrite,
         initial_weights=arguments.pretrained_weights,
         continue_from=getattr(arguments, "continue_from", None),
+        adapt=tuple(arguments.adapt),
+        choices=recipe_choices(arguments),
     )

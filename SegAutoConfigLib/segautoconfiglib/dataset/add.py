@@ -88,8 +88,32 @@ def add_cases(
         UserError: cases.json or the dataset can't be used, or files can't be written.
         Cancelled: on request; nothing was changed.
     """
-    source, folder = Path(source).expanduser().absolute(), Path(folder)
-    staging = load_staging(source)
+    source = Path(source).expanduser().absolute()
+    return add_staged(load_staging(source), source, folder, workers=workers, report=report, cancel=cancel)
+
+
+def add_staged(
+    staging: Staging,
+    source: Path,
+    folder: Path,
+    *,
+    splits: Sequence[Split] | None = None,
+    workers: int | None = None,
+    report: Reporter = silent,
+    cancel: CancelToken | None = None,
+) -> Membership:
+    """As `add_cases`, of cases that need no cases.json.
+
+    Args:
+        staging: The cases; names of files are relative to ``source``, or whole paths.
+        source: The staging folder.
+        folder: As for `add_cases`.
+        splits: The user's folds for a new dataset; None: an existing file is brought up to date.
+        workers: As for `add_cases`.
+        report: As for `add_cases`.
+        cancel: As for `add_cases`.
+    """
+    folder = Path(folder)
     check_writable(folder)
     with changing(folder, report=report, cancel=cancel) as completed:
         members = load_members(folder)
@@ -105,7 +129,7 @@ def add_cases(
             report=report,
             cancel=cancel,
         )
-        change, result = _change(staging, description, members, folder)
+        change, result = _change(staging, description, members, folder, splits)
         carry_out(folder, change)
     here = {*members.training, *members.test} - set(completed)
     ids = [case.id for case in staging.cases]
@@ -114,7 +138,7 @@ def add_cases(
         replaced=tuple(case for case in ids if case in here),
         training=result.training,
         test=result.test,
-        splits=change.splits is not None,
+        splits=splits is None and change.splits is not None,
     )
 
 
@@ -184,7 +208,7 @@ def _warn_of_empty(cases: Sequence[Case], found: Sequence[CaseFindings], report:
 
 def _files(cases: Sequence[tuple[Case, bool]]) -> list[Path]:
     files = [file for case, _ in cases for file in (*case.images, case.label) if file is not None]
-    return [file for file in files if file.is_file()]
+    return [part for file in files for part in (sorted(file.iterdir()) if file.is_dir() else [file]) if part.is_file()]
 
 
 def _bytes_to_check(case: Case) -> int:
@@ -249,7 +273,11 @@ def _convert(case: Case, target: Path, ending: str, channels: int, test: bool) -
 
 
 def _change(
-    staging: Staging, description: DatasetDescription, members: Members, folder: Path
+    staging: Staging,
+    description: DatasetDescription,
+    members: Members,
+    folder: Path,
+    own: Sequence[Split] | None,
 ) -> tuple[Change, Membership]:
     """What is to be done, now that the files are converted."""
     new = {case.id: case for case in staging.cases}
@@ -266,7 +294,8 @@ def _change(
     if description.dataset:
         kept = {case: entry for case, entry in description.dataset.items() if case in training}
         content["dataset"] = {**kept, **_entries(staging.cases, description)}
-    splits = new_splits(folder, training, gone=set(members.training) - set(training), before=members.training)
+    gone = set(members.training) - set(training)
+    splits = own if own is not None else new_splits(folder, training, gone=gone, before=members.training)
     change = Change(
         cases=tuple(new),
         keeps=tuple(keeps),
@@ -294,13 +323,19 @@ def files_in(folder: Path, case: Case) -> list[Path]:
     return [file for file in plain if file.is_relative_to(folder)]
 
 
-def kept_at(folder: Path, case: str, files: Sequence[Path]) -> list[tuple[str, str]]:
+def kept_at(folder: Path, case: str, files: Sequence[Path], root: str = REMOVED) -> list[tuple[str, str]]:
     """Where the files of a case that leaves or is replaced are kept; what was kept before of this name stays.
+
+    Args:
+        folder: Of the dataset.
+        case: Its id.
+        files: In the folder.
+        root: Name of the folder in which the case gets a folder of its own.
 
     Returns:
         Pairs of paths relative to the dataset's folder: now, and then.
     """
-    target, number = folder / REMOVED / case, 2
+    target, number = folder / root / case, 2
     while target.exists():
         target, number = target.with_name(f"{case}_{number}"), number + 1
     names = [file.relative_to(folder) for file in files]

@@ -96,7 +96,7 @@ def _complete(folder: Path) -> tuple[str, ...]:
         for source, target in change.moves:
             if (folder / source).exists():
                 _move(folder / source, folder / target)
-        renewed = {target for _, target in change.moves}
+        renewed = {DATASET_FILE, *(target for _, target in change.moves)}
         for source, _ in change.keeps:
             if source not in renewed:
                 (folder / source).unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,6 +17,7 @@ from segautoconfiglib.base.records import atomic_path, existing_folder, read_jso
 from segautoconfiglib.base.workspace import DATASET_NAME, dataset_id
 from segautoconfiglib.dataset.dataset import DATASET_FILE, IMAGES, LABELS
 from segautoconfiglib.dataset.description import describe, upgrade
+from segautoconfiglib.dataset.labels import BACKGROUND
 from segautoconfiglib.dataset.workers import workers_for_files
 from segautoconfiglib.image import medical
 from segautoconfiglib.image.files import read_header, write_image
@@ -32,7 +33,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class _Job:
+class FileJob:
     """One source file and the files it becomes, one per channel (labels: one)."""
 
     source: Path
@@ -75,7 +76,8 @@ def convert_msd(
         dataset_id: Id of the new dataset; by default the number of the task.
         name: Its name without the id; by default that of the task.
         workers: Number of processes; by default what cores and free memory allow.
-        report: Gets "started", "progress" per file, and warnings about files that are left out.
+        report: Gets "started", "progress" per file, warnings about files that are left out, and a "log" where value 0
+            had another name than background.
         cancel: Asked between files.
 
     Returns:
@@ -90,6 +92,7 @@ def convert_msd(
     content, found = read_json(source / DATASET_FILE), _find_files(source)
     if not isinstance(content, Mapping):
         raise UserError(f"{source / DATASET_FILE} is no dataset.json.", "Expected an object with keys and values.")
+    content, renamed = with_background(content)
     problems, warnings = _pairing_findings(found, content)
     pairs = sorted(set(found.images) & set(found.labels))
     description, more = _description(content, len(pairs), len(found.test), source)
@@ -97,15 +100,43 @@ def convert_msd(
     problems += more + unreadable
     if problems:
         raise ProblemsError(f"{source} can't be converted:", problems)
-    _check_target(target, jobs)
-    _check_space(raw_root, jobs)
+    check_target(target, jobs)
+    check_space(raw_root, jobs)
     for warning in warnings:
         report("warning", message=warning.message, hint=warning.hint, action=warning.action)
+    for message in renamed:
+        report("log", message=message)
+    return write_dataset(target, jobs, description, stage=STAGE, workers=workers, report=report, cancel=cancel)
+
+
+def with_background(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A dataset.json of v1 or v2 with value 0 called background, whatever its name was; and what to tell about it."""
+    labels = upgrade(content)[0].get("labels")
+    if not isinstance(labels, Mapping) or BACKGROUND in labels:
+        return dict(content), []
+    zero = [name for name, value in labels.items() if type(value) is int and value == 0]
+    if len(zero) != 1:
+        return dict(content), []
+    renamed = {BACKGROUND if name == zero[0] else name: value for name, value in labels.items()}
+    return {**content, "labels": renamed}, [f"Label 0, {zero[0]!r} so far, is called {BACKGROUND} in the dataset."]
+
+
+def write_dataset(
+    target: Path,
+    jobs: Sequence[FileJob],
+    description: Mapping[str, Any],
+    *,
+    stage: str,
+    workers: int | None = None,
+    report: Reporter = silent,
+    cancel: CancelToken | None = None,
+) -> Path:
+    """Write the files of all jobs, and dataset.json last; returns the target."""
     splits = [job for job in jobs if not job.is_copy]
     memory = max((2 * job.bytes_in_memory for job in splits), default=0)
     processes = workers_for_files([job.source for job in splits], memory, workers)
     cases = [(job.source.name, (job,)) for job in jobs]
-    map_cases(_convert, cases, workers=processes, stage=STAGE, report=report, cancel=cancel)
+    map_cases(convert_file, cases, workers=processes, stage=stage, report=report, cancel=cancel)
     write_json(target / DATASET_FILE, description)
     return target
 
@@ -134,13 +165,13 @@ def _find_files(source: Path) -> _Source:
         if not (source / part).is_dir():
             raise UserError(f"{source} has no folder {part}.", f"A Decathlon folder has {IMAGES} and {LABELS}.")
     problems: list[Problem] = []
-    found = [_files_by_case(source / part, problems) for part in (IMAGES, LABELS, TEST_IMAGES)]
+    found = [files_by_case(source / part, problems) for part in (IMAGES, LABELS, TEST_IMAGES)]
     if problems:
         raise ProblemsError(f"{source} can't be converted:", problems)
     return _Source(*found)
 
 
-def _files_by_case(folder: Path, problems: list[Problem]) -> dict[str, Path]:
+def files_by_case(folder: Path, problems: list[Problem]) -> dict[str, Path]:
     """Case id to file; names beginning with ``.`` or ``_`` are junk (macOS archives hold ``._name`` files)."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -157,7 +188,7 @@ def _files_by_case(folder: Path, problems: list[Problem]) -> dict[str, Path]:
 
 def _pairing_findings(found: _Source, content: Mapping[str, Any]) -> tuple[list[Problem], list[Problem]]:
     """Images without label: a problem where dataset.json lists them, else (as with lone labels) a warning."""
-    listed, test = _listed(content, "training"), _listed(content, "test")
+    listed, test = listed_cases(content, "training"), listed_cases(content, "test")
     unlabelled = set(found.images) - set(found.labels)
     demanded = listed if content.get("training") else set(found.images)
     problems = [
@@ -182,7 +213,7 @@ def _pairing_findings(found: _Source, content: Mapping[str, Any]) -> tuple[list[
     return problems, warnings
 
 
-def _listed(content: Mapping[str, Any], key: str) -> set[str]:
+def listed_cases(content: Mapping[str, Any], key: str) -> set[str]:
     """Case ids of ``training`` or ``test``, whose entries are paths or objects with the path as ``image``."""
     entries = content.get(key)
     paths = [entry.get("image") if isinstance(entry, Mapping) else entry for entry in entries or ()]
@@ -207,7 +238,7 @@ def _description(
         return {}, [replace(problem, file=where) for problem in error.problems]
 
 
-def _plan(found: _Source, pairs: list[str], target: Path, channels: int) -> tuple[list[_Job], list[Problem]]:
+def _plan(found: _Source, pairs: list[str], target: Path, channels: int) -> tuple[list[FileJob], list[Problem]]:
     """What becomes of each file; reads all headers, which also finds files that were cut off."""
     wanted = [(found.images[case], target / IMAGES, case, channels) for case in pairs]
     wanted += [(found.labels[case], target / LABELS, case, 0) for case in pairs]
@@ -223,11 +254,11 @@ def _plan(found: _Source, pairs: list[str], target: Path, channels: int) -> tupl
             message = f"the file has {header.channels} channels where {max(1, count)} are expected."
             problems.append(Problem(message, f"Correct the file, or modality in {DATASET_FILE}.", str(path), case))
         names = [f"{case}_{index:04d}" for index in range(count)] or [case]
-        jobs.append(_Job(path, tuple(folder / f"{name}{ENDING}" for name in names), header.bytes))
+        jobs.append(FileJob(path, tuple(folder / f"{name}{ENDING}" for name in names), header.bytes))
     return jobs, problems
 
 
-def _check_target(target: Path, jobs: list[_Job]) -> None:
+def check_target(target: Path, jobs: list[FileJob]) -> None:
     """The id must be free; the remains of the same conversion (nothing else, no dataset.json) do not count."""
     root = target.parent
     number = dataset_id(target.name)
@@ -246,7 +277,8 @@ def _check_target(target: Path, jobs: list[_Job]) -> None:
             )
 
 
-def _check_space(raw_root: Path, jobs: list[_Job]) -> None:
+def check_space(raw_root: Path, jobs: list[FileJob]) -> None:
+    """Raises: UserError: the disk is too small for the files."""
     needed = sum(job.source.stat().st_size for job in jobs)
     free = shutil.disk_usage(existing_folder(raw_root)).free
     if needed > free:
@@ -257,7 +289,8 @@ def _check_space(raw_root: Path, jobs: list[_Job]) -> None:
         )
 
 
-def _convert(job: _Job) -> None:
+def convert_file(job: FileJob) -> None:
+    """Write the files of a job, each whole or not at all."""
     if job.is_copy:
         with atomic_path(job.targets[0]) as temporary:
             _copy(job.source, temporary, job.targets[0])

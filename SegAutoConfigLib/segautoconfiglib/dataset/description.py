@@ -13,7 +13,7 @@ from pydantic import PrivateAttr
 from segautoconfiglib.base.errors import Problem, ProblemsError
 from segautoconfiglib.base.records import Record, read_json
 from segautoconfiglib.dataset.labels import LabelSpec, label_problems
-from segautoconfiglib.image.formats import READABLE_ENDINGS
+from segautoconfiglib.image.formats import readable_endings
 
 #: Reader classes of nnU-Net that may be named in ``overwrite_image_reader_writer``.
 READER_NAMES = ("NaturalImage2DIO", "SimpleITKIO", "Tiff3DIO", "NibabelIO")
@@ -146,10 +146,10 @@ def _channel_problems(names: Any) -> list[Problem]:
 
 
 def _ending_problems(ending: Any) -> list[Problem]:
-    if isinstance(ending, str) and ending.lower() in READABLE_ENDINGS:
+    if isinstance(ending, str) and ending.lower() in readable_endings():
         return []
-    hint = f"Known: {', '.join(READABLE_ENDINGS)}."
-    if isinstance(ending, str) and f".{ending.lower()}" in READABLE_ENDINGS:
+    hint = f"Known: {', '.join(readable_endings())}. A plug-in can add more."
+    if isinstance(ending, str) and f".{ending.lower()}" in readable_endings():
         hint = f'Write it with the dot: ".{ending}".'
     return [Problem(f"file_ending: files ending in {ending!r} can't be read.", hint)]
 

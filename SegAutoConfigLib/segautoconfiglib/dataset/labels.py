@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from segautoconfiglib.base.errors import Problem, ProblemsError
+from segautoconfiglib.base.words import counted
 
 BACKGROUND = "background"
 IGNORE = "ignore"
@@ -172,7 +173,7 @@ def _region_problems(labels: Mapping[str, Any], order: Any) -> list[Problem]:
     elif len(order) != len(regions):
         problems.append(
             Problem(
-                f"regions_class_order has {len(order)} entries for {len(regions)} regions.",
+                f"regions_class_order has {counted(len(order), 'number')} for {counted(len(regions), 'region')}.",
                 f"Write one number for each of {', '.join(regions)}, in this order.",
             )
         )

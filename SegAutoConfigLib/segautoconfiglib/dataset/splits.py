@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -29,15 +29,29 @@ class Split:
     val: tuple[str, ...]
 
 
-def make_splits(ids: Sequence[str], folds: int = TRAINING.folds) -> list[Split]:
+def make_splits(
+    ids: Sequence[str],
+    folds: int = TRAINING.folds,
+    *,
+    seed: int = TRAINING.split_seed,
+    groups: Mapping[str, str] | None = None,
+) -> list[Split]:
     """Cut the cases into folds at random, as nnU-Net does (its shuffled five-fold split and seed).
 
     With fewer cases than folds there are as many folds as cases.
 
+    Args:
+        ids: The cases.
+        folds: How many.
+        seed: Of the shuffling.
+        groups: Case to its group (patient): a group is never divided. Others are groups of their own.
+
     Raises:
-        UserError: fewer than two cases.
+        UserError: fewer than two cases, or groups.
     """
     ordered = sorted(ids)
+    if groups:
+        return _grouped_splits(ordered, folds, seed, groups)
     if len(ordered) < 2:
         raise UserError(
             f"{len(ordered)} case is too few for a split into training and validation.",
@@ -45,9 +59,25 @@ def make_splits(ids: Sequence[str], folds: int = TRAINING.folds) -> list[Split]:
             "fold-all",
         )
     order = np.arange(len(ordered))
-    np.random.RandomState(TRAINING.split_seed).shuffle(order)
+    np.random.RandomState(seed).shuffle(order)
     parts = np.array_split(order, min(folds, len(ordered)))
     return [_split(ordered, set(part.tolist())) for part in parts]
+
+
+def _grouped_splits(ordered: Sequence[str], folds: int, seed: int, groups: Mapping[str, str]) -> list[Split]:
+    """Groups in random order, the large ones first, each to the fold with the fewest cases to validate."""
+    members: dict[str, list[int]] = {}
+    for index, case in enumerate(ordered):
+        members.setdefault(groups.get(case, f"\0{case}"), []).append(index)
+    if len(members) < 2:
+        text = f"All cases belong to one group ({groups[ordered[0]]!r}): there is nothing to validate with."
+        raise UserError(text, "Check the groups.")
+    names = sorted(members)
+    np.random.RandomState(seed).shuffle(names)
+    held: list[set[int]] = [set() for _ in range(min(folds, len(names)))]
+    for name in sorted(names, key=lambda name: -len(members[name])):
+        min(held, key=len).update(members[name])
+    return [_split(ordered, val) for val in held]
 
 
 def load_splits(path: Path) -> list[Split]:

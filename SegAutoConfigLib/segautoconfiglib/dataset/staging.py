@@ -16,6 +16,8 @@ from segautoconfiglib.dataset.members import Members
 from segautoconfiglib.dataset.structure import label_file_clashes
 
 CASES_FILE = "cases.json"
+#: The dataset has a case of this name, and it is not said that the new one replaces it.
+NAME_TAKEN = "the dataset has a case of this name."
 #: What some system does not allow in names of files, beside what `CASE_ID` excludes.
 NO_FILE_NAME = re.compile(r'[<>"|?*\x00-\x1f]|^ |[ .]$|.{201}')
 
@@ -100,7 +102,7 @@ def _name_problems(staging: Staging, members: Members) -> list[Problem]:
             problems.append(Problem(text, "Give it another name.", case=case.id))
         elif twin is not None and not case.replace:
             hint = 'Give it another name, or say that it is to be replaced ("replace": true).'
-            problems.append(Problem("the dataset has a case of this name.", hint, case=case.id))
+            problems.append(Problem(NAME_TAKEN, hint, case=case.id))
     problems += [
         Problem(f"the name is used {len(ids)} times.", "Each case needs a name of its own.", case=ids[0])
         for ids in staged.values()

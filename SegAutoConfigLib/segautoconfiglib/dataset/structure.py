@@ -164,8 +164,10 @@ def _missing_label(case: str, folder: Path, ending: str, files: list[Path]) -> P
         return Problem("this is a folder, no label file.", "Replace it by the file.", str(expected), case)
     for path in files:
         if stem(path) == case and file_ending(path):
-            hint = f"Convert it to {ending}, the ending of the images and of dataset.json."
-            return Problem(f"the label ends in {file_ending(path)}, the images in {ending}.", hint, str(path), case)
+            convert = f"Convert it to {ending}, the ending of the images and of dataset.json (repair --apply does it)."
+            return Problem(
+                f"the label ends in {file_ending(path)}, the images in {ending}.", convert, str(path), case, "add-anew"
+            )
         if re.fullmatch(rf"{re.escape(case)}_\d{{4}}", stem(path)):
             hint = f"Rename it to {expected.name}: label files have no channel number."
             return Problem("the label file has a channel number.", hint, str(path), case)

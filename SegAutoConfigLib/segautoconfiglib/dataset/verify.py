@@ -31,7 +31,7 @@ SHOWN_CASES = 20
 COUNTED_RANGE = 2**16
 #: Files whose header is read to guess the memory that the largest case needs.
 SAMPLED_FILES = 8
-RESAMPLE_HINT = "Resample the label map onto the image's grid (nearest neighbour), or export both from one scene."
+RESAMPLE_HINT = "Resample the label map onto the image's grid (repair --apply does it), or export both from one scene."
 
 
 @dataclass(frozen=True)
@@ -206,10 +206,11 @@ def _value_problems(counts: dict[int, int], expected: tuple[int, ...], case: Cas
         return []
     shown = ", ".join(f"{value} ({number} voxels)" for value, number in list(unknown.items())[:SHOWN_VALUES])
     more = f" and {len(unknown) - SHOWN_VALUES} more values" if len(unknown) > SHOWN_VALUES else ""
-    hint = f"dataset.json declares {', '.join(map(str, expected))}: declare the value there, or correct the file."
-    if set(unknown) == {255}:
-        hint = "A mask of 0 and 255: store 1 instead of 255 (divide by 255)."
     message = f"label values that dataset.json does not declare: {shown}{more}."
+    if set(unknown) == {255}:
+        divide = "A mask of 0 and 255: store 1 instead of 255 (divide by 255; repair --map 255=1 does it)."
+        return [Problem(message, divide, str(case.label), case.id, "add-anew")]
+    hint = f"dataset.json declares {', '.join(map(str, expected))}: declare the value there, or correct the file."
     return [Problem(message, hint, str(case.label), case.id)]
 
 

@@ -33,6 +33,7 @@ def class_metrics(
     spacing_mm: Sequence[float],
     ignore_label: int | None = None,
     tolerance_mm: float = EVALUATION.tolerance_mm,
+    surface: bool = True,
 ) -> dict[Label, dict[str, float]]:
     """All metrics of all classes of one case.
 
@@ -43,6 +44,7 @@ def class_metrics(
         spacing_mm: (z, y, x).
         ignore_label: None if there is none.
         tolerance_mm: Distance up to which surfaces agree, for NSD.
+        surface: Also HD95 and NSD, which take most of the time.
 
     Returns:
         Per class: TP, FP, FN, TN, n_pred, n_ref (voxels), Dice, IoU, HD95 (millimetres), NSD.
@@ -54,18 +56,21 @@ def class_metrics(
         ignored = known.index(ignore_label)
         counts[ignored] = 0
         prediction = np.where(truth == ignored, prediction.dtype.type(0), prediction)
-    boxes = [ndimage.find_objects(labels, max_label=len(known)) for labels in (truth, prediction)]
+    boxes = [ndimage.find_objects(labels, max_label=len(known)) for labels in (truth, prediction)] if surface else []
     flat = [size == 1 for size in truth.shape]
     metrics: dict[Label, dict[str, float]] = {}
     for entry in classes:
         members = [known.index(label) for label in _values(entry)]
         overlap = overlap_metrics(counts, members)
-        surface = {"HD95": math.nan, "NSD": 0.0 if overlap["n_pred"] + overlap["n_ref"] else math.nan}
+        if not surface:
+            metrics[entry] = overlap
+            continue
+        distances = {"HD95": math.nan, "NSD": 0.0 if overlap["n_pred"] + overlap["n_ref"] else math.nan}
         if overlap["n_pred"] and overlap["n_ref"]:
             box = _union([found[label - 1] for found in boxes for label in members]) if all(members) else ...
             masks = [_mask(labels[box], members) for labels in (truth, prediction)]
-            surface = surface_metrics(masks[0], masks[1], spacing_mm, tolerance_mm, flat=flat)
-        metrics[entry] = overlap | surface
+            distances = surface_metrics(masks[0], masks[1], spacing_mm, tolerance_mm, flat=flat)
+        metrics[entry] = overlap | distances
     return metrics
 
 

@@ -22,6 +22,9 @@ from segautoconfiglib.image.files import read_image, read_labels
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+#: As matplotlib takes it.
+Colour = str | tuple[float, float, float]
+
 #: Colours of the classes, in order, then again (told apart also with the common colour blindnesses; Okabe & Ito 2008).
 COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
 
@@ -117,7 +120,7 @@ def draw_overlay(overlay: Overlay, file: Path, *, title: str = "", slices: int =
     """
     axis = int(np.argmax(overlay.spacing_mm))
     shown = np.isin(overlay.truth, _all_labels(overlay)) | np.isin(overlay.prediction, _all_labels(overlay))
-    window = _window(shown, overlay.spacing_mm, axis)
+    window = shown_window(shown, overlay.spacing_mm, axis)
     places = _places(shown, axis, slices)
     rows, columns = (
         np.delete(np.array(overlay.spacing_mm), axis) * [part.stop - part.start for part in window]
@@ -129,11 +132,13 @@ def draw_overlay(overlay: Overlay, file: Path, *, title: str = "", slices: int =
     )
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(places), squeeze=False)[0]
-    limits = np.percentile(overlay.image, (CLIPPED_PERCENT, 100 - CLIPPED_PERCENT))
+    limits = grey_limits(overlay.image)
     for panel, place in zip(panels, places, strict=True):
         _draw_slice(panel, overlay, axis, place, window, limits)
         panel.set_title(f"{'zyx'[axis]} = {place}", fontsize=8, color="0.4", pad=3)
-    figure.suptitle(f"{title}     {_scores(overlay.dice())}".strip(), fontsize=11, y=1 - 0.08 / figure.get_figheight())
+    figure.suptitle(
+        f"{title}     {scores_text(overlay.dice())}".strip(), fontsize=11, y=1 - 0.08 / figure.get_figheight()
+    )
     _draw_legend(figure, overlay)
     share = 1 / (height + HEADER_INCH + FOOTER_INCH)
     figure.subplots_adjust(left=0.01, right=0.99, top=1 - HEADER_INCH * share, bottom=FOOTER_INCH * share, wspace=0.03)
@@ -141,7 +146,14 @@ def draw_overlay(overlay: Overlay, file: Path, *, title: str = "", slices: int =
         figure.savefig(temporary, format="png", dpi=110)
 
 
-def _scores(dice: Mapping[str, float]) -> str:
+def grey_limits(image: np.ndarray) -> tuple[float, float]:
+    """The values that are shown black and white."""
+    low, high = np.percentile(image, (CLIPPED_PERCENT, 100 - CLIPPED_PERCENT)).tolist()
+    return low, max(high, low + 1e-6)
+
+
+def scores_text(dice: Mapping[str, float]) -> str:
+    """Dice per class, or their mean where there are many."""
     if len(dice) <= MOST_NAMES:
         return "Dice:  " + "     ".join(f"{name} {value:.3f}" for name, value in dice.items())
     present = [value for value in dice.values() if not math.isnan(value)]
@@ -149,35 +161,34 @@ def _scores(dice: Mapping[str, float]) -> str:
 
 
 def _draw_slice(
-    panel: Axes, overlay: Overlay, axis: int, place: int, window: tuple[slice, ...], limits: np.ndarray
+    panel: Axes, overlay: Overlay, axis: int, place: int, window: tuple[slice, ...], limits: tuple[float, float]
 ) -> None:
     steps = np.delete(np.array(overlay.spacing_mm), axis)
-    low, high = (float(value) for value in limits)
     grey = np.take(overlay.image, place, axis)[window]
-    panel.imshow(grey, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=steps[0] / steps[1])
+    panel.imshow(grey, cmap="gray", vmin=limits[0], vmax=limits[1], aspect=steps[0] / steps[1])
     panel.set_axis_off()
     for index, name in enumerate(overlay.classes):
         colour = COLOURS[index % len(COLOURS)]
         for labels, style in ((overlay.truth, "solid"), (overlay.prediction, "dashed")):
             mask = overlay.mask(np.take(labels, place, axis)[window], name)
             if mask.any():
-                _contour(panel, mask, colour, style)
+                draw_contour(panel, mask, colour, dashed=style == "dashed")
 
 
-def _contour(panel: Axes, mask: np.ndarray, colour: str, style: str) -> None:
+def draw_contour(panel: Axes, mask: np.ndarray, colour: Colour, *, width: float = 1.9, dashed: bool = False) -> None:
     """The outline of a mask, closed at the edge of the picture too; a dashed one on a dark ground, to stand out."""
     padded = np.pad(mask.astype(float), 1)
     rows, columns = (np.arange(length) - 1 for length in padded.shape)
-    if style == "dashed":
+    if dashed:
         panel.contour(columns, rows, padded, levels=[0.5], colors=["black"], linewidths=2.2, alpha=0.6)
         panel.contour(
             columns, rows, padded, levels=[0.5], colors=[_light(colour)], linewidths=1.3, linestyles=[(0, (3, 2))]
         )
     else:
-        panel.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=1.9)
+        panel.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=width)
 
 
-def _light(colour: str) -> tuple[float, ...]:
+def _light(colour: Colour) -> tuple[float, ...]:
     return tuple(0.5 + 0.5 * part for part in to_rgb(colour))
 
 
@@ -204,7 +215,7 @@ def _places(shown: np.ndarray, axis: int, count: int) -> list[int]:
     return sorted({int(occupied[round(share * (occupied.size - 1))]) for share in shares})
 
 
-def _window(shown: np.ndarray, spacing_mm: Sequence[float], axis: int) -> tuple[slice, ...]:
+def shown_window(shown: np.ndarray, spacing_mm: Sequence[float], axis: int) -> tuple[slice, ...]:
     """The part of the slices to show: the structures with a margin; everything where there is nothing."""
     window = []
     for other in (i for i in range(3) if i != axis):

@@ -28,9 +28,11 @@ from segautoconfiglib.evaluation.metrics import class_metrics
 from segautoconfiglib.image.files import read_header, read_labels
 from segautoconfiglib.image.formats import READABLE_ENDINGS
 from segautoconfiglib.image.formats import file_ending as file_ending_of
+from segautoconfiglib.image.volume import Geometry
 
 STAGE = "evaluate"
-SHOWN_VALUES = 5
+#: Named in a message, of values and of cases.
+SHOWN_VALUES, SHOWN_CASES = 5, 10
 
 #: Memory that a case takes: both label maps, a copy of each, and masks.
 BYTES_PER_VOXEL = 16
@@ -113,12 +115,12 @@ def summarize(
         tolerance_mm: The tolerance their NSD was computed with.
     """
     mean: dict[str, Metrics] = {
-        key: {metric: _nanmean(case.metrics[key][metric] for case in cases) for metric in first}
+        key: {metric: known_mean(case.metrics[key][metric] for case in cases) for metric in first}
         for key, first in cases[0].metrics.items()
     }
     metrics = next(iter(mean.values()), {})
     return Summary(
-        foreground_mean={metric: _nanmean(entry[metric] for entry in mean.values()) for metric in metrics},
+        foreground_mean={metric: known_mean(entry[metric] for entry in mean.values()) for metric in metrics},
         mean=mean,
         metric_per_case=list(cases),
         nsd_tolerance_mm=tolerance_mm,
@@ -126,7 +128,8 @@ def summarize(
     )
 
 
-def _nanmean(values: Iterable[float]) -> float:
+def known_mean(values: Iterable[float]) -> float:
+    """Mean of the values that are numbers; NaN if none is."""
     known = [value for value in values if not math.isnan(value)]
     return float(np.mean(known)) if known else math.nan
 
@@ -166,10 +169,12 @@ def evaluate_folder(
         UserError: a folder is missing or empty, or a file is unreadable.
         ProblemsError: predictions are missing, or have no truth; or the grids of a pair differ.
     """
-    pairs = _pairs(Path(truth), Path(predictions), file_ending, cases, allow_missing)
+    pairs = label_pairs(Path(truth), Path(predictions), file_ending, cases, allow_missing)
+    _warn_of_missing(pairs, Path(truth), file_ending, cases, report)
+    _check_grids(pairs)
     largest = max((reference for _, reference, _ in pairs), key=lambda file: file.stat().st_size)
     tasks = [(case, (reference, prediction, label_spec, tolerance_mm)) for case, reference, prediction in pairs]
-    processes = _processes(len(pairs), math.prod(read_header(largest).shape), workers)
+    processes = choose_processes(len(pairs), math.prod(read_header(largest).shape), workers)
     results = map_cases(compare_case, tasks, workers=processes, stage=STAGE, report=report, cancel=cancel)
     if all_declared:
         values = {case: found for (case, *_), (_, found) in zip(pairs, results, strict=True)}
@@ -179,6 +184,49 @@ def evaluate_folder(
         summary.save(output, sort_keys=True)
         report("artifact", path=str(output), description="metrics of the predictions")
     return summary
+
+
+def _warn_of_missing(
+    pairs: Sequence[tuple[str, Path, Path]], truth: Path, ending: str, wanted: Sequence[str] | None, report: Reporter
+) -> None:
+    """Warn of cases that have no prediction and are left out."""
+    required = _label_files(truth, ending).keys() if wanted is None else set(wanted)
+    missing = sorted(required - {case for case, _, _ in pairs})
+    if missing:
+        more = f" and {len(missing) - SHOWN_CASES} more" if len(missing) > SHOWN_CASES else ""
+        report(
+            "warning",
+            message=f"No prediction for {len(missing)} of {counted(len(required), 'case')}, left out: "
+            f"{', '.join(missing[:SHOWN_CASES])}{more}.",
+            hint="Predict them too, if the numbers are to say something about all cases.",
+        )
+
+
+def _check_grids(pairs: Sequence[tuple[str, Path, Path]]) -> None:
+    """Raises: ProblemsError: naming all cases whose prediction does not lie on the grid of its truth."""
+    problems = []
+    for case, reference, prediction in pairs:
+        expected, found = read_header(reference), read_header(prediction)
+        differences = grid_differences(expected.shape, expected.geometry, found.shape, found.geometry)
+        if differences:
+            problems.append(Problem(f"{prediction}, truth {reference}: {'; '.join(differences)}.", case=case))
+    if problems:
+        raise ProblemsError(
+            f"{counted(len(problems), 'prediction')} {'is' if len(problems) == 1 else 'are'} not on the same grid as "
+            "the truth:",
+            problems,
+            "Resample the predictions onto the truth's images, or check whether the two folders belong together.",
+        )
+
+
+def grid_differences(
+    shape: tuple[int, int, int], geometry: Geometry, other_shape: tuple[int, int, int], other: Geometry
+) -> list[str]:
+    """What differs between two grids, in words; empty where nothing does."""
+    differences = geometry.differences(other)
+    if shape != other_shape:
+        differences.insert(0, f"size {shape} against {other_shape} voxels (z, y, x)")
+    return differences
 
 
 def _warn_of_values(values: Mapping[str, Sequence[int]], label_spec: LabelSpec, report: Reporter) -> None:
@@ -204,9 +252,7 @@ def compare_case(
         UserError: a file is unreadable, or the two are not on the same grid.
     """
     expected, found = read_labels(reference), read_labels(prediction)
-    differences = expected.geometry.differences(found.geometry)
-    if expected.shape != found.shape:
-        differences.insert(0, f"size {expected.shape} against {found.shape} voxels (z, y, x)")
+    differences = grid_differences(expected.shape, expected.geometry, found.shape, found.geometry)
     if differences:
         raise UserError(
             f"Truth {reference} and prediction {prediction} are not on the same grid: {'; '.join(differences)}.",
@@ -244,10 +290,22 @@ def _values(file: Path) -> np.ndarray:
     return np.unique(read_labels(file).array)
 
 
-def _pairs(
+def label_pairs(
     truth: Path, predictions: Path, ending: str, wanted: Sequence[str] | None, allow_missing: bool
 ) -> list[tuple[str, Path, Path]]:
-    """(case, truth, prediction), sorted by case."""
+    """(case, truth, prediction), sorted by case.
+
+    Args:
+        truth: Folder of label maps.
+        predictions: Likewise.
+        ending: Of the files in both.
+        wanted: These cases alone; None: all of ``truth``.
+        allow_missing: A truth needs no prediction.
+
+    Raises:
+        UserError: a folder is missing or empty.
+        ProblemsError: files do not belong together.
+    """
     references, found = _label_files(truth, ending), _label_files(predictions, ending)
     if wanted is not None:
         found = {case: file for case, file in found.items() if case in wanted}
@@ -284,7 +342,7 @@ def _existing(folder: Path) -> Path:
     return Path(folder)
 
 
-def _processes(cases: int, voxels: int, requested: int | None) -> int:
+def choose_processes(cases: int, voxels: int, requested: int | None) -> int:
     """At most the user's wish and what cores and memory allow; fewer where there is little to do.
 
     Args:

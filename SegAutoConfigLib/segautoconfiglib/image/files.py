@@ -1,4 +1,4 @@
-"""Reading and writing image files: medical formats (SimpleITK), pictures (Pillow) and tif (tifffile).
+"""Reading and writing image files: medical formats and DICOM (SimpleITK), pictures (Pillow) and tif (tifffile).
 
 Arrays come in stored voxel order, axes (channel, z, y, x); nothing is reoriented. The rules for 2D, 4D and colour
 files are nnU-Net's, so that arrays equal those that nnunetv2 reads.
@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.records import atomic_path
-from segautoconfiglib.image import medical, pictures, tiff
+from segautoconfiglib.image import dicom, medical, pictures, tiff
 from segautoconfiglib.image.formats import (
+    LOSSY_ENDINGS,
     MEDICAL_ENDINGS,
     PICTURE_ENDINGS,
     READABLE_ENDINGS,
@@ -28,6 +29,7 @@ from segautoconfiglib.image.formats import (
 )
 from segautoconfiglib.image.integrity import voxel_file
 from segautoconfiglib.image.medical import as_float32, label_dtype, sitk_from_labels, volume_from_sitk
+from segautoconfiglib.image.own_formats import READERS
 from segautoconfiglib.image.volume import Geometry, Volume
 
 __all__ = [
@@ -185,6 +187,8 @@ def reader_name(file_ending: str, example: Path) -> str:
         example: One image file of the dataset; tells 2D from 3D tif files.
     """
     ending = known_ending(f"x{file_ending}")
+    if ending in READERS:
+        return str(READERS.get(ending).reader_name)
     if ending == ".nii":
         return "NibabelIO"
     if ending in MEDICAL_ENDINGS:
@@ -197,25 +201,31 @@ def reader_name(file_ending: str, example: Path) -> str:
 def _write(array: np.ndarray, file: Path, geometry: Geometry, case: str) -> None:
     ending = known_ending(file)
     array = array.astype(np.uint8) if array.dtype == bool else array
-    if ending in MEDICAL_ENDINGS:
+    if ending in READERS:
+        READERS.get(ending).write(array, file, geometry)
+    elif ending in MEDICAL_ENDINGS:
         image = medical.sitk_from_array(array, geometry)
         if ending in TWO_FILE_ENDINGS:
             medical.write_two_files(image, file)
             return
         with atomic_path(file) as temporary:
             medical.write(image, temporary, file)
-    elif ending in PICTURE_ENDINGS:
+    elif ending in PICTURE_ENDINGS + LOSSY_ENDINGS:
         pictures.write(array, file)
     else:
         tiff.write(array, file, geometry, case)
 
 
-def _reader(file: Path) -> ModuleType:
-    """The module for this format; each has read() and header()."""
+def _reader(file: Path) -> Any:
+    """The module (or the plug-in's `OwnFormat`) for this format; each has read() and header()."""
+    if dicom.is_dicom(Path(file)):
+        return dicom
     ending = known_ending(file)
+    if ending in READERS:
+        return READERS.get(ending)
     if ending in MEDICAL_ENDINGS:
         return medical
-    return pictures if ending in PICTURE_ENDINGS else tiff
+    return pictures if ending in PICTURE_ENDINGS + LOSSY_ENDINGS else tiff
 
 
 def _read(file: Path, labels: bool = False) -> Volume:
@@ -227,7 +237,7 @@ def _read(file: Path, labels: bool = False) -> Volume:
 
 def _existing(file: Path) -> Path:
     file = Path(file)
-    if not file.is_file():
+    if not file.is_file() and not dicom.is_dicom(file):
         raise UserError(f"{file} does not exist.", "Check the path and the file name.")
     return file
 

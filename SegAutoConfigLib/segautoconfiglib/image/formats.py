@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.image.own_formats import READERS
 
 #: Formats read through SimpleITK.
 MEDICAL_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl.gz", ".gipl")
@@ -14,15 +15,22 @@ META_ENDINGS = (".mha", ".mhd")
 TWO_FILE_ENDINGS = (".nhdr", ".mhd")
 #: 2D formats read through Pillow.
 PICTURE_ENDINGS = (".png", ".bmp")
+#: The same, but only to make datasets of: values that were written are not those that are read.
+LOSSY_ENDINGS = (".jpg", ".jpeg")
 #: Formats read through tifffile.
 TIFF_ENDINGS = (".tif", ".tiff")
 READABLE_ENDINGS: tuple[str, ...] = MEDICAL_ENDINGS + PICTURE_ENDINGS + TIFF_ENDINGS
 
 
+def readable_endings() -> tuple[str, ...]:
+    """Of all formats, plug-ins' among them."""
+    return (*READERS, *READABLE_ENDINGS)
+
+
 def file_ending(file: Path | str) -> str | None:
     """The ending of a file name in lower case (".nii.gz"), or None where the format is not one that is read."""
     name = Path(file).name.lower()
-    return next((ending for ending in READABLE_ENDINGS if name.endswith(ending)), None)
+    return next((ending for ending in (*readable_endings(), *LOSSY_ENDINGS) if name.endswith(ending)), None)
 
 
 def known_ending(file: Path | str) -> str:
@@ -31,7 +39,8 @@ def known_ending(file: Path | str) -> str:
     if ending is None:
         raise UserError(
             f"{file}: files of this kind can't be read.",
-            f"Convert it to one of {', '.join(READABLE_ENDINGS)} (3D Slicer can do it, for DICOM series too).",
+            f"Convert it to one of {', '.join(readable_endings())} (3D Slicer can do it, for DICOM series too), "
+            "or name a plug-in that reads it.",
         )
     return ending
 

@@ -31,16 +31,20 @@ def read(file: Path, labels: bool = False) -> Volume:
     if voxels is not None:
         return Volume(voxels.reshape(-1, *_shape(reader)), _geometry(reader, file))
     try:
-        with _quiet():
+        with quiet():
             image = reader.Execute()
     except RuntimeError as error:
-        raise _unreadable(file, error) from error
-    return _volume(image, file)
+        raise unreadable(file, error) from error
+    return stored_volume(image, file)
 
 
 def header(file: Path) -> tuple[np.ndarray, Geometry]:
     """An array of the right shape (channel, z, y, x) and type that takes no memory, and the geometry."""
-    reader = _open(file)
+    return described(_open(file), file)
+
+
+def described(reader: sitk.ImageFileReader, file: Path) -> tuple[np.ndarray, Geometry]:
+    """As `header`, of a reader that has read the information of its file."""
     size = reader.GetSize()
     frames = size[3] if len(size) == 4 else 1
     dtype = sitk.GetArrayViewFromImage(sitk.Image([1, 1], _scalar_type(reader.GetPixelID()))).dtype
@@ -51,7 +55,7 @@ def header(file: Path) -> tuple[np.ndarray, Geometry]:
 
 def volume_from_sitk(image: sitk.Image) -> Volume:
     """A SimpleITK image (2D, 3D, 4D or vector voxels) as a float32 volume (channel, z, y, x). Raises: UserError."""
-    volume = _volume(image, "the image")
+    volume = stored_volume(image, "the image")
     return Volume(as_float32(volume.array), volume.geometry)
 
 
@@ -92,7 +96,7 @@ def write(image: sitk.Image, path: Path, target: Path) -> None:
     ending = known_ending(path)
     lower = path.with_name(path.name[: -len(ending)] + ending)  # ITK knows some endings in lower case only
     try:
-        with _quiet():
+        with quiet():
             sitk.WriteImage(image, str(lower), useCompression=True)
         _open(lower)
         os.replace(lower, path)
@@ -117,7 +121,7 @@ def write_two_files(image: sitk.Image, file: Path) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No ITK warnings on standard error meanwhile."""
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -137,17 +141,18 @@ def _open(file: Path) -> sitk.ImageFileReader:
     try:
         if ending in META_ENDINGS:
             check_meta_header(file)
-        with _quiet():
+        with quiet():
             reader.ReadImageInformation()
         check_whole(file, reader)
     except OSError as error:
         raise UserError(f"Can't read {file}: {error.strerror or error}.", "Check the file's permissions.") from error
     except RuntimeError as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
     return reader
 
 
-def _unreadable(file: Path, error: RuntimeError) -> UserError:
+def unreadable(file: Path, error: RuntimeError) -> UserError:
+    """What ITK's complaint about a file means."""
     text = str(error)
     if "orthonormal" in text:
         return UserError(
@@ -173,7 +178,8 @@ def _last_line(error: Exception) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def _volume(image: sitk.Image, source: Path | str) -> Volume:
+def stored_volume(image: sitk.Image, source: Path | str) -> Volume:
+    """A SimpleITK image as a volume of its own number type. Raises: UserError: complex, or of 5 dimensions."""
     geometry = _geometry(image, source)
     if "complex" in image.GetPixelIDTypeAsString():
         raise UserError(f"{source} holds complex numbers.", "Save its magnitude (and phase) as separate images.")

@@ -1,4 +1,4 @@
-"""2D pictures (png, bmp) through Pillow, read as nnU-Net reads them."""
+"""2D pictures (png, bmp; jpg only to be read) through Pillow, read as nnU-Net reads them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.records import atomic_path
+from segautoconfiglib.image.formats import LOSSY_ENDINGS, known_ending
 from segautoconfiglib.image.volume import PSEUDO_SLICE_SPACING, Geometry, Volume
 
 #: Pictures have no spacing in mm; pixels count as 1 (nnU-Net's rule).
@@ -30,8 +31,10 @@ def read(file: Path, labels: bool = False) -> Volume:
     that is opaque everywhere is left out.
 
     Raises:
-        UserError: unreadable or damaged; a label map in colour.
+        UserError: unreadable or damaged; a label map in colour or as jpg.
     """
+    if labels and known_ending(file) in LOSSY_ENDINGS:
+        raise UserError(f"{file} can't hold labels: JPEG changes the numbers.", "Save label maps as .png.")
     with _opened(file) as picture:
         if picture.mode == "P" and not labels:
             picture = picture.convert("RGB")
@@ -52,6 +55,8 @@ def header(file: Path) -> tuple[np.ndarray, Geometry]:
 
 def write(array: np.ndarray, file: Path) -> None:
     """Write one slice (1, y, x) of uint8 or (png only) uint16, atomically. Raises: UserError: does not fit."""
+    if known_ending(file) in LOSSY_ENDINGS:
+        raise UserError(f"Can't write {file}: JPEG changes the values.", "Use .png or .tif.")
     widest = np.uint8 if file.suffix.lower() == ".bmp" else np.uint16
     array = only_slice(array, file)
     if array.dtype.kind not in "ui" or array.min() < 0 or array.max() > np.iinfo(widest).max:
@@ -83,14 +88,14 @@ def _opened(file: Path) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(file, formats=("PNG", "BMP"))
+            picture = Image.open(file, formats=("PNG", "BMP", "JPEG"))
         with picture:
             yield picture
     except Image.DecompressionBombError as error:
         raise UserError(f"{file} has too many pixels for this format: {error}", "Save it as .tif.") from error
     except UnidentifiedImageError as error:
         raise UserError(
-            f"{file} is not a png or bmp file, or its beginning is damaged.", "Export or download it again."
+            f"{file} is not a {file.suffix[1:]} file, or its beginning is damaged.", "Export or download it again."
         ) from error
     except (OSError, ValueError, SyntaxError) as error:
         raise UserError(f"{file} can't be read: {error}.", "Export or download it again.") from error

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.words import counted
-from segautoconfiglib.dataset.dataset import Case, channel_files, list_cases, scan_images
+from segautoconfiglib.dataset.case_names import CHANNEL
+from segautoconfiglib.dataset.dataset import Case, channel_files, list_cases, scan_images, visible
+from segautoconfiglib.image import dicom
 from segautoconfiglib.image.files import read_header
 
 
@@ -15,7 +18,7 @@ def usable_cases(folder: Path, file_ending: str, channels: Sequence[str]) -> tup
     """The cases whose files are there and readable, sorted by id, and what is wrong with the others.
 
     Args:
-        folder: Holds ``CASE_0000<ending>`` and so on.
+        folder: Holds ``CASE_0000<ending>`` and so on; folders of DICOM files (``CASE`` or ``CASE_0000``) count, too.
         file_ending: Of the images.
         channels: The names of the model's channels.
 
@@ -23,7 +26,8 @@ def usable_cases(folder: Path, file_ending: str, channels: Sequence[str]) -> tup
         UserError: no such folder, or no cases in it.
         ProblemsError: not one of the cases can be used.
     """
-    if not folder.is_dir() or not (files := scan_images(folder, file_ending).files):
+    files = {**scan_images(folder, file_ending).files, **_series(folder)} if folder.is_dir() else {}
+    if not files:
         return list_cases(folder, file_ending), []  # says what is wrong
     cases, problems = [], []
     for case, found in sorted(files.items()):
@@ -34,6 +38,23 @@ def usable_cases(folder: Path, file_ending: str, channels: Sequence[str]) -> tup
     if not cases:
         raise ProblemsError(f"The images in {folder} can't be used:", problems)
     return cases, problems
+
+
+def oddities(cases: Sequence[Case]) -> list[Problem]:
+    """What is probably wrong with images that can be used: slices that are missing in DICOM series."""
+    series = [(case.id, file) for case in cases for file in case.images if dicom.is_dicom(file)]
+    return [replace(problem, case=case) for case, file in series for problem in dicom.findings(file)]
+
+
+def _series(folder: Path) -> dict[str, dict[int, list[Path]]]:
+    """Folders of DICOM files as cases and channels, by their names."""
+    found: dict[str, dict[int, list[Path]]] = {}
+    for path in visible(folder):
+        if path.is_dir() and dicom.is_dicom(path):
+            match = CHANNEL.fullmatch(path.name)
+            case, channel = (match["case"], int(match["channel"])) if match else (path.name, 0)
+            found.setdefault(case, {}).setdefault(channel, []).append(path)
+    return found
 
 
 def _faults(case: str, found: dict[int, list[Path]], channels: Sequence[str], ending: str) -> list[Problem]:

@@ -16,10 +16,10 @@ from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.defaults import INFERENCE
 from segautoconfiglib.image.files import sitk_from_labels, volume_from_sitk
 from segautoconfiglib.image.volume import Geometry, Volume
+from segautoconfiglib.inference.cascade import checked_labels, network_input, predicted_labels
 from segautoconfiglib.inference.model import Model
 from segautoconfiglib.inference.predictor import STAGE, tile_progress
 from segautoconfiglib.inference.prepare import memory_errors
-from segautoconfiglib.preprocessing.case import preprocess_case
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ def predict_image(
     mirror: bool = True,
     step: float = INFERENCE.step,
     probabilities: bool = False,
+    previous: Volume | np.ndarray | sitk.Image | None = None,
     report: Reporter = silent,
     cancel: CancelToken | None = None,
 ) -> Prediction:
@@ -55,6 +56,8 @@ def predict_image(
         mirror: Average over mirrored images, along the axes the network was trained for.
         step: Distance of tiles, share of the patch.
         probabilities: Return those too.
+        previous: Of a cascade: the labels of the previous stage on the image's grid, arrays (z, y, x). None: that stage
+            predicts them first.
         report: Gets "progress" events.
         cancel: Asked between tiles.
 
@@ -83,11 +86,15 @@ def predict_image(
     volume = _as_volume(image, spacing_mm)
     classes = model.label_spec.output_channels
     with memory_errors(model.device, volume.shape, classes):
-        case = preprocess_case(volume, None, model.plans, model.configuration, None)
+        if previous is None:
+            below = predicted_labels(volume, model, mirror=mirror, step=step, cancel=cancel)
+        else:
+            below = _given_labels(previous, volume, model)
+        data, record = network_input(volume, below, model)
         values = np.empty((classes, *volume.shape), np.float32) if probabilities else None
         found = model.segment(
-            case.data,
-            case.record,
+            data,
+            record,
             mirror=mirror,
             step=step,
             probabilities=values,
@@ -100,6 +107,15 @@ def predict_image(
     if isinstance(image, np.ndarray):
         return Prediction(found, values)
     return Prediction(sitk_from_labels(found, volume.geometry), values)
+
+
+def _given_labels(labels: Any, image: Volume, model: Model) -> Volume:
+    """The previous stage's labels in any form. Raises: UserError: the model takes none, or they do not fit."""
+    if model.configuration.previous_stage is None:
+        raise UserError(f"{model.configuration_name} takes no labels of a previous stage.", "Leave out previous.")
+    if isinstance(labels, np.ndarray):
+        labels = Volume(labels[None], image.geometry)
+    return checked_labels(_as_volume(labels, None), image, model, "previous")
 
 
 def _as_volume(image: Any, spacing_mm: Sequence[float] | None) -> Volume:

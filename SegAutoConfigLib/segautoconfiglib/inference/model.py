@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.base.words import named
 from segautoconfiglib.dataset.description import DatasetDescription
 from segautoconfiglib.dataset.labels import LabelSpec
 from segautoconfiglib.defaults import INFERENCE
@@ -20,11 +23,21 @@ from segautoconfiglib.inference.predictor import Progress, SlidingWindow
 from segautoconfiglib.inference.restore import restore
 from segautoconfiglib.models.folder import ALL, FINAL, Fold, ModelFolder
 from segautoconfiglib.networks.build import build_network
-from segautoconfiglib.networks.checkpoint import load_weights, read_checkpoint
+from segautoconfiglib.networks.checkpoint import OWN_KEY, load_weights, read_checkpoint
 from segautoconfiglib.networks.device import resolve_device
-from segautoconfiglib.networks.unet import UNet
+from segautoconfiglib.networks.own import check_outputs
+from segautoconfiglib.planning.architectures import architecture_spec, is_own_network, with_norm
 from segautoconfiglib.planning.plans import Configuration, Plans
 from segautoconfiglib.preprocessing.geometry import SpatialRecord
+from segautoconfiglib.preprocessing.stages import stage_model
+
+#: nnU-Net's trainer whose networks have batch normalisation, whatever the plans say.
+BATCH_NORM_TRAINER = "nnUNetTrainerBN"
+#: In nnU-Net 1 cascades have a trainer of their own: that of the stage before with this in its name.
+CASCADE_TRAINER = "CascadeFullRes"
+
+#: Takes the logits of an image, (class, depth, y, x), consecutive along the first axis.
+LogitsUser = Callable[[Sequence[torch.Tensor]], None]
 
 
 @dataclass(frozen=True)
@@ -39,15 +52,17 @@ class Model:
         mirror_axes: Axes of the patch along which the network was trained on mirrored images.
         device: Where the networks are.
         folder: Where the model came from; None if it was made in memory.
+        previous: Of a cascade: the model whose labels are an input of this one, where it was loaded too.
     """
 
     plans: Plans
     description: DatasetDescription
     configuration_name: str
-    networks: tuple[UNet, ...]
+    networks: tuple[nn.Module, ...]
     mirror_axes: tuple[int, ...]
     device: torch.device
     folder: ModelFolder | None = None
+    previous: Model | None = None
 
     @property
     def configuration(self) -> Configuration:
@@ -68,7 +83,15 @@ class Model:
             self.device,
             self.mirror_axes if mirror else (),
             step,
+            self._activation,
         )
+
+    @property
+    def _activation(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """What is averaged in place of logits, where the plans ask for it."""
+        if not self.configuration.average_probabilities:
+            return None
+        return torch.sigmoid if self.label_spec.has_regions else partial(torch.softmax, dim=1)
 
     def slabs(
         self,
@@ -91,6 +114,7 @@ class Model:
         step: float = INFERENCE.step,
         probabilities: np.ndarray | None = None,
         uncertainty: np.ndarray | None = None,
+        also: LogitsUser | None = None,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
     ) -> np.ndarray:
@@ -103,6 +127,7 @@ class Model:
             step: Distance of tiles, share of the patch.
             probabilities: (class, z, y, x) float32 on the grid of the file; filled if given.
             uncertainty: (z, y, x) float32 on the grid of the file; filled if given, from 0 to 1.
+            also: Given all logits, which are kept in memory for it.
             progress: Called with tiles done and tiles in all.
             cancel: Asked between tiles.
 
@@ -113,7 +138,10 @@ class Model:
             UserError: the network returns no finite numbers.
             Cancelled: on request.
         """
-        slabs = self.slabs(data, mirror=mirror, step=step, progress=progress, cancel=cancel)
+        slabs: Iterable[torch.Tensor] = self.slabs(data, mirror=mirror, step=step, progress=progress, cancel=cancel)
+        if also is not None:
+            slabs = list(slabs)
+            also(slabs)
         return restore(
             slabs,
             record,
@@ -130,6 +158,7 @@ def load_model(
     folds: Sequence[Fold] | None = None,
     checkpoint: str = FINAL,
     device: str = "cpu",
+    previous: bool = True,
     report: Reporter = silent,
 ) -> Model:
     """Load a model trained by nnunetv2 or by this program.
@@ -139,7 +168,10 @@ def load_model(
         folds: 0, 1, ... or "all"; None takes all numbered folds that are there, else "all".
         checkpoint: File name in the fold folders.
         device: See :func:`~segautoconfiglib.networks.device.resolve_device`.
-        report: Told which folds are used.
+        previous: Of a cascade, load the models of the stages before too: those beside it with the same trainer (in
+            nnU-Net 1: the one without "CascadeFullRes" in its name) and plans, with the same folds where they were
+            asked for.
+        report: Told which folds are used, and where a stage before has another trainer.
 
     Raises:
         UserError: parts are missing, damaged, of unknown make, or do not fit each other; or no such device.
@@ -150,19 +182,41 @@ def load_model(
     contents = [read_checkpoint(folder.checkpoint(fold, checkpoint)) for fold in chosen]
     name = _configuration_name(folder, contents[0])
     configuration = folder.plans.configuration(name)
-    if configuration.previous_stage:
-        raise UserError(
-            f"Configuration {name!r} needs the predictions of {configuration.previous_stage!r}.",
-            "Cascades are not supported yet. Use another configuration.",
-        )
+    before = None
+    for stage in folder.plans.stages(name)[:-1] if previous else ():
+        below = _previous_model(folder, name, stage, report)
+        lower = load_model(below, folds=folds, checkpoint=checkpoint, device=device, previous=False, report=report)
+        before = replace(lower, previous=before)
     networks = tuple(
         _network(folder, configuration, content, folder.checkpoint(fold, checkpoint), target)
         for fold, content in zip(chosen, contents, strict=True)
     )
     mirror_axes = tuple(contents[0].get("inference_allowed_mirroring_axes") or ())
-    which = "the fold trained on all cases" if chosen == [ALL] else f"fold(s) {', '.join(map(str, chosen))}"
+    which = "the fold trained on all cases" if chosen == [ALL] else named(chosen, "fold")
     report("log", message=f"Predicting with {which} of {folder.path.name} on {target}.")
-    return Model(folder.plans, folder.description, name, networks, mirror_axes, target, folder)
+    return Model(folder.plans, folder.description, name, networks, mirror_axes, target, folder, before)
+
+
+def _previous_model(folder: ModelFolder, name: str, stage: str, report: Reporter) -> ModelFolder:
+    """The model of a stage before a cascade, beside it. Raises: UserError: it is not there."""
+    path = stage_model(folder.path.absolute(), stage)
+    other = path.with_name(path.name.replace(CASCADE_TRAINER, "", 1))
+    if not path.is_dir() and CASCADE_TRAINER in folder.name_parts[0] and other.is_dir():
+        report("log", message=f"The stage before {folder.path.name} is {other.name}, of another trainer.")
+        path = other
+    try:
+        return ModelFolder.open(path)
+    except UserError as error:
+        raise UserError(
+            f"{folder.path.name} is a cascade: {name} needs the labels that {stage} predicts. {error.message}",
+            "Train or import that model, or give its predictions (-prev_stage_predictions FOLDER).",
+            "import-lower-stage",
+        ) from error
+
+
+def release_memory() -> None:
+    """Give the memory of models that are gone back to the GPU, for other processes."""
+    torch.cuda.empty_cache()
 
 
 def check_checkpoints(folder: ModelFolder) -> None:
@@ -189,13 +243,17 @@ def _network(
     content: dict[str, Any],
     file: Path,
     device: torch.device,
-) -> UNet:
-    description = folder.description
-    network = build_network(
-        configuration.architecture,
-        len(description.channels),
-        description.label_spec.output_channels,
-        deep_supervision=False,
-    )
+) -> nn.Module:
+    """A fold's network in evaluation mode."""
+    description, name = folder.description, configuration.architecture.network_class_name
+    own = content.get(OWN_KEY)
+    architecture_spec(name, own.get("plugins", ()) if isinstance(own, dict) else ())
+    channels, outputs = configuration.input_channels(description), description.label_spec.output_channels
+    architecture = configuration.architecture
+    if content.get("trainer_name") == BATCH_NORM_TRAINER and "norm_op" in architecture.arch_kwargs:
+        architecture = with_norm(architecture, "batch")
+    network = build_network(architecture, channels, outputs, deep_supervision=False)
     load_weights(network, content["network_weights"], file)
+    if is_own_network(name):
+        check_outputs(network, (channels, *configuration.patch_size), outputs, single=True)
     return network.eval().to(device)

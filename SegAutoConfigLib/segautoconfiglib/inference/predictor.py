@@ -50,6 +50,7 @@ class SlidingWindow:
         mirror_axes: Axes of the patch along which mirrored images are predicted too, in all combinations, and
             averaged; empty for none.
         step: Distance of tiles, share of the patch.
+        activation: Makes probabilities of logits (tile, class, z, y, x) before they are averaged; None: logits are.
     """
 
     networks: Sequence[nn.Module]
@@ -58,6 +59,7 @@ class SlidingWindow:
     device: torch.device
     mirror_axes: tuple[int, ...] = ()
     step: float = INFERENCE.step
+    activation: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     def slabs(
         self, image: Any, *, progress: Progress | None = None, cancel: CancelToken | None = None
@@ -178,6 +180,7 @@ class SlidingWindow:
             for network in self.networks:
                 for chosen in flips:
                     logits = network(tiles.flip(chosen) if chosen else tiles).float()
+                    logits = self.activation(logits) if self.activation else logits
                     logits = logits.flip(chosen) if chosen else logits
                     total = logits if total is None else total.add_(logits)
         assert total is not None

@@ -7,24 +7,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from math import prod
 
-import numpy as np
 import torch
 
 from segautoconfiglib.base.errors import UserError, reworded
 from segautoconfiglib.base.machine import free_memory
 from segautoconfiglib.dataset.dataset import Case
+from segautoconfiglib.defaults import PLANNING
 from segautoconfiglib.fingerprint.extract import check_finite
 from segautoconfiglib.image.files import read_header, read_image
 from segautoconfiglib.image.resample import small_products
+from segautoconfiglib.inference.cascade import Prepared, PreviousLabels, WithLabels, network_input
 from segautoconfiglib.inference.model import Model
 from segautoconfiglib.networks.device import lacks_memory
-from segautoconfiglib.preprocessing.case import preprocess_case
 from segautoconfiglib.preprocessing.geometry import SpatialRecord
 from segautoconfiglib.preprocessing.run import peak_bytes
+from segautoconfiglib.preprocessing.stages import PredictedStage
 from segautoconfiglib.preprocessing.store import CaseStore
-
-#: Data (channel, z, y, x) float32 on the network's grid, and how they came about.
-Prepared = tuple[np.ndarray, SpatialRecord]
 
 CPU = torch.device("cpu")
 
@@ -38,8 +36,13 @@ LOGIT_COPIES = 3
 ACTIVATION_COPIES = 5
 
 
-def prepare_case(case: Case, model: Model) -> Prepared:
+def prepare_case(case: Case, model: Model, previous: PreviousLabels | None = None) -> Prepared:
     """Read and preprocess a case.
+
+    Args:
+        case: Its images.
+        model: That it is prepared for.
+        previous: Of a cascade: finds the labels of the previous stage.
 
     Raises:
         UserError: a file can't be read or used, or the memory does not suffice.
@@ -47,11 +50,12 @@ def prepare_case(case: Case, model: Model) -> Prepared:
     with memory_errors(CPU, read_header(case.images[0]).shape):
         image = read_image(case.images)
         check_finite(image.array, case.id, case.images)
-        made = preprocess_case(image, None, model.plans, model.configuration, None)
-        return made.data, made.record
+        return network_input(image, previous(case.id, image) if previous else None, model)
 
 
-def prepared_cases(cases: Sequence[Case], model: Model, *, ahead: bool) -> Iterator[Prepared | UserError]:
+def prepared_cases(
+    cases: Sequence[Case], model: Model, *, ahead: bool, previous: PreviousLabels | None = None
+) -> Iterator[Prepared | UserError]:
     """Prepare cases one after the other; in place of one that can't be there is the reason, see `prepare_case`.
 
     Whoever lets go of a case before asking for the next one has two in memory at most: that one and the following.
@@ -60,36 +64,48 @@ def prepared_cases(cases: Sequence[Case], model: Model, *, ahead: bool) -> Itera
         cases: In order.
         model: That they are prepared for.
         ahead: Prepare the following case while this one is worked on, wherever the memory suffices for both.
+        previous: As in `prepare_case`.
     """
     following: Future[Prepared | UserError] | None = None
     with small_products(), ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare") as pool:
         for number, case in enumerate(cases, start=1):
-            prepared = _prepare(case, model) if following is None else following.result()
+            prepared = _prepare(case, model, previous) if following is None else following.result()
             following = None
             if not ahead or number == len(cases) or isinstance(prepared, UserError):
                 pass
             elif fits_beside(cases[number], prepared[1], model):
-                following = pool.submit(_prepare, cases[number], model)
+                following = pool.submit(_prepare, cases[number], model, previous)
             yield prepared
             del prepared
 
 
-def _prepare(case: Case, model: Model) -> Prepared | UserError:
+def _prepare(case: Case, model: Model, previous: PreviousLabels | None) -> Prepared | UserError:
     """A case, or why it can't be had, in a new error: the first one would keep the images alive."""
     try:
-        return prepare_case(case, model)
+        return prepare_case(case, model, previous)
     except UserError as error:
         return reworded(error, error.message)
 
 
-def stored_cases(store: CaseStore, case_ids: Sequence[str]) -> Iterator[Prepared | UserError]:
-    """Cases that are preprocessed already, one after the other; as `prepared_cases`."""
+def stored_cases(
+    store: CaseStore, case_ids: Sequence[str], previous: PredictedStage | None = None, values: Sequence[int] = ()
+) -> Iterator[Prepared | UserError]:
+    """Cases that are preprocessed already, one after the other; as `prepared_cases`.
+
+    Args:
+        store: Holds them.
+        case_ids: Which.
+        previous: Of a cascade: what the previous stage predicted for them.
+        values: The foreground labels, of a cascade.
+    """
     for case_id in case_ids:
         prepared: Prepared | UserError
         try:
             case = store.open(case_id)
             with memory_errors(CPU, case.record.file_shape):
                 prepared = case.data[...], case.record
+                if previous is not None:
+                    prepared = WithLabels(prepared[0], previous.open(case_id)[...], values), case.record
         except UserError as error:
             prepared = reworded(error, error.message)
         yield prepared
@@ -111,7 +127,7 @@ def prediction_bytes(record: SpatialRecord, model: Model) -> int:
     needed = LOGIT_COPIES * 4 * prod(window.sums_shape(record.resampled_shape))
     needed += 3 * prod(record.full_shape)
     if model.device.type != "cuda":
-        features = model.configuration.architecture.arch_kwargs["features_per_stage"][0]
+        features = (*model.configuration.architecture.features_per_stage, PLANNING.base_features)[0]
         needed += ACTIVATION_COPIES * 4 * features * window.voxels_at_once
     return needed
 

@@ -34,7 +34,8 @@ def restore(
     """Labels in the grid of the file.
 
     Args:
-        slabs: Logits (class, depth, y, x) on the CPU, consecutive along the first axis of the network's grid.
+        slabs: Logits (class, depth, y, x) on the CPU, consecutive along the first axis of the network's grid; or
+            probabilities, where the configuration says so.
         record: How the case was brought to that grid.
         configuration: Says how logits are resampled.
         spec: Meaning of the channels.
@@ -54,10 +55,14 @@ def restore(
     rows = LogitRows(slabs)
     parts = [SplineBlock(rows, record, options)] if weights is None else blocks(rows, weights)
     target, doubt = _probability_view(probabilities, record, spec), _uncertainty_view(uncertainty, record)
+    ready = configuration.average_probabilities
+    threshold = 0.5 if ready else 0.0
     for block in parts:
         if target is not None or doubt is not None:
-            _fill(block, spec, target, doubt)
-        labels = region_labels(block, spec.regions_class_order) if spec.has_regions else winning_labels(block)
+            _fill(block, spec, target, doubt, ready=ready)
+        labels = (
+            region_labels(block, spec.regions_class_order, threshold) if spec.has_regions else winning_labels(block)
+        )
         cropped[block.box] = labels.transpose(1, 0, 2)
     return record.restore_labels(cropped)
 
@@ -109,14 +114,14 @@ def winning_labels(block: Block | SplineBlock) -> np.ndarray:
     return labels
 
 
-def region_labels(block: Block | SplineBlock, class_order: Iterable[int]) -> np.ndarray:
+def region_labels(block: Block | SplineBlock, class_order: Iterable[int], threshold: float = 0.0) -> np.ndarray:
     """Regions with a probability above 0.5 (a logit above 0) written one over the other; axes (y, z, x)."""
     labels = np.zeros(block.shape, np.uint16)
     for channel, label in enumerate(class_order):
-        if block.lowest[channel] > 0:
+        if block.lowest[channel] > threshold:
             labels[...] = label
-        elif block.highest[channel] > 0:
-            np.copyto(labels, np.uint16(label), where=block.values(channel) > 0)
+        elif block.highest[channel] > threshold:
+            np.copyto(labels, np.uint16(label), where=block.values(channel) > threshold)
     return labels
 
 
@@ -137,13 +142,20 @@ def entropy(probabilities: torch.Tensor, *, regions: bool) -> torch.Tensor:
 
 
 def _fill(
-    block: Block | SplineBlock, spec: LabelSpec, probabilities: np.ndarray | None, uncertainty: np.ndarray | None
+    block: Block | SplineBlock,
+    spec: LabelSpec,
+    probabilities: np.ndarray | None,
+    uncertainty: np.ndarray | None,
+    *,
+    ready: bool,
 ) -> None:
     """Write a block's probabilities and their entropy into the parts of full-size arrays that the network saw."""
     logits = torch.empty((block.classes, *block.shape))
     for channel, values in enumerate(logits):
         values.copy_(torch.from_numpy(block.values(channel)))
-    result = torch.sigmoid(logits) if spec.has_regions else torch.softmax(logits, dim=0)
+    result = logits  # or probabilities already
+    if not ready:
+        result = torch.sigmoid(logits) if spec.has_regions else torch.softmax(logits, dim=0)
     if probabilities is not None:
         inside = (slice(None), *block.box)
         probabilities[inside] = result.numpy().transpose(0, 2, 1, 3)

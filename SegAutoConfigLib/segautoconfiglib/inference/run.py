@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError, naming, reworded
@@ -17,11 +19,13 @@ from segautoconfiglib.base.words import counted
 from segautoconfiglib.dataset.dataset import Case
 from segautoconfiglib.defaults import INFERENCE
 from segautoconfiglib.image.files import write_image, write_labels
-from segautoconfiglib.image.formats import READABLE_ENDINGS
+from segautoconfiglib.image.formats import readable_endings
+from segautoconfiglib.image.volume import Volume
+from segautoconfiglib.inference.cascade import NextStage, Prepared, PreviousLabels, labels_in, predicted_labels
 from segautoconfiglib.inference.images import Prediction, predict_image
-from segautoconfiglib.inference.model import Model, load_model
+from segautoconfiglib.inference.model import LogitsUser, Model, load_model
 from segautoconfiglib.inference.predictor import STAGE, Progress, tile_progress
-from segautoconfiglib.inference.prepare import Prepared, memory_errors, prepared_cases, stored_cases
+from segautoconfiglib.inference.prepare import memory_errors, prepared_cases, stored_cases
 from segautoconfiglib.inference.probabilities import (
     map_file,
     map_files,
@@ -31,6 +35,7 @@ from segautoconfiglib.inference.probabilities import (
 )
 from segautoconfiglib.inference.window import check_step
 from segautoconfiglib.preprocessing.geometry import SpatialRecord
+from segautoconfiglib.preprocessing.stages import PredictedStage
 from segautoconfiglib.preprocessing.store import CaseStore
 
 __all__ = [
@@ -60,6 +65,9 @@ class PredictOptions:
         probability_images: Also write ``<case>_probability_<label value><ending>``, float32 images from 0 to 1, one for
             each structure (for regions: the value that stands for the region in the segmentation).
         uncertainty_image: Also write ``<case>_uncertainty<ending>``, float32 from 0 (certain) to 1.
+        previous_predictions: Of a cascade: folder with the labels of the previous stage, ``<case><ending>`` on the grid
+            of the images; None: that stage is run first, case by case, and its labels stay in memory.
+        cases: Only the cases with these names; None: all.
     """
 
     save_probabilities: bool = False
@@ -72,6 +80,8 @@ class PredictOptions:
     file_ending: str | None = None
     probability_images: bool = False
     uncertainty_image: bool = False
+    previous_predictions: Path | None = None
+    cases: tuple[str, ...] | None = None
 
     def check(self) -> None:
         """Raises: UserError: values out of range."""
@@ -81,9 +91,9 @@ class PredictOptions:
                 f"Part {self.part} of {self.parts} does not exist.",
                 f"Parts are numbered 0 to {max(self.parts - 1, 0)}.",
             )
-        if self.file_ending is not None and self.file_ending not in READABLE_ENDINGS:
+        if self.file_ending is not None and self.file_ending not in readable_endings():
             raise UserError(
-                f"Files ending in {self.file_ending!r} can't be written.", f"Known: {', '.join(READABLE_ENDINGS)}."
+                f"Files ending in {self.file_ending!r} can't be written.", f"Known: {', '.join(readable_endings())}."
             )
 
 
@@ -114,14 +124,32 @@ def predict_cases(
         Cancelled: on request.
     """
     options.check()
+    previous = _previous_labels(model, options, cancel)
     mine = sorted(cases, key=lambda case: case.id)[options.part :: options.parts]
     job = _Job(model, Path(output), options, report, cancel or CancelToken())
     waiting = [case for case in mine if not (options.continue_ and job.finished(case.id))]
     if len(waiting) < len(mine):
         report("log", message=f"{len(mine) - len(waiting)} of {len(mine)} cases are there already.")
     job.write_description(cases)
-    job.run([case.id for case in waiting], prepared_cases(waiting, model, ahead=options.workers != 0))
+    ahead = options.workers != 0 and model.previous is None  # else two networks would run at the same time
+    job.run([case.id for case in waiting], prepared_cases(waiting, model, ahead=ahead, previous=previous))
     return [job.label_file(case.id) for case in mine]
+
+
+def _previous_labels(model: Model, options: PredictOptions, cancel: CancelToken | None) -> PreviousLabels | None:
+    """Where a cascade has the labels of its previous stage from. Raises: UserError: there are none, or none needed."""
+    if options.previous_predictions is not None:
+        ending = options.file_ending or model.description.file_ending
+        return labels_in(options.previous_predictions, ending, model)
+    if model.configuration.previous_stage is None:
+        return None
+
+    def predict(case: str, image: Volume) -> Volume:
+        labels = predicted_labels(image, model, mirror=options.mirror, step=options.step, cancel=cancel)
+        assert labels is not None, case
+        return labels
+
+    return predict
 
 
 def predict_preprocessed(
@@ -133,6 +161,8 @@ def predict_preprocessed(
     save_probabilities: bool = False,
     mirror: bool = True,
     step: float = INFERENCE.step,
+    previous: PredictedStage | None = None,
+    next_stages: Sequence[NextStage] = (),
     report: Reporter = silent,
     cancel: CancelToken | None = None,
 ) -> list[Path]:
@@ -146,6 +176,8 @@ def predict_preprocessed(
         save_probabilities: Also write ``<case>.npz`` and ``<case>.pkl``.
         mirror: As in :func:`predict_image`.
         step: As there.
+        previous: Of a cascade: what the previous stage predicted for the cases.
+        next_stages: Also write the labels for these, on their grids.
         report: As in :func:`predict_cases`.
         cancel: As there.
 
@@ -159,8 +191,9 @@ def predict_preprocessed(
     options = PredictOptions(save_probabilities=save_probabilities, mirror=mirror, step=step)
     options.check()
     store = CaseStore(store.folder, model.plans.transpose_forward)
-    job = _Job(model, Path(output), options, report, cancel or CancelToken())
-    job.run(case_ids, stored_cases(store, case_ids), kept=False)
+    job = _Job(model, Path(output), options, report, cancel or CancelToken(), next_stages)
+    cases = stored_cases(store, case_ids, previous, model.label_spec.foreground_labels)
+    job.run(case_ids, cases, kept=False)
     return [job.label_file(case) for case in case_ids]
 
 
@@ -173,6 +206,7 @@ class _Job:
     options: PredictOptions
     report: Reporter
     cancel: CancelToken
+    next_stages: Sequence[NextStage] = ()
 
     @property
     def ending(self) -> str:
@@ -201,7 +235,7 @@ class _Job:
         """The files that nnU-Net puts beside predictions: ensembling and post-processing read them."""
         self.model.description.model_copy(update={"file_ending": self.ending}).save(self.output / "dataset.json")
         self.model.plans.save(self.output / "plans.json")
-        folder = self.model.folder
+        folder, previous = self.model.folder, self.options.previous_predictions
         arguments = {
             "model_folder": str(folder.path) if folder else None,
             "list_of_lists_or_source_folder": [[str(file) for file in case.images] for case in cases],
@@ -212,7 +246,7 @@ class _Job:
             "part_id": self.options.part,
             "tile_step_size": self.options.step,
             "use_mirroring": self.options.mirror,
-            "folder_with_segs_from_prev_stage": None,
+            "folder_with_segs_from_prev_stage": str(previous) if previous else None,
         }
         write_json(self.output / "predict_from_raw_data_args.json", arguments)
 
@@ -262,7 +296,7 @@ class _Job:
             ]
             raise ProblemsError(f"{len(failed)} of {counted(total, 'case')} could not be predicted:", problems)
 
-    def _predict(self, name: str, data: np.ndarray, record: SpatialRecord, progress: Progress) -> None:
+    def _predict(self, name: str, data: Any, record: SpatialRecord, progress: Progress) -> None:
         options, maps = self.options, self.maps(name)
         with (
             memory_errors(self.model.device, record.file_shape, self.model.label_spec.output_channels),
@@ -276,6 +310,7 @@ class _Job:
                 step=options.step,
                 probabilities=values,
                 uncertainty=uncertainty,
+                also=self._next_stages_writer(name, record),
                 progress=progress,
                 cancel=self.cancel,
             )
@@ -286,6 +321,13 @@ class _Job:
             if uncertainty is not None:
                 write_image(uncertainty, self.uncertainty_file(name), record.geometry)
             write_labels(labels, self.label_file(name), record.geometry)
+
+    def _next_stages_writer(self, name: str, record: SpatialRecord) -> LogitsUser | None:
+        def write(slabs: Sequence[torch.Tensor]) -> None:
+            for stage in self.next_stages:
+                stage.write(name, slabs, record, self.model)
+
+        return write if self.next_stages else None
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.lock import is_taken
 from segautoconfiglib.base.records import read_json
+from segautoconfiglib.base.words import named
 from segautoconfiglib.base.workspace import DATASET_NAME, Workspace
 from segautoconfiglib.dataset.description import DatasetDescription, load_description
 from segautoconfiglib.planning.plans import Plans
@@ -203,23 +204,35 @@ def find_model(
         UserError: none fits; lists what there is.
     """
     name = workspace.dataset_name(dataset)
-    models = list_models(workspace, name)
     wishes = (trainer, plans, configuration)
-    fitting = [model for model in models if _fits(model, wishes, folds or ())]
-    if fitting:
-        ready = [model for model in fitting if _fits(model, wishes, folds or (), checkpoint)]
-        found = ModelFolder.open(max(ready or fitting, key=_last_trained).path)
-        found.chosen_folds(folds, checkpoint)  # says what is there instead of the checkpoint
-        return found
-    named = zip(("trainer", "plans", "configuration", "folds"), (*wishes, folds), strict=True)
-    asked = ", ".join(f"{key} {wish}" for key, wish in named if wish is not None)
-    there = "; ".join(
-        f"{model.path.name} (folds {', '.join(map(str, model.folds(None))) or 'none'})" for model in models
-    )
+    for wanted in (checkpoint, None):
+        if fitting := fitting_models(workspace, name, configuration, trainer, plans, folds, wanted):
+            found = ModelFolder.open(fitting[0].path)
+            found.chosen_folds(folds, checkpoint)  # says what is there instead of the checkpoint
+            return found
+    keys = zip(("trainer", "plans", "configuration", "folds"), (*wishes, folds), strict=True)
+    asked = ", ".join(f"{key} {wish}" for key, wish in keys if wish is not None)
+    models = list_models(workspace, name)
+    there = "; ".join(f"{model.path.name} ({named(model.folds(None), 'fold')})" for model in models)
     raise UserError(
         f"There is no trained model of {name}{' with ' + asked if asked else ''} in {workspace.results}.",
         f"There is: {there}." if there else "Train one first.",
     )
+
+
+def fitting_models(
+    workspace: Workspace,
+    dataset: str | int,
+    configuration: str | None = None,
+    trainer: str | None = None,
+    plans: str | None = None,
+    folds: Sequence[Fold] | None = None,
+    checkpoint: str | None = FINAL,
+) -> list[ModelFolder]:
+    """All that fit the wishes of :func:`find_model`, the one trained last first; checkpoint: None takes any."""
+    models = list_models(workspace, workspace.dataset_name(dataset))
+    fitting = [model for model in models if _fits(model, (trainer, plans, configuration), folds or (), checkpoint)]
+    return sorted(fitting, key=_last_trained, reverse=True)
 
 
 def _fits(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import filecmp
 import os
-import re
 import secrets
 import shutil
 import stat
@@ -14,7 +13,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
@@ -23,44 +21,27 @@ from segautoconfiglib.base.errors import ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.records import existing_folder
 from segautoconfiglib.base.words import counted
-from segautoconfiglib.base.workspace import DATASET_NAME, Workspace
+from segautoconfiglib.base.workspace import Workspace
 from segautoconfiglib.models.bundle import Transfer
 from segautoconfiglib.models.card import CARD_FILE, ModelCard, load_card
 from segautoconfiglib.models.changes import check_idle
-from segautoconfiglib.models.folder import DATASET_FILE, PLANS_FILE, SEPARATOR, ModelFolder
+from segautoconfiglib.models.folder import DATASET_FILE, ModelFolder
+from segautoconfiglib.models.packed import (
+    LARGEST_TEXT,
+    UNSAFE_NAME,
+    V1_CHECKPOINT,
+    Packed,
+    packed_choices,
+    packed_models,
+)
 
 STAGE = "import-model"
 
-#: What belongs to a model, as paths in its folder; everything else stays in the zip file.
-KEPT = re.compile(
-    r"(plans|dataset|dataset_fingerprint|model)\.json"
-    r"|fold_(\d+|all)/(checkpoint_\w+\.pth|progress\.png|debug\.json|training_log_\w+\.txt|validation/summary\.json)"
-    r"|crossval_results_folds_\w+/(summary|postprocessing)\.json"
-)
-#: Characters that no name of a file may have on some system; dots and spaces may not end one.
-UNSAFE_NAME = re.compile(r'[<>:"|?*\x00-\x1f]|[. ]$')
 MOST_MEMBERS = 20_000
 #: Unpacked and packed size: weights hardly become smaller, texts by 10 to 30.
 MOST_RATIO = 100
 #: Up to which unpacked size the ratio does not matter (bytes).
 HARMLESS_BYTES = 50 * 10**6
-#: Of a text or picture (bytes).
-LARGEST_TEXT = 200 * 10**6
-
-
-@dataclass(frozen=True)
-class Packed:
-    """A model in a zip file.
-
-    Attributes:
-        dataset: Name of the folder that it goes to.
-        name: Of its own folder.
-        members: What is taken of it, by path in its folder.
-    """
-
-    dataset: str
-    name: str
-    members: dict[str, zipfile.ZipInfo]
 
 
 def import_models(
@@ -70,6 +51,7 @@ def import_models(
     dataset: str | None = None,
     overwrite: bool = False,
     check: Callable[[ModelFolder], None] | None = None,
+    convert: Callable[[Path], None] | None = None,
     report: Reporter = silent,
     cancel: CancelToken | None = None,
 ) -> list[ModelFolder]:
@@ -81,6 +63,7 @@ def import_models(
         dataset: Name of the dataset that they are put under; None: as in the file.
         overwrite: Replace models of the same name.
         check: Called with each unpacked model; raises UserError for one that can't be used.
+        convert: Called with the folder of an unpacked model of nnU-Net 1; makes it one of nnU-Net 2.
         report: Gets "started", "progress" (megabytes), "log" about what is left out, and "warning".
         cancel: Asked all the time; nothing is left then.
 
@@ -93,19 +76,27 @@ def import_models(
     made = [folder for folder in (workspace.results, *workspace.results.parents) if not folder.exists()]
     try:
         with _opened(file) as archive:
-            packed = packed_models(_checked_members(archive, file), archive, file, dataset)
+            members = _checked_members(archive, file)
+            packed = packed_models(members, archive, file, dataset)
+            choices = packed_choices(members, packed, dataset)
             targets = [workspace.results / model.dataset / model.name for model in packed]
             _check_targets(targets, overwrite)
-            _check_sizes(packed, file, workspace.results)
-            _tell_what_stays(archive, packed, report)
+            _check_convertible(packed, file, convert)
+            _check_sizes([*packed, *choices], file, workspace.results)
+            _tell_what_stays(archive, [*packed, *choices], report)
             workspace.results.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".importing-", dir=workspace.results) as temporary:
-                unpacked = _unpack(archive, packed, Path(temporary), report, cancel or CancelToken())
-                for model in unpacked:
+                places = _unpack(archive, [*packed, *choices], Path(temporary), report, cancel or CancelToken())
+                unpacked = [ModelFolder(place) for place in places[: len(packed)]]
+                for model, source in zip(unpacked, packed, strict=True):
                     with _speaking_of(file, Path(temporary)):
+                        if source.old and convert is not None:
+                            convert(model.path)
                         _check_model(model, check)
                     _write_card(model.path, file)
                 _put(unpacked, targets)
+                for choice, place in zip(choices, places[len(packed) :], strict=True):
+                    _put_choice(choice, place, workspace.results / choice.dataset, overwrite, report)
     except OSError as error:
         raise UserError(
             f"Can't import {file}: {error.strerror or error} ({error.filename or workspace.results}).",
@@ -160,66 +151,6 @@ def _harmful(file: Path, reason: str) -> UserError:
     )
 
 
-def packed_models(
-    members: dict[PurePosixPath, zipfile.ZipInfo], archive: zipfile.ZipFile, file: Path, dataset: str | None
-) -> list[Packed]:
-    """The models among the files of an archive: folders with plans.json, dataset.json and checkpoints.
-
-    Raises:
-        UserError: there are none, or it can't be told what they are.
-    """
-    found = []
-    for path in sorted(members):
-        folder = path.parent
-        hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-        if path.name != PLANS_FILE or hidden or folder / DATASET_FILE not in members:
-            continue
-        inside = {str(entry.relative_to(folder)): entry for entry in members if entry.is_relative_to(folder)}
-        kept = {name: members[entry] for name, entry in inside.items() if KEPT.fullmatch(name)}
-        if not any(name.endswith(".pth") for name in kept):
-            continue
-        name = folder.name if folder.name else file.name.removesuffix(file.suffix)
-        if len(name.split(SEPARATOR)) != 3:
-            raise UserError(
-                f"{file}: a model named {name!r} does not tell how it was trained.",
-                "Rename its folder to trainer__plans__configuration (or the zip file, if it holds no folder).",
-            )
-        found.append(Packed(_dataset(folder, archive, members[path], file, dataset), name, kept))
-    if not found:
-        old = any(path.name == "plans.pkl" for path in members)
-        raise UserError(
-            f"{file} holds no model{' of nnU-Net 2, but one of nnU-Net 1' if old else ''}.",
-            f"A model is a folder with {PLANS_FILE}, {DATASET_FILE} and fold_0/checkpoint_final.pth.",
-        )
-    places = [(model.dataset.lower(), model.name.lower()) for model in found]
-    if len(set(places)) < len(places):
-        raise UserError(f"{file} holds two models of one name.", "Import them one by one, from zip files of their own.")
-    return found
-
-
-def _dataset(
-    folder: PurePosixPath, archive: zipfile.ZipFile, plans: zipfile.ZipInfo, file: Path, wanted: str | None
-) -> str:
-    """The dataset's name: as wanted, else as the folder above the model has it, else as the plans do."""
-    if wanted is None and DATASET_NAME.fullmatch(folder.parent.name):
-        return folder.parent.name
-    name = wanted
-    if name is None and plans.file_size <= LARGEST_TEXT:
-        with suppress(ValueError, AttributeError, RecursionError):
-            name = json.loads(archive.read(plans)).get("dataset_name")
-    if not isinstance(name, str) or not DATASET_NAME.fullmatch(name) or re.search(r"[/\\]", name):
-        raise UserError(
-            f"{file} does not tell the dataset of its model ({name!r:.100}).",
-            "Give it: --dataset Dataset123_Name.",
-            "name-dataset",
-        )
-    if UNSAFE_NAME.search(name):
-        raise UserError(
-            f"{name!r} can't be the name of a folder.", "Give another one: --dataset Dataset123_Name.", "name-dataset"
-        )
-    return name
-
-
 def _check_targets(targets: Sequence[Path], overwrite: bool) -> None:
     there = [target for target in targets if os.path.lexists(target)]
     if there and not overwrite:
@@ -232,10 +163,17 @@ def _check_targets(targets: Sequence[Path], overwrite: bool) -> None:
         check_idle(ModelFolder(target))
 
 
+def _check_convertible(packed: Sequence[Packed], file: Path, convert: Callable[[Path], None] | None) -> None:
+    if convert is None and any(model.old for model in packed):
+        raise UserError(
+            f"{file} holds a model of nnU-Net 1, which only torch can read.", "Install torch (doctor tells how)."
+        )
+
+
 def _check_sizes(models: Sequence[Packed], file: Path, results: Path) -> None:
     infos = [info for model in models for info in model.members.values()]
     total, packed = sum(info.file_size for info in infos), sum(info.compress_size for info in infos)
-    texts = [info.file_size for info in infos if not info.filename.endswith(".pth")]
+    texts = [info.file_size for info in infos if not info.filename.endswith((".pth", V1_CHECKPOINT))]
     if (total > HARMLESS_BYTES and total > MOST_RATIO * packed) or max(texts, default=0) > LARGEST_TEXT:
         raise _harmful(file, f"{packed / 1e6:.1f} MB would become {total / 1e9:.1f} GB")
     free = shutil.disk_usage(existing_folder(results)).free
@@ -261,11 +199,12 @@ def _tell_what_stays(archive: zipfile.ZipFile, models: Sequence[Packed], report:
 
 def _unpack(
     archive: zipfile.ZipFile, models: Sequence[Packed], folder: Path, report: Reporter, cancel: CancelToken
-) -> list[ModelFolder]:
+) -> list[Path]:
+    """Unpack what is kept. Returns: one folder for each of ``models``."""
     transfer = Transfer(STAGE, sum(i.file_size for m in models for i in m.members.values()), report, cancel)
     unpacked = []
     for model in models:
-        place = folder / model.dataset / model.name
+        place = folder / model.dataset / model.name if model.name else folder / ".beside" / model.dataset
         for name, info in model.members.items():
             target = place / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -274,7 +213,7 @@ def _unpack(
             with suppress(ValueError, OverflowError, OSError):  # the date of a checkpoint is that of the training
                 then = time.mktime((*info.date_time, 0, 0, -1))
                 os.utime(target, (then, then))
-        unpacked.append(ModelFolder(place))
+        unpacked.append(place)
     return unpacked
 
 
@@ -332,3 +271,22 @@ def _put(models: Sequence[ModelFolder], targets: Sequence[Path]) -> None:
         raise
     for kept in old.values():
         shutil.rmtree(kept, ignore_errors=True)
+
+
+def _put_choice(choice: Packed, source: Path, target: Path, overwrite: bool, report: Reporter) -> None:
+    """Put files beside the models of a dataset; other ones that are there already stay unless they may be replaced."""
+    kept = []
+    for name in choice.members:
+        there = target / name
+        if there.exists() and not filecmp.cmp(source / name, there, shallow=False) and not overwrite:
+            kept.append(name)
+            continue
+        there.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(source / name, there)
+    if kept:
+        report(
+            "warning",
+            message=f"{target} has others of its own, which were kept: {', '.join(kept)}.",
+            hint="Replace them with --overwrite; models of the same names are replaced then, too.",
+            action="replace-model",
+        )

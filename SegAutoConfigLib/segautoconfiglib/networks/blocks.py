@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn.functional import group_norm
 
+from segautoconfiglib.base.errors import UserError
+
 Sizes = tuple[int, ...]
 
 
@@ -44,6 +46,21 @@ FASTER_LAYERS: dict[type[nn.Module], type[nn.Module]] = {
     nn.InstanceNorm2d: InstanceNorm2d,
     nn.InstanceNorm3d: InstanceNorm3d,
 }
+
+
+def torch_layer(name: str | None) -> type[nn.Module] | None:
+    """A layer of torch.nn by its dotted name. Nothing else is imported: plans come with foreign models.
+
+    Raises:
+        UserError: it is none.
+    """
+    if name is None:
+        return None
+    known = isinstance(name, str) and name.startswith("torch.nn.")
+    found = getattr(nn, name.rsplit(".", 1)[-1], None) if known else None
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise UserError(f"The plans ask for the layer {name!r}, which is no layer of torch.nn.", "Check arch_kwargs.")
+    return found
 
 
 @dataclass(frozen=True)

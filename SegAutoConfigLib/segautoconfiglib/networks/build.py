@@ -3,62 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
+from numbers import Integral
 from typing import Any
 
+import torch
 from torch import nn
 
 from segautoconfiglib.base.errors import UserError
-from segautoconfiglib.networks.blocks import FASTER_LAYERS, LayerKinds, Sizes
+from segautoconfiglib.networks.blocks import FASTER_LAYERS, LayerKinds, Sizes, torch_layer
+from segautoconfiglib.networks.own import USUAL_OPTIONS, build_own
 from segautoconfiglib.networks.unet import Stages, UNet
 from segautoconfiglib.planning.architectures import Architecture, architecture_spec
 
-#: Options of plans that this version builds; others must be absent or "off" (None, False, 0).
-KNOWN_OPTIONS = frozenset(
-    (
-        *("n_stages", "features_per_stage", "kernel_sizes", "strides"),
-        *("n_conv_per_stage", "n_blocks_per_stage", "n_conv_per_stage_decoder"),
-        *("conv_op", "conv_bias", "norm_op", "norm_op_kwargs", "dropout_op", "dropout_op_kwargs"),
-        *("nonlin", "nonlin_kwargs"),
-    )
-)
+#: Kernels of the decoder, coarsest first, where they are not the encoder's: networks of nnU-Net 1.
+DECODER_KERNELS = "decoder_kernel_sizes"
+
+#: Numbers that make sense in the entries of ``arch_kwargs``: far beyond any network in use, far below what ends in a
+#: machine without memory. Even kernels would shift and shrink the image.
+_BLOCKS, _KERNELS = range(1, 101), range(1, 32, 2)
+_NUMBERS = {
+    "n_stages": range(2, 21),
+    "features_per_stage": range(1, 8193),
+    "kernel_sizes": _KERNELS,
+    DECODER_KERNELS: _KERNELS,
+    "strides": range(1, 33),
+    "n_blocks_per_stage": _BLOCKS,
+    "n_conv_per_stage": _BLOCKS,
+    "n_conv_per_stage_decoder": _BLOCKS,
+}
+#: Of the image on which layers are tried.
+_TRIED_CHANNELS = 3
 
 
 def build_network(
     architecture: Architecture, input_channels: int, output_channels: int, *, deep_supervision: bool
-) -> UNet:
+) -> nn.Module:
     """The network that a configuration asks for, with fresh weights, in training mode, on the CPU.
 
     Args:
         architecture: From plans.json.
         input_channels: Image channels (a cascade adds one per foreground label).
         output_channels: Logits per voxel.
-        deep_supervision: Start value of the network's attribute of this name.
+        deep_supervision: Whether it gives logits at every resolution (a U-Net's attribute, which can be changed).
 
     Raises:
         UserError: an unknown class, an option that can't be built, or lists of different length.
     """
-    module, name = architecture_spec(architecture.network_class_name).target.split(":")
+    network_class = architecture_spec(architecture.network_class_name).network_class()
+    if not issubclass(network_class, UNet):
+        return build_own(network_class, architecture, input_channels, output_channels, deep_supervision)
     options = architecture.arch_kwargs
     try:
         kinds, stages = layer_kinds(options), stage_shapes(options)
+        _try_layers(kinds)
     except (KeyError, TypeError, ValueError) as error:
+        reason = f"arch_kwargs lack {error}" if isinstance(error, KeyError) else error
         raise UserError(
-            f"The architecture {architecture.network_class_name} in the plans can't be built: {error!r}.",
+            f"The architecture {architecture.network_class_name} in the plans can't be built: {reason}.",
             "Check arch_kwargs in plans.json.",
         ) from error
-    return getattr(import_module(module), name)(
-        kinds, stages, input_channels, output_channels, deep_supervision=deep_supervision
-    )
+    return network_class(kinds, stages, input_channels, output_channels, deep_supervision=deep_supervision)
 
 
 def layer_kinds(options: Mapping[str, Any]) -> LayerKinds:
     """The layers named in ``arch_kwargs``. Raises: UserError: for a name that is no layer of torch."""
-    unknown = [key for key, value in options.items() if key not in KNOWN_OPTIONS and value]
+    unknown = [key for key, value in options.items() if key not in (*USUAL_OPTIONS, DECODER_KERNELS) and value]
     if unknown:
         raise UserError(
             f"The plans ask for network options that are not known here: {', '.join(unknown)}.",
-            f"Known: {', '.join(sorted(KNOWN_OPTIONS))}.",
+            f"Known: {', '.join(sorted(USUAL_OPTIONS))}.",
         )
     conv = _layer(options["conv_op"])
     if conv not in (nn.Conv2d, nn.Conv3d):
@@ -78,24 +91,39 @@ def layer_kinds(options: Mapping[str, Any]) -> LayerKinds:
 
 
 def _layer(name: str | None) -> type[nn.Module] | None:
-    """A layer of torch.nn by its dotted name. Nothing else is imported: plans come with foreign models."""
-    if name is None:
-        return None
-    found = getattr(nn, name.rsplit(".", 1)[-1], None) if name.startswith("torch.nn.") else None
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise UserError(f"The plans ask for the layer {name!r}, which is no layer of torch.nn.", "Check arch_kwargs.")
-    return FASTER_LAYERS.get(found, found)
+    """A layer of torch.nn by its dotted name, or its faster equal."""
+    found = torch_layer(name)
+    return None if found is None else FASTER_LAYERS.get(found, found)
+
+
+def _try_layers(kinds: LayerKinds) -> None:
+    """Raises: ValueError: a layer can't be made with its options, or does something else than its kind."""
+    if getattr(kinds.norm, "__name__", "").endswith("3d" if kinds.dimension == 2 else "2d"):
+        raise ValueError("norm_op and conv_op are for different numbers of dimensions")
+    shape = torch.Size((1, _TRIED_CHANNELS, *(2,) * kinds.dimension))
+    for entry, layer, inputs, options in (
+        ("norm_op", kinds.norm, (_TRIED_CHANNELS,), kinds.norm_options),
+        ("dropout_op", kinds.dropout, (), kinds.dropout_options),
+        ("nonlin", kinds.activation, (), kinds.activation_options),
+    ):
+        if layer is None:
+            continue
+        try:
+            with torch.inference_mode(), torch.device("cpu"):
+                found = layer(*inputs, **options).eval()(torch.zeros(shape)).shape
+        except Exception as error:
+            raise ValueError(f"{entry} with {entry}_kwargs {options}: {error}") from error
+        if found != shape:
+            raise ValueError(f"{entry} is a layer of another kind")
 
 
 def stage_shapes(options: Mapping[str, Any]) -> Stages:
     """The lists in ``arch_kwargs``, single numbers repeated for every stage.
 
     Raises:
-        ValueError: a list has the wrong length, or there are fewer than two stages.
+        ValueError: a list has the wrong length, or a number is none that a U-Net can have.
     """
-    count = int(options["n_stages"])
-    if count < 2:
-        raise ValueError(f"n_stages is {count}; a U-Net needs 2 or more")
+    count = _number("n_stages", options["n_stages"])
     dimension = 2 if _layer(options["conv_op"]) is nn.Conv2d else 3
     blocks_key = "n_blocks_per_stage" if "n_blocks_per_stage" in options else "n_conv_per_stage"
     return Stages(
@@ -104,21 +132,31 @@ def stage_shapes(options: Mapping[str, Any]) -> Stages:
         strides=_sizes(options, "strides", count, dimension),
         blocks=_per_stage(options, blocks_key, count),
         decoder_blocks=_per_stage(options, "n_conv_per_stage_decoder", count - 1),
+        decoder_kernels=_sizes(options, DECODER_KERNELS, count - 1, dimension) if options.get(DECODER_KERNELS) else (),
     )
 
 
 def _per_stage(options: Mapping[str, Any], key: str, count: int) -> tuple[int, ...]:
     value = options[key]
-    values = (value,) * count if isinstance(value, int) else tuple(int(item) for item in value)
+    values = tuple(value) if isinstance(value, (list, tuple)) else (value,) * count
     if len(values) != count:
         raise ValueError(f"{key} has {len(values)} entries, expected {count}")
-    return values
+    return tuple(_number(key, item) for item in values)
 
 
 def _sizes(options: Mapping[str, Any], key: str, count: int, dimension: int) -> tuple[Sizes, ...]:
     value = options[key]
-    entries = [value] * count if isinstance(value, int) else list(value)
-    sizes = tuple((item,) * dimension if isinstance(item, int) else tuple(map(int, item)) for item in entries)
+    entries = value if isinstance(value, (list, tuple)) else [value] * count
+    sizes = [tuple(item) if isinstance(item, (list, tuple)) else (item,) * dimension for item in entries]
     if len(sizes) != count or any(len(size) != dimension for size in sizes):
         raise ValueError(f"{key} is {value}, expected {count} entries of {dimension} numbers")
-    return sizes
+    return tuple(tuple(_number(key, item) for item in size) for size in sizes)
+
+
+def _number(key: str, value: Any) -> int:
+    """A number of an entry. Raises: ValueError: it is none, or out of range."""
+    allowed = _NUMBERS[key]
+    if isinstance(value, bool) or not isinstance(value, Integral) or value not in allowed:
+        odd = "odd " if allowed.step == 2 else ""
+        raise ValueError(f"{key} is {value!r}, expected {odd}numbers from {allowed[0]} to {allowed[-1]}")
+    return int(value)

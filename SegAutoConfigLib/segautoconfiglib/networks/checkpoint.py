@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from segautoconfiglib.base.records import atomic_path
 from segautoconfiglib.networks.blocks import ConvBlock
 
 Weights = dict[str, torch.Tensor]
+
+#: Key of nnU-Net's checkpoints under which ours keep what nnU-Net does not know.
+OWN_KEY = "segautoconfig"
 
 #: The layer that sees the image: its shape tells the number of channels.
 FIRST_CONVOLUTIONS = ("encoder.stem.convs.0.conv.weight", "encoder.stages.0.0.convs.0.conv.weight")
@@ -35,20 +38,29 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, damaged, holds anything but plain values and tensors, or no weights.
     """
+    content = read_plain(path)
+    if not isinstance(content, dict) or not isinstance(content.get("network_weights"), Mapping):
+        raise UserError(f"{path} holds no network_weights.", "Give a checkpoint of nnU-Net 2 or of this program.")
+    return content
+
+
+def read_plain(path: Path | str) -> Any:
+    """What a file written by torch holds, on the CPU: only tensors and plain values are accepted.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds anything else.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"The checkpoint {path} does not exist.", "Check the path, or train the model first.")
     try:
         with torch.serialization.safe_globals(_allowed()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _refused(path, error) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"The checkpoint {path} is damaged ({reason}).", "Copy or download it again.") from error
-    if not isinstance(content, dict) or not isinstance(content.get("network_weights"), Mapping):
-        raise UserError(f"{path} holds no network_weights.", "Give a checkpoint of nnU-Net 2 or of this program.")
-    return content
 
 
 def _allowed() -> list[Any]:
@@ -115,12 +127,18 @@ def _block_aliases(weights: Weights, prefix: str, block: ConvBlock) -> Weights:
     return aliases
 
 
-def canonical_weights(weights: Mapping[str, torch.Tensor]) -> Weights:
-    """Weights of any origin under our names: aliases and the prefixes of wrapped networks are dropped."""
+def canonical_weights(weights: Mapping[str, torch.Tensor], kept: Collection[str] = ()) -> Weights:
+    """Weights of any origin under our names: aliases and the prefixes of wrapped networks are dropped.
+
+    Args:
+        weights: ``network_weights`` of a checkpoint.
+        kept: Names that stay as they are, whatever they look like (of a plug-in's network).
+    """
     found = {}
     for name, tensor in weights.items():
-        name = name.removeprefix("module.").removeprefix("_orig_mod.")
-        if ".all_modules." not in name and not name.startswith("decoder.encoder."):
+        if name not in kept:
+            name = name.removeprefix("module.").removeprefix("_orig_mod.")
+        if name in kept or (".all_modules." not in name and not name.startswith("decoder.encoder.")):
             found[name] = tensor
     return found
 
@@ -137,14 +155,26 @@ def load_weights(network: nn.Module, weights: Mapping[str, torch.Tensor], source
         UserError: the weights belong to another network; says what differs.
     """
     network = getattr(network, "_orig_mod", network)
-    given, wanted = canonical_weights(weights), network.state_dict()
+    wanted = network.state_dict()
+    given = canonical_weights(weights, wanted)
+    check_weights(given, wanted, source)
+    network.load_state_dict(given)
+
+
+def check_weights(given: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor], source: Path | str) -> None:
+    """Find out whether weights are of the same network as others. Raises: UserError: they are not; says what differs.
+
+    Args:
+        given: From ``source``, under canonical names.
+        wanted: The network's own.
+        source: For the error.
+    """
     differences = _differences(given, wanted)
     if differences:
         raise UserError(
             f"The weights in {source} do not fit this network: {'; '.join(differences)}.",
             "Use the plans.json and dataset.json that the checkpoint was trained with.",
         )
-    network.load_state_dict(given)
 
 
 def _differences(given: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor], shown: int = 3) -> list[str]:

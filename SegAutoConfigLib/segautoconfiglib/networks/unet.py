@@ -22,6 +22,8 @@ class Stages:
         strides: Strides of the first convolution of the stage.
         blocks: Convolutions (or residual blocks) of the encoder.
         decoder_blocks: Convolutions of the decoder, one entry less than stages, coarsest first (the order of plans).
+        decoder_kernels: Edges of the decoder's kernels in the same order; empty: those of the encoder at the same
+            resolution.
     """
 
     features: tuple[int, ...]
@@ -29,6 +31,7 @@ class Stages:
     strides: tuple[Sizes, ...]
     blocks: tuple[int, ...]
     decoder_blocks: tuple[int, ...]
+    decoder_kernels: tuple[Sizes, ...] = ()
 
     def rows(self, input_channels: int) -> Iterator[tuple[int, int, int, Sizes, Sizes]]:
         """Blocks, channels in, channels out, kernel and stride of every encoder stage."""
@@ -63,12 +66,14 @@ class Decoder(nn.Module):
         self.stages = nn.ModuleList()
         self.transpconvs = nn.ModuleList()
         self.seg_layers = nn.ModuleList()
-        for blocks, level in zip(stages.decoder_blocks, reversed(range(len(stages.features) - 1)), strict=True):
+        kernels = stages.decoder_kernels or stages.kernels[-2::-1]
+        levels = reversed(range(len(stages.features) - 1))
+        for blocks, kernel, level in zip(stages.decoder_blocks, kernels, levels, strict=True):
             fine, coarse, stride = stages.features[level], stages.features[level + 1], stages.strides[level + 1]
             self.transpconvs.append(
                 kinds.transposed_conv(coarse, fine, stride, stride, bias=kinds.conv_bias)  # type: ignore[arg-type]
             )
-            self.stages.append(ConvStack(kinds, blocks, 2 * fine, fine, stages.kernels[level], ones))
+            self.stages.append(ConvStack(kinds, blocks, 2 * fine, fine, kernel, ones))
             self.seg_layers.append(kinds.conv(fine, output_channels, 1))
 
     def forward(self, skips: Sequence[torch.Tensor], every_resolution: bool) -> torch.Tensor | list[torch.Tensor]:

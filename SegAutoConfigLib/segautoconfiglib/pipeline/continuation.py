@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -20,11 +20,11 @@ from segautoconfiglib.dataset.labels import LabelSpec
 from segautoconfiglib.dataset.splits import take_over_splits
 from segautoconfiglib.defaults import TRAINING
 from segautoconfiglib.models.folder import BEST, FINAL, LATEST, Fold, ModelFolder
-from segautoconfiglib.pipeline.options import TrainOptions
+from segautoconfiglib.pipeline.options import OTHER_CHANNELS, TrainOptions
 from segautoconfiglib.pipeline.preparation import SPLITS_FILE, fingerprint, plans_files
 from segautoconfiglib.planning.plans import Plans
 from segautoconfiglib.planning.presets import checked_plans_name
-from segautoconfiglib.planning.recipe import Recipe
+from segautoconfiglib.planning.recipe import Recipe, usual_learning_rate
 from segautoconfiglib.preprocessing.current import data_settings
 from segautoconfiglib.preprocessing.store import CaseStore
 
@@ -45,9 +45,17 @@ def source_model(plans: Plans) -> ModelFolder | None:
     return ModelFolder(Path(entry)) if isinstance(entry, str) else None
 
 
-def gentle(recipe: Recipe) -> Recipe:
-    """The recipe for weights that have learned already: a lower learning rate, to which it rises slowly."""
-    return replace(recipe, learning_rate=TRAINING.continued_rate_share * recipe.learning_rate, schedule="poly_warmup")
+def gentle(recipe: Recipe, chosen: Collection[str] = ()) -> Recipe:
+    """The recipe for weights that have learned already: a lower learning rate, to which it rises slowly.
+
+    Args:
+        recipe: As asked for.
+        chosen: Fields that stay as they are.
+    """
+    if "learning_rate" not in chosen:
+        rate = TRAINING.continued_rate_share * usual_learning_rate(recipe.optimizer)
+        recipe = replace(recipe, learning_rate=rate)
+    return recipe if {"schedule", "warmup_epochs"} & set(chosen) else replace(recipe, schedule="poly_warmup")
 
 
 def continued_plans(context: Context, name: str, options: TrainOptions) -> Plans:
@@ -71,6 +79,11 @@ def continued_plans(context: Context, name: str, options: TrainOptions) -> Plans
             f"{model.path.name} was trained with {configuration}, not {options.configuration}.",
             "Leave out --configuration: the model's own is used.",
         )
+    if model.plans.configuration(configuration).previous_stage is not None:
+        raise UserError(
+            f"{model.path.name} is a cascade, and no stage before it would have predicted for a copy of its plan.",
+            "Give its checkpoint with --pretrained-weights, or continue another model.",
+        )
     start_checkpoint(model, options.fold)
     folder = context.workspace.preprocessed / name
     description, reader = _ready_dataset(context, name, options, model)
@@ -79,7 +92,7 @@ def continued_plans(context: Context, name: str, options: TrainOptions) -> Plans
         made = [plans for plans in _copies(folder, copy) if _same_plan(plans, copy)]
 
         def target(plans_name: str) -> Path:
-            return context.workspace.model_folder(name, options.trainer, plans_name, configuration)
+            return context.workspace.model_folder(name, options.trainer_name, plans_name, configuration)
 
         chosen = _chosen_copy(made, [target(plans.plans_name) for plans in made], options, description)
         if chosen is not None:
@@ -156,13 +169,13 @@ def _placed(copy: Plans, plans_name: str, folder: Path, spec: LabelSpec) -> Plan
     """The copy under its name; with preprocessed cases of its own, unless those of the model will do."""
     ((name, entry),) = copy.configurations.items()
     identifier = str(entry.get("data_identifier"))
-    if not PLAIN_NAME.fullmatch(identifier) or not _same_data(folder, identifier, copy, name, spec):
+    if not PLAIN_NAME.fullmatch(identifier) or not same_data(folder, identifier, copy, name, spec):
         identifier = f"{plans_name}_{name}"
     configurations = {name: {**entry, "data_identifier": identifier}}
     return copy.model_copy(update={"plans_name": plans_name, "configurations": configurations})
 
 
-def _same_data(folder: Path, identifier: str, plans: Plans, name: str, spec: LabelSpec) -> bool:
+def same_data(folder: Path, identifier: str, plans: Plans, name: str, spec: LabelSpec) -> bool:
     """Whether what else uses a folder of preprocessed cases makes them as these plans do; labels may have grown."""
 
     def settings(some: Plans, configuration: str) -> dict[str, Any]:
@@ -209,8 +222,8 @@ def _check_channels(model: ModelFolder, description: DatasetDescription, name: s
         raise UserError(
             f"{model.path.name} was trained for {counted(len(wanted), 'channel')} ({', '.join(wanted)}), "
             f"{name} has {len(there)} ({', '.join(there)}).",
-            "Continue with a dataset of the same channels in the same order (channel_names in dataset.json), or train "
-            "anew.",
+            "Continue with a dataset of the same channels in the same order (channel_names in dataset.json). "
+            + OTHER_CHANNELS,
         )
 
 
@@ -257,7 +270,8 @@ def starting_from(context: Context, job: TrainJob, model: ModelFolder) -> TrainJ
     if not same:
         names = ", ".join(model.description.label_spec.names.values())
         context.report("log", message=f"The model was trained for other labels ({names}).")
-    return replace(job, recipe=recipe, initial_weights=file, initial_heads=same)
+    adapt = job.adapt if same else (*job.adapt, "heads")
+    return replace(job, recipe=recipe, initial_weights=file, initial_heads=same, adapt=adapt)
 
 
 def _structures(description: DatasetDescription) -> tuple[bool, list[Any]]:

@@ -34,13 +34,13 @@ def add_cases(context: Context, dataset: str | int, source: Path, *, workers: in
     from segautoconfiglib.dataset import add
     from segautoconfiglib.dataset.staging import load_staging
 
-    name = _name_to_add_to(context, dataset)
+    name = name_to_add_to(context, dataset)
     if any(case.replace for case in load_staging(source).cases):
-        _check_not_read(context, name)
+        check_not_read(context, name)
     folder = context.workspace.raw / name
     result = add.add_cases(source, folder, workers=workers, report=context.report, cancel=context.cancel)
     context.report("artifact", path=str(folder), description="raw dataset")
-    _report_membership(context, "add-cases", folder, result, replaced=list(result.replaced))
+    report_membership(context, "add-cases", folder, result, replaced=list(result.replaced))
     return folder
 
 
@@ -50,13 +50,13 @@ def remove_cases(context: Context, dataset: str | int, ids: Sequence[str]) -> No
     from segautoconfiglib.dataset.add import REMOVED
 
     name = context.workspace.dataset_name(dataset)
-    _check_not_read(context, name)
+    check_not_read(context, name)
     folder = context.workspace.raw / name
     result = remove.remove_cases(folder, ids, report=context.report, cancel=context.cancel)
-    _report_membership(context, "remove-cases", folder, result, removed=str(folder / REMOVED))
+    report_membership(context, "remove-cases", folder, result, removed=str(folder / REMOVED))
 
 
-def _check_not_read(context: Context, name: str) -> None:
+def check_not_read(context: Context, name: str) -> None:
     """Raises: UserError: a process reads the dataset's files, which would get other labels than images."""
     locks = (context.workspace.preprocessed / name).glob(".*.lock")
     if any(is_taken(lock) for lock in locks):
@@ -65,7 +65,7 @@ def _check_not_read(context: Context, name: str) -> None:
         )
 
 
-def _name_to_add_to(context: Context, dataset: str | int) -> str:
+def name_to_add_to(context: Context, dataset: str | int) -> str:
     """The dataset's name. Raises: UserError: a new one whose name is not complete, or whose number is taken."""
     text, names = str(dataset), context.workspace.dataset_names()
     if not text.startswith("Dataset"):
@@ -84,7 +84,8 @@ def _name_to_add_to(context: Context, dataset: str | int) -> str:
     return text
 
 
-def _report_membership(context: Context, stage: str, folder: Path, result: Membership, **more: Any) -> None:
+def report_membership(context: Context, stage: str, folder: Path, result: Membership, **more: Any) -> None:
+    """Say what the dataset holds now."""
     if result.splits:
         context.report(
             "warning",

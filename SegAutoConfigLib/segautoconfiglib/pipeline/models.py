@@ -10,8 +10,11 @@ from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.words import counted
 from segautoconfiglib.base.workspace import DATASET_NAME, dataset_id
 from segautoconfiglib.models import bundle, install
-from segautoconfiglib.models.folder import FINAL, Fold, ModelFolder
+from segautoconfiglib.models.anonymous import anonymous_checkpoint
+from segautoconfiglib.models.download import downloaded, is_address
+from segautoconfiglib.models.folder import FINAL, SEPARATOR, Fold, ModelFolder
 from segautoconfiglib.models.listing import model_row
+from segautoconfiglib.models.v1 import convert_model
 
 
 def export_models(
@@ -22,6 +25,7 @@ def export_models(
     folds: Sequence[Fold] | None = None,
     checkpoints: Sequence[str] = (FINAL,),
     predictions: bool = False,
+    case_names: bool = False,
 ) -> Path:
     """Write models to a zip file that nnU-Net installs, too; see `segautoconfiglib.models.bundle.export_models`."""
     written = bundle.export_models(
@@ -30,6 +34,8 @@ def export_models(
         folds=folds,
         checkpoints=checkpoints,
         predictions=predictions,
+        case_names=case_names,
+        clean=None if case_names or predictions else _checkpoint_cleaner(context),
         report=context.report,
         cancel=context.cancel,
     )
@@ -37,14 +43,39 @@ def export_models(
     return written
 
 
+def chosen_models(context: Context, dataset: str | int) -> list[Path]:
+    """The models that find-best chose for a dataset, and the lower stages that they need.
+
+    Raises:
+        UserError: there is no choice, or one of the models is missing.
+    """
+    folder = context.workspace.results / context.workspace.dataset_name(dataset)
+    names = bundle.chosen_models(folder)
+    if not names:
+        raise UserError(
+            f"Nothing was chosen among the models of {folder.name}.",
+            f"Run find-best first, or export one of its models ('info {folder.name}' lists them).",
+        )
+    found: list[Path] = []
+    while names:
+        model = ModelFolder.open(folder / names.pop(0))
+        if model.path in found:
+            continue
+        found.append(model.path)
+        trainer, plans, configuration = model.name_parts
+        lower = model.plans.configuration(configuration).previous_stage
+        names += [SEPARATOR.join((trainer, plans, lower))] if lower else []
+    return found
+
+
 def import_models(
-    context: Context, file: Path, *, dataset: str | None = None, overwrite: bool = False
+    context: Context, file: Path | str, *, dataset: str | None = None, overwrite: bool = False
 ) -> list[ModelFolder]:
     """Put the models of a zip file into the workspace, after checking everything about them.
 
     Args:
         context: Its workspace gets them.
-        file: Of nnU-Net or of this program.
+        file: Of nnU-Net 2 or 1, or of this program; or its address (http or https).
         dataset: Name of the dataset to put them under, or the number or name of one that there is.
         overwrite: Replace models of the same name.
 
@@ -53,12 +84,17 @@ def import_models(
     """
     if dataset is not None and not DATASET_NAME.fullmatch(dataset):
         dataset = context.workspace.dataset_name(dataset)
+    if is_address(str(file)):
+        results, tools = context.workspace.results, {"report": context.report, "cancel": context.cancel}
+        with downloaded(str(file), results, **tools) as local:  # type: ignore[arg-type]
+            return import_models(context, local, dataset=dataset, overwrite=overwrite)
     models = install.import_models(
-        file,
+        Path(file),
         context.workspace,
         dataset=dataset,
         overwrite=overwrite,
         check=_checkpoint_check(context),
+        convert=_v1_converter(),
         report=context.report,
         cancel=context.cancel,
     )
@@ -85,6 +121,46 @@ def _checkpoint_check(context: Context) -> Callable[[ModelFolder], None] | None:
         )
         return None
     return check_checkpoints
+
+
+def _checkpoint_cleaner(context: Context) -> bundle.Clean | None:
+    """What takes names of cases and paths out of checkpoints; without torch they can't be opened."""
+    try:
+        from segautoconfiglib.networks.checkpoint import read_checkpoint, write_checkpoint
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        context.report(
+            "warning",
+            message="The checkpoints were copied as they are, because torch is not installed.",
+            hint="Where dataset.json lists the cases, checkpoints repeat the list.",
+        )
+        return None
+
+    def clean(source: Path, target: Path) -> bool:
+        try:
+            content = read_checkpoint(source)
+        except UserError as error:
+            context.report("warning", message=f"{error.message} It was copied as it is.", hint=error.hint)
+            return False
+        public = anonymous_checkpoint(content)
+        private = public.get("init_args") != content.get("init_args")
+        if private:
+            write_checkpoint(target, public)
+        return private
+
+    return clean
+
+
+def _v1_converter() -> Callable[[Path], None] | None:
+    """What makes a model of nnU-Net 1 one of nnU-Net 2; None without torch."""
+    try:
+        from segautoconfiglib.networks.v1 import convert_checkpoint, has_batch_norm
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return None
+    return lambda folder: convert_model(folder, convert_checkpoint, has_batch_norm)
 
 
 def _warn_of_same_id(context: Context, name: str) -> None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from segautoconfiglib.base.errors import UserError
-from segautoconfiglib.defaults import BUDGET, TRAINING
-from segautoconfiglib.planning.recipe import Recipe, recipe_from_trainer_name
+from segautoconfiglib.defaults import BUDGET
+from segautoconfiglib.planning.recipe import LENGTH_FIELDS, Recipe, usual_learning_rate
+from segautoconfiglib.planning.trainer_names import named_fields, recipe_from_trainer_name, recipe_name
 
 Fold = int | Literal["all"]
+
+#: What to do where a model is to go on with a dataset of other channels.
+OTHER_CHANNELS = (
+    "For other channels bring the model's plans to this dataset with move-plans --own-channels, then train with them "
+    "(--plans), --pretrained-weights FILE and --adapt channels."
+)
 
 
 @dataclass(frozen=True)
@@ -44,13 +52,18 @@ class TrainOptions:
     budget_s: float | None = None
     seed: int = 0
     device: str = "auto"
+    gpus: int | tuple[int, ...] = 1
+    processes: int = 1
     workers: int | None = None
     resume: bool = False
     overwrite: bool = False
     initial_weights: Path | None = None
     continue_from: Path | None = None
+    adapt: tuple[str, ...] = ()
     save_probabilities: bool = False
     checkpoints: bool = True
+    choices: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the recipe and their values, in place of the trainer's."""
 
     def check(self) -> None:
         """Raises: UserError: wishes that contradict each other, or a budget in which nothing can be done."""
@@ -60,6 +73,16 @@ class TrainOptions:
                 "--continue-from takes weights and plan of the model.",
                 "Leave out --plans, --planner and --pretrained-weights.",
             )
+        if self.continue_from is not None and "channels" in self.adapt:
+            raise UserError(
+                "--continue-from takes the model's plan with its channels, which --adapt channels can't change.",
+                OTHER_CHANNELS,
+            )
+        if self.adapt and self.continue_from is None and self.initial_weights is None:
+            raise UserError(
+                "--adapt says what of given weights may differ; there are none.",
+                "Add --pretrained-weights FILE or --continue-from FOLDER.",
+            )
         if self.budget_s is None:
             return
         if self.budget_s < BUDGET.min_seconds:
@@ -67,19 +90,41 @@ class TrainOptions:
                 f"A budget of {self.budget_s:g} s is too short to prepare and train anything.",
                 f"Give {BUDGET.min_seconds:g}s or more; minutes and hours (--budget 20m) give better networks.",
             )
-        if self.epochs or self.iterations or recipe_from_trainer_name(self.trainer).epochs != TRAINING.epochs:
+        if self.chosen & set(LENGTH_FIELDS):
             raise UserError(
                 "A time (--budget) and a number of epochs or iterations were asked for.",
                 "Give one of them: the time decides about the number of steps.",
             )
 
     def recipe(self) -> Recipe:
-        """The trainer's recipe with the length and seed asked for."""
-        recipe = replace(recipe_from_trainer_name(self.trainer), seed=self.seed)
-        if self.epochs:
-            recipe = replace(recipe, epochs=self.epochs)
+        """The trainer's recipe with the choices, length and seed asked for.
+
+        Raises:
+            UserError: unknown trainer.
+            ProblemsError: a value is out of range.
+        """
+        recipe = recipe_from_trainer_name(self.trainer)
+        changes = {**self._length(recipe), **self.choices, "seed": self.seed}
+        if "optimizer" in changes:
+            changes.setdefault("learning_rate", usual_learning_rate(changes["optimizer"]))
+        recipe = replace(recipe, **changes)
+        return replace(recipe, trainer_name=recipe_name(self.trainer, recipe))
+
+    def _length(self, recipe: Recipe) -> dict[str, int]:
+        length = {"epochs": self.epochs} if self.epochs else {}
         if self.iterations:
             share = recipe.validation_iterations / recipe.iterations_per_epoch
-            validation = max(1, round(share * self.iterations))
-            recipe = replace(recipe, iterations_per_epoch=self.iterations, validation_iterations=validation)
-        return recipe
+            length["iterations_per_epoch"] = self.iterations
+            length["validation_iterations"] = max(1, round(share * self.iterations))
+        return length
+
+    @property
+    def trainer_name(self) -> str:
+        """First part of the model folder's name: the trainer, with words for the choices."""
+        return self.recipe().trainer_name if self.choices else self.trainer
+
+    @property
+    def chosen(self) -> frozenset[str]:
+        """Fields of the recipe that were decided about, by the trainer's name or by a choice."""
+        length = self._length(recipe_from_trainer_name(self.trainer))
+        return named_fields(self.trainer) | {*self.choices, *length, *(["seed"] if self.seed else [])}

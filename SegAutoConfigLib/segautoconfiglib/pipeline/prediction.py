@@ -65,7 +65,7 @@ def predict(
         UserError: nothing can be predicted.
         ProblemsError: some cases can't be; all others are.
     """
-    from segautoconfiglib.inference.cases import usable_cases
+    from segautoconfiglib.inference.cases import oddities, usable_cases
     from segautoconfiglib.inference.run import PredictOptions, load_model, predict_cases
     from segautoconfiglib.networks.device import resolve_device
 
@@ -73,10 +73,20 @@ def predict(
     options.check()
     check_writable(output)
     place = str(resolve_device(device))
-    loaded = load_model(model, folds=folds, checkpoint=checkpoint, device=place, report=context.report)
+    loaded = load_model(
+        model,
+        folds=folds,
+        checkpoint=checkpoint,
+        device=place,
+        previous=options.previous_predictions is None,
+        report=context.report,
+    )
     ending = options.file_ending or loaded.description.file_ending
     cases, problems = usable_cases(images, ending, loaded.description.channels)
-    report_warnings(context, [*unused_files(images, ending), *problems])
+    if options.cases is not None:
+        cases = [case for case in cases if case.id in options.cases]
+        problems = [problem for problem in problems if problem.case in options.cases]
+    report_warnings(context, [*unused_files(images, ending), *problems, *oddities(cases)])
     try:
         predict_cases(loaded, cases, output, options=options, report=context.report, cancel=context.cancel)
     except UserError as error:

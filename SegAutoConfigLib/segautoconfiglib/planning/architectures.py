@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.records import Record
+from segautoconfiglib.base.registry import Registry, imported
 from segautoconfiglib.defaults import PLANNING
 from segautoconfiglib.planning import memory
 
@@ -49,8 +50,9 @@ class Architecture(Record):
 
     @property
     def features_per_stage(self) -> tuple[int, ...]:
-        """Channels of each stage."""
-        return tuple(self.arch_kwargs["features_per_stage"])
+        """Channels of each stage; empty where the network (of a plug-in) is described in other words."""
+        features = self.arch_kwargs.get("features_per_stage", ())
+        return (features,) if isinstance(features, int) else tuple(features)
 
     @property
     def dimension(self) -> int:
@@ -75,15 +77,19 @@ class ArchitectureSpec:
     """What the engine needs to know about a network class.
 
     Attributes:
-        target: ``"module:attribute"`` of the class in this package, or in a plug-in.
+        target: ``"module:attribute"`` of the class in this package; or the class of a plug-in.
         depth: ``depth(stages) -> dict``: the standard numbers of blocks or convolutions, as ``arch_kwargs``.
         cost: ``cost(arch_kwargs, strides, patch_size, output_channels) -> int``: estimated number of values that the
             layers' outputs hold for one sample (the rule in :mod:`segautoconfiglib.planning.memory`).
     """
 
-    target: str
+    target: str | type
     depth: Callable[[int], dict[str, list[int]]]
     cost: Callable[[dict[str, Any], tuple[tuple[int, ...], ...], Sequence[int], int], int]
+
+    def network_class(self) -> Any:
+        """The class; its module is imported now."""
+        return imported(self.target) if isinstance(self.target, str) else self.target
 
 
 def plain_depth(stages: int, convs_per_stage: int = PLANNING.convs_per_stage) -> dict[str, list[int]]:
@@ -103,8 +109,7 @@ def residual_depth(stages: int) -> dict[str, list[int]]:
     }
 
 
-#: Every network that plans can name. To add one: its code in ``networks/`` (or a plug-in) and one entry here.
-ARCHITECTURES: dict[str, ArchitectureSpec] = {
+_BUILT_IN = {
     PLAIN_UNET: ArchitectureSpec("segautoconfiglib.networks.unet:PlainConvUNet", plain_depth, memory.plain_unet_cost),
     RESIDUAL_UNET: ArchitectureSpec(
         "segautoconfiglib.networks.residual_unet:ResidualEncoderUNet", residual_depth, memory.residual_unet_cost
@@ -112,26 +117,85 @@ ARCHITECTURES: dict[str, ArchitectureSpec] = {
 }
 
 
-def architecture_spec(name: str) -> ArchitectureSpec:
+def _own_network(
+    name: str,
+    network_class: type,
+    *,
+    depth: Callable[[int], dict[str, list[int]]] | None = None,
+    cost: Callable[[dict[str, Any], tuple[tuple[int, ...], ...], Sequence[int], int], int] | None = None,
+) -> ArchitectureSpec:
+    """A plug-in's network; unless said otherwise, planned as the one it is derived from, else as a plain U-Net."""
+    if not isinstance(network_class, type):
+        raise UserError(f"The network {name!r} is {network_class!r:.80}.", "Give a class, not an object or a function.")
+    ancestors = {ancestor.__name__ for ancestor in network_class.__mro__}
+    like = _BUILT_IN[RESIDUAL_UNET if RESIDUAL_UNET.rpartition(".")[2] in ancestors else PLAIN_UNET]
+    return ArchitectureSpec(network_class, depth or like.depth, cost or like.cost)
+
+
+#: Every network that plans can name, by class name. To add one: its code in ``networks/`` (or a plug-in) and one entry.
+ARCHITECTURES = Registry("network", _BUILT_IN, _own_network)
+
+
+def is_own_network(name: str) -> bool:
+    """Whether a network of plans comes from a plug-in."""
+    return name in ARCHITECTURES and name not in _BUILT_IN
+
+
+def architecture_spec(name: str, trained_with: Sequence[str] = ()) -> ArchitectureSpec:
     """The network behind a class name of plans.
 
     As in nnU-Net, a class of its network package is found by the last part of its name alone, so names of older
     releases of that package (``...residual_unet.ResidualEncoderUNet``) stand for today's class.
 
+    Args:
+        name: ``network_class_name``.
+        trained_with: Names of the plug-ins that a model was trained with, for the error.
+
     Raises:
         UserError: no such network is known.
     """
     if name in ARCHITECTURES:
-        return ARCHITECTURES[name]
+        return _known(name)
     if "." not in name or name.startswith(f"{NNUNET_NETWORKS}."):
         last = name.rpartition(".")[2]
-        for known, spec in ARCHITECTURES.items():
+        for known in ARCHITECTURES:
             if known.rpartition(".")[2] == last:
-                return spec
+                return _known(known)
+    which = f"The model was trained with the plug-in {' and '.join(trained_with)}: name it" if trained_with else ""
     raise UserError(
         f"Unknown network {name!r} in the plans.",
-        f"Known: {', '.join(sorted(ARCHITECTURES))}. Use plans made with one of these networks.",
+        f"Known: {', '.join(sorted(ARCHITECTURES))}. "
+        f"{which or 'Use plans made with one of these, or name the plug-in that has the network'} (--plugin FILE).",
+        "plugin",
     )
+
+
+def _known(name: str) -> ArchitectureSpec:
+    spec: ArchitectureSpec = ARCHITECTURES.get(name)
+    return spec
+
+
+def with_norm(architecture: Architecture, norm: str) -> Architecture:
+    """The network with other normalisation layers.
+
+    Args:
+        architecture: With a ``norm_op`` among its arguments.
+        norm: "instance" or "batch".
+
+    Raises:
+        UserError: it has none.
+    """
+    if "norm_op" not in architecture.arch_kwargs:
+        raise UserError(
+            f"The network {architecture.network_class_name} has no norm_op, so its normalisation can't be chosen.",
+            "Leave the choice out (--norm, BN in the trainer's name).",
+        )
+    module, layer = {"instance": ("instancenorm", "InstanceNorm"), "batch": ("batchnorm", "BatchNorm")}[norm]
+    options = {
+        "norm_op": f"torch.nn.modules.{module}.{layer}{architecture.dimension}d",
+        "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+    }
+    return architecture.model_copy(update={"arch_kwargs": {**architecture.arch_kwargs, **options}})
 
 
 def memory_cost(architecture: Architecture, patch_size: Sequence[int], output_channels: int) -> int:

@@ -35,8 +35,7 @@ class Budget:
     Attributes:
         preset: The planner.
         gpu_memory_target_gb: Gigabytes.
-        output_channels: Entries of dataset.json's ``labels``. nnU-Net counts them all, so an ignore label and, with
-            regions, the background too; kept, as its plans must be met.
+        output_channels: That are counted as the network's, see `counted_outputs`.
     """
 
     preset: PlannerPreset
@@ -64,12 +63,13 @@ class Budget:
             network, cost = self._network(topology)
         by_memory = round(limit / cost * reference)
         by_dataset = round(dataset_voxels * self.preset.dataset_share / math.prod(topology.patch_size))
-        batch = max(min(by_memory, by_dataset), PLANNING.min_batch_size)
+        most = min(by_memory, by_dataset, self.preset.max_batch_size(dimension))
+        batch = max(int(most), PLANNING.min_batch_size)
         return NetworkPlan(topology.patch_size, batch, network)
 
     def _network(self, topology: Topology) -> tuple[Architecture, int]:
         name = self.preset.network_class_name
         depth = architecture_spec(name).depth(len(topology.strides))
         features = standard_max_features(len(topology.patch_size))
-        network = topology_architecture(name, topology, depth, PLANNING.base_features, features)
+        network = topology_architecture(name, topology, depth, self.preset.base_features, features)
         return network, memory_cost(network, topology.patch_size, self.output_channels)

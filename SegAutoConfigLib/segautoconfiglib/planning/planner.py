@@ -11,12 +11,12 @@ import numpy as np
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.dataset.dataset import DatasetDescription
-from segautoconfiglib.defaults import PLANNING
+from segautoconfiglib.defaults import BUDGET, PLANNING, TRAINING
 from segautoconfiglib.fingerprint.fingerprint import Fingerprint
 from segautoconfiglib.planning.normalization import normalization_schemes, use_mask
 from segautoconfiglib.planning.patch import Budget, NetworkPlan
-from segautoconfiglib.planning.plans import RESAMPLING_FUNCTION, Plans, resampling_arguments
-from segautoconfiglib.planning.presets import DEFAULT_PLANNER, PlannerPreset, checked_plans_name, planner_preset
+from segautoconfiglib.planning.plans import Plans, resampling_entries
+from segautoconfiglib.planning.presets import DEFAULT_PLANNER, Edit, PlannerPreset, checked_plans_name, planner_preset
 from segautoconfiglib.planning.spacing import Triple, axis_order, coarser_spacing, resampled_shape, target_spacing
 
 #: The configurations that planning makes, in the order of the file.
@@ -80,14 +80,19 @@ def plan_experiment(
     file_spacing = _file_spacing(fingerprint, target_spacing)
     forward, backward = axis_order(file_spacing)
     images = _resampled_images(fingerprint, file_spacing, forward, description.numTraining)
-    networks = _plan_networks(Budget(preset, gigabytes, len(description.labels)), images)
+    networks = _plan_networks(Budget(preset, gigabytes, counted_outputs(description, preset)), images)
     data_owner = DEFAULT_PLANNER.plans_name if preset.shares_data and target_spacing is None else name
     schemes = normalization_schemes(description.channels)
     mask = use_mask(schemes, fingerprint.median_relative_size_after_cropping)
-    common = {"normalization_schemes": schemes, "use_mask_for_norm": mask}
-    configurations = _configurations(networks, name, data_owner, common)
+    common = {
+        "normalization_schemes": schemes,
+        "use_mask_for_norm": mask,
+        **resampling_entries(preset.resampling),
+    }
+    owners = {key: data_owner if _keeps_spacing(plan, images) else name for key, plan in networks.items()}
+    configurations = _configurations(networks, owners, common)
     configurations.update(_own_configurations(previous))
-    return Plans(
+    plans = Plans(
         dataset_name=dataset_name,
         plans_name=name,
         original_median_spacing_after_transp=_median(fingerprint.spacings, forward),
@@ -102,11 +107,31 @@ def plan_experiment(
         label_manager="LabelManager",
         foreground_intensity_properties_per_channel=fingerprint.foreground_intensity_properties_per_channel,
     )
+    return plans if preset.edit is None else _edited(plans, preset.edit)
+
+
+def counted_outputs(description: DatasetDescription, preset: PlannerPreset) -> int:
+    """Outputs of the network in the memory estimate.
+
+    nnU-Net counts all entries of dataset.json's ``labels``, so an ignore label and, with regions, the background, too;
+    plans of its planners must be met.
+    """
+    return description.label_spec.output_channels if preset.own_rules else len(description.labels)
+
+
+def _edited(plans: Plans, edit: Edit) -> Plans:
+    """The plans after a plug-in's function. Raises: ProblemsError: they can't be used any more."""
+    content = plans.to_json()
+    changed = edit(content)
+    result = Plans.from_json(content if changed is None else changed, f"The plans {plans.plans_name!r}, edited,")
+    for name in result.configuration_names:
+        result.configuration(name)
+    return result.model_copy(update={"plans_name": plans.plans_name})
 
 
 def _checked_target(gigabytes: float | None, preset: PlannerPreset) -> float:
     if gigabytes is None:
-        return preset.reference_gb
+        return preset.standard_gb
     if not gigabytes > 0:
         raise UserError(f"The GPU memory target is {gigabytes} GB.", "Give a number above 0.")
     return gigabytes
@@ -153,8 +178,11 @@ class _Planned:
 def _plan_networks(budget: Budget, images: _Images) -> dict[str, _Planned]:
     """2d always; 3d_fullres for volumes; 3d_lowres where a patch shows too little of a volume."""
     planned = {"2d": _plan(budget, images.spacing_mm[1:], images.median_shape[1:], images.voxels)}
-    if images.median_shape[0] != 1:
+    slices = images.median_shape[0]
+    if (slices >= TRAINING.min_slices_3d) if budget.preset.own_rules else slices != 1:
         fullres = _plan(budget, images.spacing_mm, images.median_shape, images.voxels)
+        if budget.preset.coarsens:
+            return {**planned, "3d_fullres": _coarsened(budget, images, fullres)}
         lowres = _plan_lowres(budget, images, fullres)
         planned |= {"3d_lowres": lowres} if lowres else {}
         planned["3d_fullres"] = fullres
@@ -165,6 +193,25 @@ def _plan(budget: Budget, spacing: tuple[float, ...], shape: tuple[float, ...], 
     return _Planned(budget.plan(spacing, shape, voxels), spacing, shape)
 
 
+def _coarsened(budget: Budget, images: _Images, planned: _Planned) -> _Planned:
+    """Coarser voxels, within limits, until a patch shows enough of the median image."""
+    spacing = list(images.spacing_mm)
+    while math.prod(planned.network.patch_size) / math.prod(planned.median_shape) < BUDGET.patch_share:
+        spacing = coarser_spacing(spacing)
+        if max(new / old for new, old in zip(spacing, images.spacing_mm, strict=True)) > BUDGET.max_coarsening:
+            break
+        planned, _ = _plan_coarser(budget, images, spacing)
+    return planned
+
+
+def _plan_coarser(budget: Budget, images: _Images, spacing: Sequence[float]) -> tuple[_Planned, float]:
+    """A plan for larger voxels, and how many of them the median image has (not rounded)."""
+    shrink = [full / low for full, low in zip(images.spacing_mm, spacing, strict=True)]
+    shape = tuple(round(ratio * edge) for ratio, edge in zip(shrink, images.median_shape, strict=True))
+    voxels = math.prod(shrink) * math.prod(images.median_shape)
+    return _plan(budget, tuple(spacing), shape, voxels * images.count), voxels
+
+
 def _plan_lowres(budget: Budget, images: _Images, fullres: _Planned) -> _Planned | None:
     """Coarsen until a patch covers enough of the median image; None where that is not worth it."""
     planned = fullres
@@ -172,24 +219,23 @@ def _plan_lowres(budget: Budget, images: _Images, fullres: _Planned) -> _Planned
     spacing = list(images.spacing_mm)
     while math.prod(planned.network.patch_size) / voxels < PLANNING.lowres_patch_fraction:
         spacing = coarser_spacing(spacing)
-        shrink = [full / low for full, low in zip(images.spacing_mm, spacing, strict=True)]
-        exact = [ratio * edge for ratio, edge in zip(shrink, images.median_shape, strict=True)]
-        voxels = math.prod(shrink) * full_voxels
-        shape = tuple(round(edge) for edge in exact)
-        planned = _plan(budget, tuple(spacing), shape, voxels * images.count)
+        planned, voxels = _plan_coarser(budget, images, spacing)
     return planned if full_voxels / voxels >= PLANNING.lowres_min_shrink else None
 
 
+def _keeps_spacing(plan: _Planned, images: _Images) -> bool:
+    return plan.spacing_mm == images.spacing_mm[-len(plan.spacing_mm) :]
+
+
 def _configurations(
-    planned: dict[str, _Planned], plans_name: str, data_owner: str, common: dict[str, Any]
+    planned: dict[str, _Planned], owners: dict[str, str], common: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """The entries of the plans file."""
+    """The entries of the plans file. ``owners``: the plans whose name the preprocessed data bear."""
     has_lowres = "3d_lowres" in planned
     batch_dice = {"2d": True, "3d_lowres": False, "3d_fullres": has_lowres}
     configurations = {}
     for name, plan in planned.items():
-        owner = plans_name if name == "3d_lowres" else data_owner
-        configurations[name] = _entry(f"{owner}_{name}", plan, common) | {"batch_dice": batch_dice[name]}
+        configurations[name] = _entry(f"{owners[name]}_{name}", plan, common) | {"batch_dice": batch_dice[name]}
     if has_lowres:
         configurations["3d_lowres"]["next_stage"] = "3d_cascade_fullres"
         configurations["3d_cascade_fullres"] = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
@@ -205,12 +251,6 @@ def _entry(data_identifier: str, plan: _Planned, common: dict[str, Any]) -> dict
         "median_image_size_in_voxels": list(plan.median_shape),
         "spacing": list(plan.spacing_mm),
         **common,
-        "resampling_fn_data": RESAMPLING_FUNCTION,
-        "resampling_fn_seg": RESAMPLING_FUNCTION,
-        "resampling_fn_data_kwargs": resampling_arguments("data"),
-        "resampling_fn_seg_kwargs": resampling_arguments("seg"),
-        "resampling_fn_probabilities": RESAMPLING_FUNCTION,
-        "resampling_fn_probabilities_kwargs": resampling_arguments("probabilities"),
         "architecture": plan.network.architecture.to_json(),
     }
 

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
-from segautoconfiglib.base.errors import Problem, ProblemsError
+from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.records import Record
 from segautoconfiglib.base.words import counted
+from segautoconfiglib.dataset.description import DatasetDescription
 from segautoconfiglib.defaults import PLANNING
 from segautoconfiglib.planning.architectures import Architecture
 from segautoconfiglib.planning.upgrade import resolve_inheritance, upgrade_plans
@@ -21,8 +22,13 @@ __all__ = ["Architecture", "Configuration", "Plans"]
 Edge = Annotated[int, Field(gt=0)]
 Spacing = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-#: nnU-Net's name of its resampling.
+#: nnU-Net's names of its resampling: on the CPU; with torch, linear throughout; none.
 RESAMPLING_FUNCTION = "resample_data_or_seg_to_shape"
+TORCH_RESAMPLING = "resample_torch_fornnunet"
+NO_RESAMPLING = "no_resampling_hack"
+
+#: Which resampling a planner writes into plans: splines; linear; linear with a coarse axis by itself; none.
+Resampling = Literal["spline", "torch", "torch_separate_z", "none"]
 
 
 def resampling_arguments(what: Literal["data", "seg", "probabilities"]) -> dict[str, Any]:
@@ -33,6 +39,31 @@ def resampling_arguments(what: Literal["data", "seg", "probabilities"]) -> dict[
         "order": order,
         "order_z": PLANNING.resampling_order_z,
         "force_separate_z": None,
+    }
+
+
+def resampling_entries(kind: Resampling) -> dict[str, Any]:
+    """A configuration's entries about the resampling of images, labels and network outputs, as nnU-Net writes them."""
+    functions = {"spline": RESAMPLING_FUNCTION, "none": NO_RESAMPLING}
+    function = functions.get(kind, TORCH_RESAMPLING)
+
+    def arguments(what: Literal["data", "seg", "probabilities"]) -> dict[str, Any]:
+        if kind == "spline":
+            return resampling_arguments(what)
+        if kind == "none":
+            return {}
+        separate = kind == "torch_separate_z"
+        axis = {"separate_z_anisotropy_threshold": int(PLANNING.anisotropy_threshold)} if separate else {}
+        force = None if separate else False
+        return {"is_seg": what == "seg", "force_separate_z": force, "memefficient_seg_resampling": False, **axis}
+
+    return {
+        "resampling_fn_data": function,
+        "resampling_fn_seg": function,
+        "resampling_fn_data_kwargs": arguments("data"),
+        "resampling_fn_seg_kwargs": arguments("seg"),
+        "resampling_fn_probabilities": function,
+        "resampling_fn_probabilities_kwargs": arguments("probabilities"),
     }
 
 
@@ -54,6 +85,9 @@ class Configuration(Record):
         batch_dice: The Dice loss sums over the batch rather than each sample.
         next_stage: Configuration(s) that take this one's predictions as input.
         previous_stage: The configuration whose predictions are an input of this one.
+        normalize_after_resampling: Intensities are normalised on the network's grid (nnU-Net 1), not before.
+        average_probabilities: Mirrored images and folds are averaged, and brought to the file's grid, as probabilities
+            (nnU-Net 1), not as logits.
     """
 
     data_identifier: str
@@ -76,6 +110,8 @@ class Configuration(Record):
     batch_dice: bool
     next_stage: str | tuple[str, ...] | None = None
     previous_stage: str | None = None
+    normalize_after_resampling: bool = False
+    average_probabilities: bool = False
 
     @property
     def dimension(self) -> int:
@@ -88,6 +124,11 @@ class Configuration(Record):
         if self.next_stage is None:
             return ()
         return (self.next_stage,) if isinstance(self.next_stage, str) else self.next_stage
+
+    def input_channels(self, description: DatasetDescription) -> int:
+        """Of the network: those of the images, and in a cascade one per foreground label."""
+        images = len(description.channels)
+        return images if self.previous_stage is None else images + len(description.label_spec.foreground_labels)
 
     def contradictions(self) -> list[Problem]:
         """Entries that do not fit each other."""
@@ -187,3 +228,25 @@ class Plans(Record):
         if contradictions := found.contradictions():
             raise ProblemsError(f"{source} can't be used:", contradictions)
         return found
+
+    def stages(self, name: str) -> tuple[str, ...]:
+        """The names of a cascade's stages, the first one first and this one last; this one alone if it is no cascade.
+
+        A stage that the plans do not have is named, too; it ends the search.
+
+        Raises:
+            UserError: a stage comes before itself; or see :meth:`configuration`.
+        """
+        chain = [name]
+        while chain[0] == name or chain[0] in self.configurations:
+            stage = self.configuration(chain[0]).previous_stage
+            if stage is None:
+                break
+            if stage in chain:
+                circle = "itself" if stage == chain[0] else f"a cascade after it: {' -> '.join([stage, *chain])}"
+                raise UserError(
+                    f"Configuration {chain[0]} of {self.plans_name} is a cascade after {stage!r}, which is {circle}.",
+                    f'Correct "previous_stage"; the plans have {", ".join(self.configuration_names)}.',
+                )
+            chain.insert(0, stage)
+        return tuple(chain)

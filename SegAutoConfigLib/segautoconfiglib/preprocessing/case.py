@@ -16,7 +16,13 @@ from segautoconfiglib.defaults import PREPROCESSING
 from segautoconfiglib.image.crop import Box, bounding_box, crop, fill_holes, nonzero_mask
 from segautoconfiglib.image.resample import resample_image, resample_labels
 from segautoconfiglib.image.volume import Volume
-from segautoconfiglib.planning.plans import RESAMPLING_FUNCTION, Configuration, Plans
+from segautoconfiglib.planning.plans import (
+    NO_RESAMPLING,
+    RESAMPLING_FUNCTION,
+    TORCH_RESAMPLING,
+    Configuration,
+    Plans,
+)
 from segautoconfiglib.planning.spacing import resampled_shape
 from segautoconfiglib.preprocessing.geometry import SpatialRecord, Triple
 from segautoconfiglib.preprocessing.normalize import check_scheme, normalize
@@ -28,10 +34,6 @@ OUTSIDE = -1
 
 #: Voxels whose labels are looked at at a time: bounds the memory.
 VOXELS_PER_PART = 1_000_000
-
-#: nnU-Net's resampling on the GPU: linear interpolation throughout.
-TORCH_RESAMPLING = "resample_torch_fornnunet"
-NO_RESAMPLING = "no_resampling_hack"
 
 
 @dataclass(frozen=True)
@@ -166,17 +168,34 @@ def _normalized_and_resampled(
     """One channel after the other, so that only one is held in both forms."""
     data = np.empty((len(array), *record.resampled_shape), np.float32)
     options = resampling_options(configuration.resampling_fn_data, configuration.resampling_fn_data_kwargs)
-    for number, channel in enumerate(array):
-        normalized = normalize(
+    late = configuration.normalize_after_resampling
+    if late and inside is not None:
+        inside = _resampled_mask(inside, configuration, record)
+
+    def normalized(number: int, channel: np.ndarray) -> np.ndarray:
+        return normalize(
             channel,
             configuration.normalization_schemes[number],
             inside=inside if configuration.use_mask_for_norm[number] else None,
             properties=plans.foreground_intensity_properties_per_channel.get(str(number)),
         )
+
+    for number, channel in enumerate(array):
+        channel = channel.astype(np.float32) if late else normalized(number, channel)
         data[number] = resample_image(
-            normalized[None], record.resampled_shape, record.spacing_mm, record.network_spacing_mm, **options
+            channel[None], record.resampled_shape, record.spacing_mm, record.network_spacing_mm, **options
         )[0]
+        if late:
+            data[number] = normalized(number, data[number])
+            if inside is not None and configuration.use_mask_for_norm[number]:
+                data[number][~inside] = 0
     return data
+
+
+def _resampled_mask(inside: np.ndarray, configuration: Configuration, record: SpatialRecord) -> np.ndarray:
+    options = resampling_options(configuration.resampling_fn_seg, configuration.resampling_fn_seg_kwargs)
+    shape, spacings = record.resampled_shape, (record.spacing_mm, record.network_spacing_mm)
+    return resample_labels(inside.astype(np.int16), shape, *spacings, **options) > 0
 
 
 def resampling_options(function: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,8 +43,32 @@ def data_settings(plans: Plans, configuration: Configuration, label_spec: LabelS
             "resampling_fn_seg": configuration.resampling_fn_seg,
             "resampling_fn_seg_kwargs": configuration.resampling_fn_seg_kwargs,
             "locations": location_keys(label_spec),
+            **({"normalize_after_resampling": True} if configuration.normalize_after_resampling else {}),
         }
     )
+
+
+def check_folder(plans: Plans, name: str, label_spec: LabelSpec) -> None:
+    """Whether the folder of a configuration's cases is its own, or shared only with such as make the same cases.
+
+    Raises:
+        UserError: a configuration of the same plans makes other cases for the same folder.
+    """
+    own = plans.configuration(name)
+    settings = data_settings(plans, own, label_spec)
+    for other in plans.configuration_names:
+        try:
+            entry = plans.configuration(other)
+        except UserError:  # said where it is used
+            continue
+        theirs = data_settings(plans, entry, label_spec)
+        if entry.data_identifier == own.data_identifier and theirs != settings:
+            keys = ", ".join(key for key, value in settings.items() if theirs[key] != value)
+            raise UserError(
+                f"Configurations {name} and {other} of {plans.plans_name} keep different cases ({keys}) in one folder, "
+                f"{own.data_identifier}.",
+                f'Give the one that was added a "data_identifier" of its own, such as "{plans.plans_name}_{name}".',
+            )
 
 
 def current_cases(
@@ -104,7 +128,7 @@ def _misfit(store: CaseStore, case: Case, plans: Plans, configuration: Configura
         record = stored.record
     except UserError as error:
         return error.message
-    made_ns = (store.folder / f"{case.id}.pkl").stat().st_mtime_ns
+    made_ns = store.made_ns(case.id)
     if any(changed_ns > made_ns for _, _, changed_ns in sources_of(case)):
         return "its files were changed later"
     shape = tuple(header.shape[axis] for axis in plans.transpose_forward)

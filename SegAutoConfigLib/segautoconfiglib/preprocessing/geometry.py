@@ -115,7 +115,7 @@ class SpatialRecord:
                 "Preprocess the dataset again.",
             )
         try:
-            geometry = _geometry(properties)
+            geometry = file_geometry(properties)
             x, y, z = own.get("transpose_forward", transpose)
             box = tuple((int(start), int(stop)) for start, stop in properties["bbox_used_for_cropping"])
             spacing = [geometry.spacing_mm[axis] for axis in (x, y, z)]
@@ -138,8 +138,12 @@ class SpatialRecord:
             ) from error
 
 
-def _geometry(properties: Mapping[str, Any]) -> Geometry:
-    """The file's geometry, from what nnU-Net's reader of that format keeps."""
+def file_geometry(properties: Mapping[str, Any]) -> Geometry:
+    """The file's geometry, from what nnU-Net's reader of that format keeps.
+
+    Raises:
+        KeyError, TypeError, ValueError, IndexError: an entry is missing or wrong.
+    """
     z, y, x = (float(edge) for edge in properties["spacing"])
     if "sitk_stuff" in properties:
         stuff = properties["sitk_stuff"]

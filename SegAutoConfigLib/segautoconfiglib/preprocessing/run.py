@@ -27,7 +27,7 @@ from segautoconfiglib.image.files import files_of, read_header, read_image, read
 from segautoconfiglib.image.formats import TIFF_ENDINGS, TWO_FILE_ENDINGS, file_ending
 from segautoconfiglib.planning.plans import Configuration, Plans
 from segautoconfiglib.preprocessing.case import check_settings, network_grid, preprocess_case
-from segautoconfiglib.preprocessing.current import current_cases, data_settings
+from segautoconfiglib.preprocessing.current import check_folder, current_cases, data_settings
 from segautoconfiglib.preprocessing.in_use import readers
 from segautoconfiglib.preprocessing.store import CaseStore
 
@@ -80,6 +80,7 @@ def preprocess_dataset(
     configuration = plans.configuration(configuration_name)
     label_spec = dataset.description.label_spec
     check_settings(plans, configuration, len(dataset.description.channels))
+    check_folder(plans, configuration_name, label_spec)
     store = CaseStore(folder, plans.transpose_forward)
     lock = folder.with_name(f".{folder.name}.lock")
     with alone(lock, f"Preprocessing {configuration_name}", report=report, cancel=cancel):

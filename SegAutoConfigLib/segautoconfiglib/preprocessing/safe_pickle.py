@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,21 @@ ALLOWED = {
     "collections": {"OrderedDict"},
 }
 
+#: What `pickle` raises for a damaged file besides its own error.
+DAMAGE = (
+    *(EOFError, ValueError, LookupError, AttributeError, TypeError, ImportError),
+    *(ArithmeticError, MemoryError, RecursionError),  # for lengths, counts and depths that can't be
+)
+
 
 class _RestrictedUnpickler(pickle.Unpickler):
+    def __init__(self, content: bytes, stand_ins: Mapping[tuple[str, str], Any]) -> None:
+        super().__init__(io.BytesIO(content))
+        self._stand_ins = stand_ins
+
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in self._stand_ins:
+            return self._stand_ins[module, name]
         module = module.replace("numpy.core.", "numpy._core.")
         if name not in ALLOWED.get(module, ()):
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
@@ -31,21 +44,25 @@ class _RestrictedUnpickler(pickle.Unpickler):
             return getattr(importlib.import_module(module.replace("numpy._core.", "numpy.core.")), name)
 
 
-def load_pickle(file: Path) -> Any:
+def load_pickle(
+    file: Path, *, stand_ins: Mapping[tuple[str, str], Any] | None = None, remedy: str = "Preprocess the dataset again."
+) -> Any:
     """Read a pickle file.
+
+    Args:
+        file: Of any origin.
+        stand_ins: (module, name) that the file may name besides, and the value that is put in its place; nothing is
+            imported for it.
+        remedy: For the user, if the file can't be used.
 
     Raises:
         UserError: missing, damaged, or not plain data.
     """
     try:
-        return _RestrictedUnpickler(io.BytesIO(file.read_bytes())).load()
+        return _RestrictedUnpickler(file.read_bytes(), stand_ins or {}).load()
     except OSError as error:
         raise UserError(f"Can't read {file}: {error.strerror or error}.", "Check the path and permissions.") from error
     except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{file} is refused: {error}.", "It is damaged or may run foreign code. Preprocess the dataset again."
-        ) from error
-    except (EOFError, ValueError, IndexError, KeyError, AttributeError, TypeError, ImportError) as error:
-        raise UserError(
-            f"{file} is damaged ({type(error).__name__}: {error}).", "Remove it and preprocess the dataset again."
-        ) from error
+        raise UserError(f"{file} is refused: {error}.", f"It is damaged or may run foreign code. {remedy}") from error
+    except DAMAGE as error:
+        raise UserError(f"{file} is damaged ({type(error).__name__}: {error}).", remedy) from error

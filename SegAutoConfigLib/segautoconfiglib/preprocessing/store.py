@@ -151,6 +151,11 @@ class CaseStore:
             open_array(self.folder / image_name), open_array(self.folder / labels_name), properties, self.transpose
         )
 
+    def made_ns(self, case_id: str) -> int:
+        """When a case was written (nanoseconds, as files have it); 0 if it is not there."""
+        file = self.folder / _file_names(case_id)[-1]
+        return file.stat().st_mtime_ns if file.is_file() else 0
+
     def remove(self, case_id: str) -> None:
         """Remove a case's files, properties first; none needs to exist."""
         self._sources_file(case_id).unlink(missing_ok=True)
@@ -201,8 +206,9 @@ def _file_names(case_id: str) -> tuple[str, str, str]:
 
 
 def write_array(array: np.ndarray, file: Path, patch_size: Sequence[int]) -> None:
-    """Write (channels, z, y, x) compressed in chunks."""
-    block, chunk = block_and_chunk(array.shape, patch_size, array.itemsize)
+    """Write (channels, z, y, x), or (z, y, x), compressed in chunks."""
+    edges = block_and_chunk((1, *array.shape)[-4:], patch_size, array.itemsize)
+    block, chunk = (each[-array.ndim :] for each in edges)
     blosc2.asarray(
         np.ascontiguousarray(array),
         urlpath=str(file),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from batchgenerators.transforms.abstract_transforms import AbstractTransform, Co
 
 from segautoconfiglib.dataset.labels import LabelSpec
 from segautoconfiglib.defaults import AUGMENTATION
+from segautoconfiglib.planning.choices import AUGMENTATIONS
+from segautoconfiglib.planning.recipe import Recipe
+from segautoconfiglib.training.augment_cascade import AppendPreviousStage, cascade_transforms
 from segautoconfiglib.training.augment_intensity import (
     Brightness,
     Contrast,
@@ -19,31 +23,80 @@ from segautoconfiglib.training.augment_intensity import (
     LowResolution,
     Mirror,
 )
-from segautoconfiglib.training.augment_spatial import CutPatch
+from segautoconfiglib.training.augment_spatial import CutPatch, SpatialRanges
 from segautoconfiglib.training.patch import PatchGeometry
+
+#: Makes transforms of ``image`` and ``labels`` for patches of a geometry.
+Transforms = Callable[[PatchGeometry], Sequence[AbstractTransform]]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to patches, in this order.
+
+    Attributes:
+        spatial: How they are rotated and scaled while they are cut; None: not at all.
+        before_mirroring, after_mirroring: Further transforms; mirroring is the recipe's choice.
+        previous_stage: Give the previous stage's labels faults, in a cascade.
+        label_share: Probability of each of these labels; None: AUGMENTATION.cascade_label_probability.
+    """
+
+    spatial: SpatialRanges | None = None
+    before_mirroring: Transforms = lambda geometry: ()
+    after_mirroring: Transforms = lambda geometry: ()
+    previous_stage: bool = False
+    label_share: float | None = None
+
+
+def named_augmentation(name: str) -> Augmentation:
+    """An augmentation by its name in AUGMENTATIONS; a function there is a list of transforms after the usual cutting.
+
+    Raises:
+        UserError: unknown name.
+    """
+    found = AUGMENTATIONS.get(name)
+    if isinstance(found, Augmentation):
+        return found
+    return Augmentation(SpatialRanges(), before_mirroring=found, previous_stage=True)
+
+
+def chosen_augmentation(recipe: Recipe) -> Augmentation:
+    """The augmentation that a recipe names, with its interpolation. Raises: UserError: unknown name."""
+    found = named_augmentation(recipe.augmentation)
+    if found.spatial is None:
+        return found
+    return replace(
+        found, spatial=replace(found.spatial, image_order=recipe.image_order, label_order=recipe.label_order)
+    )
 
 
 def training_transforms(
-    augmentation: str, geometry: PatchGeometry, label_spec: LabelSpec, masked_channels: Sequence[bool]
+    augmentation: Augmentation | str,
+    geometry: PatchGeometry,
+    label_spec: LabelSpec,
+    masked_channels: Sequence[bool],
+    *,
+    cascade: bool = False,
 ) -> AbstractTransform:
     """From a place in a case to ``data`` and ``target`` of a sample.
 
     Args:
-        augmentation: "default" (nnU-Net's list), "fast" (its cheap part) or "none".
+        augmentation: What is done, or its name in AUGMENTATIONS.
         geometry: Sizes, angles and mirror axes of patches.
         label_spec: What is learnt.
         masked_channels: Channels of the image that are set to 0 outside the mask used for normalisation.
+        cascade: The labels' second channel is the previous stage's; it becomes an input of the network.
     """
-    before_mirroring: list[AbstractTransform] = []
-    if augmentation != "none":
-        before_mirroring = intensity_transforms(geometry, fast=augmentation == "fast")
+    done = named_augmentation(augmentation) if isinstance(augmentation, str) else augmentation
     axes = [axis + 3 - geometry.dimension for axis in geometry.mirror_axes]
     return Compose(
         [
-            CutPatch(geometry, augment=augmentation != "none"),
-            *before_mirroring,
+            CutPatch(geometry, done.spatial),
+            *done.before_mirroring(geometry),
             *([Mirror(axes)] if axes else []),
+            *done.after_mirroring(geometry),
             *([MaskOutside(masked_channels)] if any(masked_channels) else []),
+            *(_previous_stage(label_spec, done) if cascade else []),
             MakeTarget(label_spec, geometry.dimension),
         ]
     )
@@ -65,9 +118,32 @@ def intensity_transforms(geometry: PatchGeometry, *, fast: bool) -> list[Abstrac
     return transforms
 
 
-def validation_transforms(geometry: PatchGeometry, label_spec: LabelSpec) -> AbstractTransform:
-    """Cutting and making the target, nothing else."""
-    return Compose([CutPatch(geometry, augment=False), MakeTarget(label_spec, geometry.dimension)])
+def _all_intensities(geometry: PatchGeometry) -> list[AbstractTransform]:
+    return intensity_transforms(geometry, fast=False)
+
+
+def _fast_intensities(geometry: PatchGeometry) -> list[AbstractTransform]:
+    return intensity_transforms(geometry, fast=True)
+
+
+NONE = Augmentation()
+FAST = Augmentation(SpatialRanges(), _fast_intensities, previous_stage=True)
+DEFAULT = Augmentation(SpatialRanges(), _all_intensities, previous_stage=True)
+
+
+def validation_transforms(
+    geometry: PatchGeometry, label_spec: LabelSpec, *, cascade: bool = False
+) -> AbstractTransform:
+    """Cutting and making the target, nothing else; in a cascade with the previous stage's labels as they are."""
+    previous = _previous_stage(label_spec, NONE) if cascade else []
+    return Compose([CutPatch(geometry, None), *previous, MakeTarget(label_spec, geometry.dimension)])
+
+
+def _previous_stage(label_spec: LabelSpec, augmentation: Augmentation) -> list[AbstractTransform]:
+    values = label_spec.foreground_labels
+    if not augmentation.previous_stage:
+        return [AppendPreviousStage(values)]
+    return cascade_transforms(values, augmentation.label_share)
 
 
 class MaskOutside(AbstractTransform):
@@ -82,7 +158,7 @@ class MaskOutside(AbstractTransform):
 
     def __call__(self, *, image: np.ndarray, labels: np.ndarray, **sample: Any) -> dict[str, Any]:
         """The sample with its image masked."""
-        outside = (labels < 0) & self.channels[:, None, None, None]
+        outside = (labels[:1] < 0) & self.channels[:, None, None, None]
         return {**sample, "image": np.where(outside, np.float32(0), image), "labels": labels}
 
 

@@ -77,12 +77,24 @@ class GaussianNoise(ImageTransform[tuple[float, int]]):
 
 
 class GaussianBlur(ImageTransform[list["tuple[float, ...] | None"]]):
-    """Blurs some channels; parameters: per channel a standard deviation (voxels) for each axis, or None."""
+    """Blurs some channels; parameters: per channel a standard deviation (voxels) for each axis, or None.
+
+    Args:
+        probability: Of the sample.
+        sigma: Range of the deviation.
+        axes_alike: One deviation for all axes of a channel.
+    """
+
+    def __init__(self, probability: float, *, sigma: Range = AUGMENTATION.blur_sigma, axes_alike: bool = False) -> None:
+        super().__init__(probability)
+        self.sigma = sigma
+        self.axes_alike = axes_alike
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> list[tuple[float, ...] | None]:
         """Deviations; axes of one voxel are left alone by `apply`."""
+        drawn, repeated = (1, len(shape) - 1) if self.axes_alike else (len(shape) - 1, 1)
         return [
-            tuple(rng.uniform(*AUGMENTATION.blur_sigma, size=len(shape) - 1).tolist())
+            tuple(rng.uniform(*self.sigma, size=drawn).tolist() * repeated)
             if rng.random() < AUGMENTATION.blur_channel_probability
             else None
             for _ in range(shape[0])
@@ -139,24 +151,53 @@ class Brightness(ImageTransform[list[float]]):
 
 
 class Contrast(ImageTransform[list[float]]):
-    """Stretches each channel about its mean, within its range; parameters: the factors."""
+    """Stretches each channel about its mean; parameters: the factors.
+
+    Args:
+        probability: Of the sample.
+        factors: Their range, which includes 1.
+        channel_probability: Of each channel; the others have the factor 1.
+        clip: Keep within the channel's range.
+    """
+
+    def __init__(
+        self,
+        probability: float,
+        *,
+        factors: Range = AUGMENTATION.contrast_range,
+        channel_probability: float = 1.0,
+        clip: bool = True,
+    ) -> None:
+        super().__init__(probability)
+        self.factors = factors
+        self.channel_probability = channel_probability
+        self.clip = clip
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> list[float]:
         """One factor per channel."""
-        return draw_factors(rng, AUGMENTATION.contrast_range, shape[0])
+        drawn = draw_factors(rng, self.factors, shape[0])
+        if self.channel_probability == 1:
+            return drawn
+        return [factor if rng.random() < self.channel_probability else 1.0 for factor in drawn]
 
     def apply(self, image: np.ndarray, parameters: list[float]) -> np.ndarray:
-        """The stretched image, clipped to each channel's old range."""
-        return _per_channel(stretch_contrast, image, parameters)
+        """The stretched image."""
+        return _per_channel(stretch_contrast if self.clip else stretch, image, parameters)
 
 
 def stretch_contrast(channel: np.ndarray, factor: float) -> np.ndarray:
     """``(channel - mean) * factor + mean``, clipped to the old range."""
+    stretched = stretch(channel, factor)
+    return np.clip(stretched, channel.min(), channel.max(), out=stretched)
+
+
+def stretch(channel: np.ndarray, factor: float) -> np.ndarray:
+    """``(channel - mean) * factor + mean``."""
     mean = channel.mean()
-    stretched = channel - mean
+    stretched: np.ndarray = channel - mean
     stretched *= np.float32(factor)
     stretched += mean
-    return np.clip(stretched, channel.min(), channel.max(), out=stretched)
+    return stretched
 
 
 class LowResolution(ImageTransform[list["float | None"]]):
@@ -165,18 +206,20 @@ class LowResolution(ImageTransform[list["float | None"]]):
     Args:
         probability: Of the sample.
         in_plane: Leave axis z as it is.
+        scales: Range of the scale.
     """
 
-    def __init__(self, probability: float, *, in_plane: bool) -> None:
+    def __init__(
+        self, probability: float, *, in_plane: bool, scales: Range = AUGMENTATION.low_resolution_range
+    ) -> None:
         super().__init__(probability)
         self.in_plane = in_plane
+        self.scales = scales
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> list[float | None]:
         """One scale per channel, for all axes."""
         return [
-            float(rng.uniform(*AUGMENTATION.low_resolution_range))
-            if rng.random() < AUGMENTATION.low_resolution_channel_probability
-            else None
+            float(rng.uniform(*self.scales)) if rng.random() < AUGMENTATION.low_resolution_channel_probability else None
             for _ in range(shape[0])
         ]
 

@@ -32,7 +32,30 @@ class CaseArrays(Protocol):
 
     @property
     def labels(self) -> Any:
-        """(1, z, y, x), with ``shape`` and slicing."""
+        """(1, z, y, x), in a cascade (2, z, y, x) with those of the previous stage; with ``shape`` and slicing."""
+
+
+@dataclass(frozen=True)
+class SpatialRanges:
+    """How patches are rotated and scaled.
+
+    Attributes:
+        rotation_probability, scaling_probability: Per sample.
+        axis_probability: Of each axis, if the sample is rotated at all.
+        scaling_range: See `SpatialParameters.scale`.
+        scale_axes_alike: One scale for all axes; otherwise one for each.
+        margin: Smallest scale that the loaded box is enlarged for.
+        image_order, label_order: Of the interpolation: 1 linear, 0 the nearest voxel.
+    """
+
+    rotation_probability: float = AUGMENTATION.rotation_probability
+    axis_probability: float = 1.0
+    scaling_probability: float = AUGMENTATION.scaling_probability
+    scaling_range: tuple[float, float] = AUGMENTATION.scaling_range
+    scale_axes_alike: bool = True
+    margin: float = AUGMENTATION.patch_margin
+    image_order: int = 1
+    label_order: int = 1
 
 
 @dataclass(frozen=True)
@@ -41,19 +64,21 @@ class SpatialParameters:
 
     Attributes:
         angles: About z, y, x, radians; a single angle turns within the (y, x) plane.
-        scale: Distance in the case per distance in the patch: above 1, objects become smaller.
+        scale: Distance in the case per distance in the patch: above 1, objects become smaller. One number, or one for
+            each of the axes that the angles are about (y and x for a single angle).
     """
 
     angles: tuple[float, ...]
-    scale: float = 1.0
+    scale: float | tuple[float, ...] = 1.0
 
     @property
     def matrix(self) -> np.ndarray:
         """(3, 3): maps an offset from the patch's centre to one from the centre of its place in the case."""
         if len(self.angles) == 1:
-            return _rotation(0, self.angles[0]) @ np.diag((1.0, self.scale, self.scale))
+            y, x = self.scale if isinstance(self.scale, tuple) else (self.scale,) * 2
+            return _rotation(0, self.angles[0]) @ np.diag((1.0, y, x))
         about_z, about_y, about_x = (_rotation(axis, angle) for axis, angle in enumerate(self.angles))
-        return about_x @ about_y @ about_z * self.scale
+        return about_x @ about_y @ about_z * np.array(self.scale)
 
 
 def _rotation(axis: int, angle: float) -> np.ndarray:
@@ -66,13 +91,18 @@ def _rotation(axis: int, angle: float) -> np.ndarray:
     return matrix
 
 
-def draw_spatial(rng: np.random.Generator, geometry: PatchGeometry) -> SpatialParameters | None:
+def draw_spatial(rng: np.random.Generator, geometry: PatchGeometry, ranges: SpatialRanges) -> SpatialParameters | None:
     """Draw a rotation and a scaling, each with its probability; None if there is neither."""
-    rotate = rng.random() < AUGMENTATION.rotation_probability
-    scale = rng.random() < AUGMENTATION.scaling_probability
+    rotate = rng.random() < ranges.rotation_probability
+    scale = rng.random() < ranges.scaling_probability
     angles = tuple(float(rng.uniform(-limit, limit)) if rotate else 0.0 for limit in geometry.rotation)
-    factor = float(rng.uniform(*AUGMENTATION.scaling_range)) if scale else 1.0
-    return SpatialParameters(angles, factor) if rotate or scale else None
+    if rotate and ranges.axis_probability < 1:
+        angles = tuple(angle if rng.random() < ranges.axis_probability else 0.0 for angle in angles)
+    if not scale:
+        return SpatialParameters(angles) if rotate else None
+    if ranges.scale_axes_alike:
+        return SpatialParameters(angles, float(rng.uniform(*ranges.scaling_range)))
+    return SpatialParameters(angles, tuple(rng.uniform(*ranges.scaling_range, size=max(2, len(angles))).tolist()))
 
 
 class CutPatch(AbstractTransform):
@@ -80,21 +110,22 @@ class CutPatch(AbstractTransform):
 
     Args:
         geometry: Sizes and angles.
-        augment: Rotate and scale with the probabilities of AUGMENTATION.
+        ranges: How to rotate and scale; None: not at all.
     """
 
-    def __init__(self, geometry: PatchGeometry, *, augment: bool) -> None:
+    def __init__(self, geometry: PatchGeometry, ranges: SpatialRanges | None) -> None:
         self.geometry = geometry
-        self.augment = augment
+        self.ranges = ranges
 
     def __call__(self, *, case: CaseArrays, start: Sequence[int], **sample: Any) -> dict[str, Any]:
-        """``image`` (channel, z, y, x) float32 and ``labels`` (1, z, y, x) int16, of the size ``geometry.patch``."""
-        drawn = draw_spatial(sample["rng"], self.geometry) if self.augment else None
-        if drawn is None:
+        """``image`` (channel, z, y, x) float32 and ``labels`` (1 or 2, z, y, x) int16, as ``geometry.patch``."""
+        drawn = draw_spatial(sample["rng"], self.geometry, self.ranges) if self.ranges is not None else None
+        if drawn is None or self.ranges is None:
             image, labels = cut(case, centred_start(start, self.geometry), self.geometry.patch)
         else:
             centre = [low + (size - 1) / 2 for low, size in zip(start, self.geometry.loaded, strict=True)]
-            image, labels = sample_case(case, centre, drawn.matrix, self.geometry.patch)
+            orders = (self.ranges.image_order, self.ranges.label_order)
+            image, labels = sample_case(case, centre, drawn.matrix, self.geometry.patch, orders)
         return {**sample, "image": image, "labels": labels}
 
 
@@ -114,10 +145,10 @@ def cut(case: CaseArrays, start: Sequence[int], size: Sequence[int]) -> tuple[np
         size: Voxels.
 
     Returns:
-        The image (channel, *size) float32 and the labels (1, *size) int16.
+        The image (channel, *size) float32 and the labels (1 or 2, *size) int16.
     """
     image = np.zeros((case.data.shape[0], *size), dtype=np.float32)
-    labels = np.full((1, *size), OUTSIDE, dtype=np.int16)
+    labels = np.full((case.labels.shape[0], *size), OUTSIDE, dtype=np.int16)
     low = [max(first, 0) for first in start]
     high = [min(first + count, edge) for first, count, edge in zip(start, size, case.data.shape[1:], strict=True)]
     if all(a < b for a, b in zip(low, high, strict=True)):
@@ -129,7 +160,7 @@ def cut(case: CaseArrays, start: Sequence[int], size: Sequence[int]) -> tuple[np
 
 
 def sample_case(
-    case: CaseArrays, centre: Sequence[float], matrix: np.ndarray, size: Shape
+    case: CaseArrays, centre: Sequence[float], matrix: np.ndarray, size: Shape, orders: tuple[int, int] = (1, 1)
 ) -> tuple[np.ndarray, np.ndarray]:
     """A patch whose voxels lie at ``centre + matrix @ (index - centre of the patch)`` in the case.
 
@@ -141,9 +172,10 @@ def sample_case(
         centre: (z, y, x), voxels.
         matrix: (3, 3).
         size: Of the patch, (z, y, x).
+        orders: Of the interpolation of image and labels: 1 as above, 0 the value of the nearest voxel.
 
     Returns:
-        The image (channel, *size) float32 and the labels (1, *size) int16.
+        The image (channel, *size) float32 and the labels (1 or 2, *size) int16.
     """
     reach = np.abs(matrix) @ ((np.array(size) - 1) / 2)
     low = np.maximum(np.floor(centre - reach), 0).astype(int) - 1  # a margin of one voxel, outside the case if need be
@@ -153,9 +185,9 @@ def sample_case(
     terms = [[matrix[to, of] * axes[of] for of in range(3)] for to in range(3)]
     offsets = np.asarray(centre) - low
     between_slices = bool(matrix[0, 1:].any() or np.any((terms[0][0] + offsets[0]) % 1))
-    sampler = _Sampler(box_image, box_labels[0], axes=(0, 1, 2) if between_slices else (1, 2))
+    sampler = _Sampler(box_image, box_labels, (0, 1, 2) if between_slices else (1, 2), orders)
     image = np.empty((len(box_image), *size), dtype=np.float32)
-    labels = np.empty((1, *size), dtype=np.int16)
+    labels = np.empty((len(box_labels), *size), dtype=np.int16)
     step = max(1, _POINTS_PER_ROUND // (size[1] * size[2]))
     for first in range(0, size[0], step):
         part = slice(first, first + step)
@@ -163,7 +195,7 @@ def sample_case(
             ((along_z[part, None] + along_y) + offset).astype(np.float32)[:, :, None] + along_x.astype(np.float32)
             for (along_z, along_y, along_x), offset in zip(terms, offsets, strict=True)
         ]
-        sampler.sample(positions, image[:, part], labels[0, part])
+        sampler.sample(positions, image[:, part], labels[:, part])
     return image, labels
 
 
@@ -172,37 +204,59 @@ class _Sampler:
 
     Args:
         image: (channel, z, y, x).
-        labels: (z, y, x).
+        labels: (1 or 2, z, y, x).
         axes: Along which positions lie between voxels.
+        orders: Of the interpolation of image and labels.
     """
 
     _MIXED = np.iinfo(np.int16).min
 
-    def __init__(self, image: np.ndarray, labels: np.ndarray, axes: Sequence[int]) -> None:
-        self._shape = labels.shape
+    def __init__(self, image: np.ndarray, labels: np.ndarray, axes: Sequence[int], orders: tuple[int, int]) -> None:
+        self._orders = orders
+        self._shape = labels.shape[1:]
         self._axes = axes
         self._channels = image.reshape(len(image), -1)
-        self._labels = labels.ravel()
-        self._cells = _uniform_cells(labels, axes, self._MIXED).ravel()
-        strides = (labels.shape[1] * labels.shape[2], labels.shape[2], 1)
+        self._maps = [(each.ravel(), _uniform_cells(each, axes, self._MIXED).ravel()) for each in labels]
+        strides = (labels.shape[2] * labels.shape[3], labels.shape[3], 1)
         self._corners = [
             sum(step * strides[axis] for step, axis in zip(steps, axes, strict=True))
             for steps in itertools.product((0, 1), repeat=len(axes))
         ]
 
     def sample(self, positions: Sequence[np.ndarray], image: np.ndarray, labels: np.ndarray) -> None:
-        """Fill ``image`` (channel, z, y, x) and ``labels`` (z, y, x) with the values at ``positions`` (voxels)."""
-        shape = labels.shape
+        """Fill ``image`` (channel, z, y, x) and ``labels`` (map, z, y, x) with the values at ``positions``."""
+        shape = labels.shape[1:]
+        image_order, label_order = self._orders
         first, fractions = self._cells_of(positions)
+        nearest = self._nearest(positions) if 0 in self._orders else first
         for channel, values in enumerate(self._channels):
-            image[channel] = _interpolate(values, first, self._corners, fractions).reshape(shape)
-        found = self._cells.take(first, mode="clip")
+            linear = image_order == 1
+            found = _interpolate(values, first, self._corners, fractions) if linear else values.take(nearest)
+            image[channel] = found.reshape(shape)
+        for out, (values, cells) in zip(labels, self._maps, strict=True):
+            linear = label_order == 1
+            found = self._found(values, cells, first, fractions) if linear else values.take(nearest)
+            out[...] = found.reshape(shape)
+
+    def _nearest(self, positions: Sequence[np.ndarray]) -> np.ndarray:
+        """The flat index of the voxel that is nearest to each position."""
+        index = np.zeros(positions[0].size, dtype=np.intp)
+        for position, count in zip(positions, self._shape, strict=True):
+            index *= count
+            index += np.clip(np.rint(position.ravel()), 0, count - 1).astype(np.intp)
+        return index
+
+    def _found(
+        self, values: np.ndarray, cells: np.ndarray, first: np.ndarray, fractions: Sequence[np.ndarray]
+    ) -> np.ndarray:
+        """The labels at some positions: those of uniform cells at once, of the others the heaviest."""
+        found = cells.take(first, mode="clip")
         mixed = np.flatnonzero(found == self._MIXED)
         if len(mixed):
-            cells = first[mixed]
-            corners = [self._labels[corner:].take(cells, mode="clip") for corner in self._corners]
+            places = first[mixed]
+            corners = [values[corner:].take(places, mode="clip") for corner in self._corners]
             found[mixed] = _heaviest(corners, _weights([fraction[mixed] for fraction in fractions]))
-        labels[...] = found.reshape(shape)
+        return found
 
     def _cells_of(self, positions: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
         """The flat index of each position's lowest corner, and how far it lies from it along ``axes`` (0 to 1)."""

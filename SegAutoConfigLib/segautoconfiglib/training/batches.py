@@ -21,9 +21,17 @@ from typing_extensions import Self
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError, reworded
 from segautoconfiglib.base.parallel import cause_of_death, end_with_parent, main_script_left_out
+from segautoconfiglib.base.plugins import AlsoThere
+from segautoconfiglib.preprocessing.stages import PredictedStage, StackedLabels
 from segautoconfiglib.preprocessing.store import CaseStore, StoredCase
 from segautoconfiglib.training.patch import PatchGeometry
-from segautoconfiglib.training.sampling import draw_start, draw_voxel, is_forced_foreground, start_bounds
+from segautoconfiglib.training.sampling import (
+    draw_start,
+    draw_voxel,
+    draws_foreground,
+    foreground_probability,
+    start_bounds,
+)
 
 #: Finished batches that wait in each worker's queue.
 _BATCHES_AHEAD = 2
@@ -50,7 +58,10 @@ class BatchSource:
         transform: From a place in a case to ``data`` and ``target``.
         batch_size: Samples per batch.
         foreground_share: Of the samples of a batch, centred on foreground.
+        oversampling: Which ones, see `Recipe.oversampling`.
         seed: Two sources with different seeds are independent.
+        part: Indices of the batch's samples that are made here; None: all.
+        previous: Of a cascade: labels that the previous stage predicted for the cases.
     """
 
     store: CaseStore
@@ -60,6 +71,9 @@ class BatchSource:
     batch_size: int
     foreground_share: float
     seed: tuple[int, ...]
+    previous: PredictedStage | None = None
+    part: range | None = None
+    oversampling: str = "last"
 
 
 def make_batch(source: BatchSource, number: int, open_case: Callable[[int], StoredCase]) -> Batch:
@@ -74,10 +88,11 @@ def make_batch(source: BatchSource, number: int, open_case: Callable[[int], Stor
         ``data`` (batch, channel, *size) float32 and ``target`` (batch, channel, *size), see `make_target`.
     """
     samples = []
-    for index in range(source.batch_size):
+    for index in source.part or range(source.batch_size):
         rng = np.random.default_rng((*source.seed, number, index))
         case = open_case(int(rng.integers(len(source.case_ids))))
-        foreground = is_forced_foreground(index, source.batch_size, source.foreground_share)
+        probability = foreground_probability(source.oversampling, index, source.batch_size, source.foreground_share)
+        foreground = draws_foreground(rng, probability)
         voxel = draw_voxel(rng, case.class_locations, foreground=foreground)
         start = draw_start(rng, start_bounds(case.data.shape[1:], source.geometry), source.geometry, voxel)
         samples.append(source.transform(case=case, start=start, rng=rng))
@@ -107,7 +122,7 @@ class OpenCases:
         return case
 
     def _load(self, index: int) -> tuple[StoredCase, int]:
-        case = self._source.store.open(self._source.case_ids[index])
+        case = self._opened(self._source.case_ids[index])
         size = sum(rows.nbytes for rows in case.class_locations.values())
         whole = case.data.nbytes + case.labels.nbytes
         if whole * _WHOLE_CASES <= self._limit:
@@ -118,6 +133,10 @@ class OpenCases:
         self._bytes += size
         return case, size
 
+    def _opened(self, case_id: str) -> StoredCase:
+        case, previous = self._source.store.open(case_id), self._source.previous
+        return case if previous is None else replace(case, labels=StackedLabels(case.labels, previous.open(case_id)))
+
 
 class PatchLoader(SlimDataLoaderBase):
     """Makes every ``workers``-th batch, from ``first`` on. One copy works in each worker process.
@@ -126,6 +145,7 @@ class PatchLoader(SlimDataLoaderBase):
     """
 
     def __init__(self, source: BatchSource, first: int, workers: int) -> None:
+        self._plugins = AlsoThere()  # the first attribute: pickled before what may be a plug-in's
         super().__init__(source, source.batch_size, max(1, workers))
         self._source = source
         self._next = first

@@ -19,7 +19,7 @@ from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.parallel import usable_cores
 from segautoconfiglib.base.words import counted
-from segautoconfiglib.defaults import BUDGET, INFERENCE
+from segautoconfiglib.defaults import BUDGET, INFERENCE, TRAINING
 from segautoconfiglib.fingerprint.fingerprint import Fingerprint
 from segautoconfiglib.planning.plans import Configuration, Plans
 from segautoconfiglib.planning.recipe import Recipe
@@ -223,9 +223,11 @@ def _timed_recipe(speed: Speed, step: float, steps: int) -> Recipe:
     """The recipe with epochs of a convenient length; at least a few, for the curve and the checkpoints."""
     usual = speed.recipe.iterations_per_epoch if speed.device.type == "cuda" else round(BUDGET.epoch_seconds / step)
     per_epoch = max(1, min(usual, steps // BUDGET.min_epochs))
+    epochs = math.ceil(steps / per_epoch)
     return replace(
         speed.recipe,
-        epochs=math.ceil(steps / per_epoch),
+        warmup_epochs=min(speed.recipe.warmup_epochs, int(epochs * TRAINING.most_warmup)),
+        epochs=epochs,
         iterations_per_epoch=per_epoch,
         validation_iterations=max(1, round(per_epoch * BUDGET.validation_share)),
     )
@@ -264,8 +266,9 @@ def _network_reason(entry: Configuration) -> str:
     patch = " x ".join(map(str, entry.patch_size))
     spacing = " x ".join(f"{edge:.3g}" for edge in entry.spacing)
     image = " x ".join(f"{size:.0f}" for size in entry.median_image_size_in_voxels)
+    shape = f", {features[0]} to {features[-1]} features in {len(features)} stages" if features else ""
     return (
-        f"Network: {kind} in {entry.dimension}D, {features[0]} to {features[-1]} features in {len(features)} stages; "
+        f"Network: {kind} in {entry.dimension}D{shape}; "
         f"patch {patch} voxels at {spacing} mm (the median image has {image}), batch {entry.batch_size}."
     )
 

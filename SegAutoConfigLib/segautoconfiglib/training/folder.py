@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import torch
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter
+from segautoconfiglib.base.plugins import plugin_names
 from segautoconfiglib.base.records import atomic_path, check_writable, write_json
 from segautoconfiglib.planning.plans import Configuration, Plans
+from segautoconfiglib.preprocessing.stages import ENDING, NEXT_STAGE_FOLDER
 from segautoconfiglib.training.hooks import BEST, FINAL, LATEST
 from segautoconfiglib.training.job import Means, TrainJob
 
@@ -72,12 +75,21 @@ def _check_plan(job: TrainJob) -> None:
         )
 
 
-def discard_training(folder: Path) -> None:
-    """Remove what an earlier training of a fold left; called when nothing can keep the new one from starting."""
+def discard_training(folder: Path, held_out: Iterable[str] = ()) -> None:
+    """Remove what an earlier training of a fold left; called when nothing can keep the new one from starting.
+
+    Args:
+        folder: Of the fold.
+        held_out: Its cases: what was predicted of them for next stages of a cascade goes, too.
+    """
     for name in (FINAL, LATEST, BEST, "progress.png"):
         (folder / name).unlink(missing_ok=True)
     for name in ("validation", "validation_best"):
         shutil.rmtree(folder / name, ignore_errors=True)
+    stages = list((folder.parent / NEXT_STAGE_FOLDER).glob("*"))
+    for case in held_out:
+        for stage in stages:
+            (stage / f"{case}{ENDING}").unlink(missing_ok=True)
 
 
 def checkpoint_identity(job: TrainJob, device: torch.device) -> dict[str, Any]:
@@ -127,10 +139,12 @@ def write_debug_file(job: TrainJob, means: Means) -> None:
                 "compile": job.compile,
             },
             "recipe": asdict(job.recipe),
+            "plugins": plugin_names(),
             "configuration": job.plans.configuration(job.configuration).to_json(),
             "patches": asdict(job.geometry),
             "batch_size": job.batch_size,
             "split": asdict(means.split),
+            "processes": means.group.size,
             "workers": means.workers,
             "threads": means.threads,
             "device": str(means.device),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,10 @@ from segautoconfiglib.dataset.dataset import DatasetDescription
 from segautoconfiglib.dataset.splits import Split
 from segautoconfiglib.planning.plans import Plans
 from segautoconfiglib.planning.recipe import Recipe
+from segautoconfiglib.preprocessing.stages import PredictedStage, previous_stage
 from segautoconfiglib.preprocessing.store import CaseStore
+from segautoconfiglib.training.augment import chosen_augmentation
+from segautoconfiglib.training.distributed import Group
 from segautoconfiglib.training.patch import PatchGeometry, patch_geometry
 
 
@@ -30,12 +33,15 @@ class TrainJob:
         description: dataset.json.
         model_folder: ``<trainer>__<plans>__<configuration>``; the fold's folder is made in it.
         recipe: How to train.
+        chosen: Fields of the recipe that a person has decided about: a time (deadline) leaves them as they are.
         device: "cpu", "cuda", "cuda:1", "mps" or "auto".
         workers: Processes that make batches; 0: none; None: as many as pay.
         resume: Continue where the fold stopped (from the start if there is no checkpoint).
         overwrite: Discard an earlier training of this fold.
         initial_weights: A checkpoint to start from.
         initial_heads: Use its last layers, too, where their shapes fit: it was trained for the same labels.
+        adapt: Parts of the network that may differ from that of the initial weights: "heads", "channels", "layers"
+            (see `transfer.Transfer`).
         deadline: Value of ``time.monotonic()`` by which all must be done, final checkpoint included: the learning rate
             then follows the time, and the last epoch ends early.
         threads: Of torch on a CPU; None: all usable cores, less one where workers make batches.
@@ -56,10 +62,12 @@ class TrainJob:
     overwrite: bool = False
     initial_weights: Path | None = None
     initial_heads: bool = False
+    adapt: tuple[str, ...] = ()
     deadline: float | None = None
     threads: int | None = None
     compile: bool = False
     checkpoints: bool = True
+    chosen: frozenset[str] = frozenset()
 
     @property
     def fold_folder(self) -> Path:
@@ -70,6 +78,12 @@ class TrainJob:
     def store(self) -> CaseStore:
         """The preprocessed cases."""
         return CaseStore(self.dataset_folder / self.plans.configuration(self.configuration).data_identifier)
+
+    @property
+    def previous(self) -> PredictedStage | None:
+        """Of a cascade: what the previous stage, with the same trainer and plans, predicted for this one."""
+        entry = self.plans.configuration(self.configuration)
+        return previous_stage(self.model_folder, self.configuration, entry)
 
     @property
     def lock_file(self) -> Path:
@@ -91,10 +105,13 @@ class TrainJob:
     @property
     def geometry(self) -> PatchGeometry:
         """Of training patches."""
+        spatial = chosen_augmentation(self.recipe).spatial
         return patch_geometry(
             self.plans.configuration(self.configuration).patch_size,
-            augment=self.recipe.augmentation != "none",
+            augment=spatial is not None,
             mirror=self.recipe.mirror,
+            dummy_2d=self.recipe.dummy_2d,
+            margin=spatial.margin if spatial is not None else 1.0,
         )
 
 
@@ -107,9 +124,11 @@ class Means:
         device: Checked to be there.
         workers: Processes that make training batches.
         threads: Of torch on the CPU.
+        group: The processes that share each batch.
     """
 
     split: Split
     device: torch.device
     workers: int
     threads: int
+    group: Group = field(default_factory=Group)

@@ -12,6 +12,7 @@ from segautoconfiglib.base.errors import Cancelled, UserError
 from segautoconfiglib.defaults import TRAINING
 from segautoconfiglib.planning.recipe import Recipe
 from segautoconfiglib.training.batches import Batch, Batches
+from segautoconfiglib.training.benchmark import SameBatch
 from segautoconfiglib.training.hooks import EpochResult, Hook
 from segautoconfiglib.training.pace import Pace
 from segautoconfiglib.training.state import TrainingState
@@ -32,10 +33,15 @@ class Course:
 
     recipe: Recipe
     objective: Objective
-    training: Batches
-    validation: Batches
+    training: Batches | SameBatch
+    validation: Batches | SameBatch
     pace: Pace
     cancel: CancelToken
+
+    def raise_if_cancelled(self) -> None:
+        """Raises: Cancelled: if one of the processes was asked to stop; all of them do at the same place."""
+        if self.objective.group.any(self.cancel.cancelled):
+            raise Cancelled("Stopped on request.")
 
 
 def fit(state: TrainingState, course: Course, hooks: Sequence[Hook]) -> None:
@@ -68,7 +74,7 @@ def _train_epoch(state: TrainingState, course: Course, hooks: Sequence[Hook]) ->
     """The rest of the epoch's steps; fewer if time is up."""
     position, pace = state.position, course.pace
     while position.step < course.recipe.iterations_per_epoch and not (position.train_batches and pace.time_is_up):
-        course.cancel.raise_if_cancelled()
+        course.raise_if_cancelled()
         begin = time.monotonic()
         learning_rate = pace.learning_rate(position.epoch, position.step)
         loss = train_step(state, course.objective, next(course.training), learning_rate)
@@ -113,7 +119,7 @@ def _end_epoch(state: TrainingState, course: Course, hooks: Sequence[Hook]) -> N
 
 def _validation_batches(course: Course) -> Iterator[Batch]:
     for _ in range(course.recipe.validation_iterations):
-        course.cancel.raise_if_cancelled()
+        course.raise_if_cancelled()
         yield next(course.validation)
 
 

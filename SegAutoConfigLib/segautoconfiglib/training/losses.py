@@ -6,35 +6,43 @@ A loss is a function ``loss(logits, target, settings)``; plug-ins add one with `
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from segautoconfiglib.base.registry import Registry
 from segautoconfiglib.defaults import TRAINING
+from segautoconfiglib.planning.choices import LOSSES
+from segautoconfiglib.training.distributed import ALONE, Group
 
-LOSSES = Registry(
-    "loss",
-    {name: f"{__name__}:{name}" for name in ("dice_ce", "dice", "ce")},
-)
+__all__ = ["LOSSES", "Loss", "LossSettings", "ce", "dice", "dice_ce", "dice_topk", "topk"]
 
 
 @dataclass(frozen=True)
 class LossSettings:
-    """What a loss must know about the labels.
+    """What a loss must know about the labels, and what the recipe says about losses.
 
     Attributes:
         regions: True: the target has a boolean channel per region, and one more that is true on ignored voxels if
             there is an ignore label; outputs are independent (sigmoid). False: the target is a label map (softmax).
         ignore_label: Voxels with this label count nowhere.
         batch_dice: Sum the Dice over the batch, rather than take each sample's.
+        topk_share: Of the voxels that count, those with the highest cross-entropy, for the top-k losses.
+        label_smoothing: Share of each voxel's target that cross-entropies spread over all classes alike (of a region:
+            over inside and outside).
+        dice_smoothing: Added to numerator and denominator of the soft Dice.
+        group: The processes that share each batch. A loss is the mean over the samples of this process, unless it takes
+            its sums over all processes (``group.total``, ``group.mean``).
     """
 
     regions: bool = False
     ignore_label: int | None = None
     batch_dice: bool = False
+    topk_share: float = TRAINING.topk_share
+    label_smoothing: float = 0.0
+    dice_smoothing: float = TRAINING.dice_smoothing
+    group: Group = field(default_factory=Group)
 
 
 Loss = Callable[[Tensor, Tensor, LossSettings], Tensor]
@@ -54,27 +62,50 @@ def dice_ce(logits: Tensor, target: Tensor, settings: LossSettings) -> Tensor:
     return ce(logits, target, settings) + dice(logits, target, settings)
 
 
+def dice_topk(logits: Tensor, target: Tensor, settings: LossSettings) -> Tensor:
+    """`topk` plus soft Dice loss; arguments as `dice_ce`."""
+    return topk(logits, target, settings) + dice(logits, target, settings)
+
+
 def ce(logits: Tensor, target: Tensor, settings: LossSettings) -> Tensor:
     """Cross-entropy averaged over the voxels that are not ignored (0 if there are none); arguments as `dice_ce`.
 
     With regions the mean of the binary cross-entropies, over regions too: the scale is the same with and without an
     ignore label.
     """
+    each, counted = _cross_entropies(logits, target, settings)
+    if counted is None:
+        return each.mean()
+    count = counted.sum()
+    return settings.group.mean((each * counted).sum() / count.clamp(min=1), count)
+
+
+def topk(logits: Tensor, target: Tensor, settings: LossSettings) -> Tensor:
+    """Cross-entropy averaged over the hardest voxels (Wu et al. 2016); arguments as `dice_ce`.
+
+    These are the share ``settings.topk_share`` of the voxels that are not ignored, with regions of all their voxels; at
+    least one (0 if all are ignored). Several processes choose each among their own samples.
+    """
+    each, counted = _cross_entropies(logits, target, settings)
+    values = each.flatten() if counted is None else each[counted]
+    kept = max(1, int(len(values) * settings.topk_share)) if len(values) else 0
+    hardest = values.topk(kept, sorted=False).values.sum() / max(1, kept)
+    return hardest if counted is None else settings.group.mean(hardest, kept)
+
+
+def _cross_entropies(logits: Tensor, target: Tensor, settings: LossSettings) -> tuple[Tensor, Tensor | None]:
+    """The cross-entropy of each voxel, or of each region and voxel, and which of them count (None: all)."""
     if settings.regions:
-        return _binary_cross_entropy(logits, target, settings)
+        truth, mask = _split_regions(target, settings)
+        soft = truth * (1 - settings.label_smoothing) + settings.label_smoothing / 2
+        each = functional.binary_cross_entropy_with_logits(logits.float(), soft.float(), reduction="none")
+        return each, None if mask is None else mask.expand_as(each)
     labels = target[:, 0].long()
-    if settings.ignore_label is None:
-        return functional.cross_entropy(logits.float(), labels)
-    total = functional.cross_entropy(logits.float(), labels, ignore_index=settings.ignore_label, reduction="sum")
-    return total / (labels != settings.ignore_label).sum().clamp(min=1)
-
-
-def _binary_cross_entropy(logits: Tensor, target: Tensor, settings: LossSettings) -> Tensor:
-    truth, mask = _split_regions(target, settings)
-    if mask is None:
-        return functional.binary_cross_entropy_with_logits(logits.float(), truth.float())
-    each = functional.binary_cross_entropy_with_logits(logits.float(), truth.float(), reduction="none")
-    return (each * mask).sum() / (mask.sum() * logits.shape[1]).clamp(min=1)
+    ignored = -100 if settings.ignore_label is None else settings.ignore_label  # torch's number for "none"
+    each = functional.cross_entropy(
+        logits.float(), labels, ignore_index=ignored, reduction="none", label_smoothing=settings.label_smoothing
+    )
+    return each, None if settings.ignore_label is None else labels != settings.ignore_label
 
 
 def dice(logits: Tensor, target: Tensor, settings: LossSettings) -> Tensor:
@@ -88,17 +119,26 @@ def dice(logits: Tensor, target: Tensor, settings: LossSettings) -> Tensor:
     else:
         probabilities = torch.softmax(logits.float(), dim=1)[:, 1:]
         truth, mask = _foreground_channels(target, logits.shape[1], settings)
-    return -soft_dice(probabilities, truth, mask, settings.batch_dice).mean()
+    return -soft_dice(probabilities, truth, mask, settings.batch_dice, settings.group, settings.dice_smoothing).mean()
 
 
-def soft_dice(probabilities: Tensor, truth: Tensor, mask: Tensor | None, batch_dice: bool) -> Tensor:
+def soft_dice(
+    probabilities: Tensor,
+    truth: Tensor,
+    mask: Tensor | None,
+    batch_dice: bool,
+    group: Group = ALONE,
+    smoothing: float = TRAINING.dice_smoothing,
+) -> Tensor:
     """Soft Dice of each channel.
 
     Args:
         probabilities: (batch, channel, *size) float32.
         truth: The same shape, bool.
         mask: (batch, 1, *size) bool, true where voxels count; None: everywhere.
-        batch_dice: Sum over the batch first.
+        batch_dice: Sum over the batch first, and over all processes that share it.
+        group: Those processes.
+        smoothing: Added to numerator and denominator.
 
     Returns:
         (channel,) if ``batch_dice``, else (batch, channel).
@@ -109,7 +149,9 @@ def soft_dice(probabilities: Tensor, truth: Tensor, mask: Tensor | None, batch_d
     axes = [0, *range(2, probabilities.ndim)] if batch_dice else list(range(2, probabilities.ndim))
     both = (probabilities * truth).sum(axes)
     volumes = probabilities.sum(axes) + truth.sum(axes)
-    return (2 * both + TRAINING.dice_smoothing) / (volumes + TRAINING.dice_smoothing).clamp(min=1e-8)
+    if batch_dice:
+        both, volumes = group.total(torch.stack([both, volumes])).unbind()
+    return (2 * both + smoothing) / (volumes + smoothing).clamp(min=1e-8)
 
 
 def _foreground_channels(target: Tensor, channels: int, settings: LossSettings) -> tuple[Tensor, Tensor | None]:

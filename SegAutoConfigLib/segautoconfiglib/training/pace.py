@@ -8,7 +8,7 @@ from collections.abc import Callable
 from statistics import fmean, median
 
 from segautoconfiglib.planning.recipe import Recipe
-from segautoconfiglib.training.schedules import SCHEDULES, Schedule
+from segautoconfiglib.training.schedules import Schedule, chosen_schedule
 
 #: Before a validation was measured: seconds of a validation step per second of a training step (no backward pass).
 _VALIDATION_SHARE = 0.4
@@ -37,7 +37,7 @@ class Pace:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._recipe = recipe
-        self._schedule: Schedule = SCHEDULES.get(recipe.schedule)
+        self._schedule: Schedule = chosen_schedule(recipe)
         self._deadline = deadline
         self._clock = clock
         self._start = clock()

@@ -18,6 +18,26 @@ def is_forced_foreground(sample: int, batch_size: int, share: float) -> bool:
     return sample >= round(batch_size * (1 - share))
 
 
+def foreground_probability(kind: str, sample: int, batch_size: int, share: float) -> float:
+    """With which probability a sample of a batch is centred on foreground.
+
+    Args:
+        kind: See `Recipe.oversampling`.
+        sample: Its index.
+        batch_size: Samples in the batch.
+        share: See `Recipe.foreground_share`.
+    """
+    if kind == "probabilistic":
+        return share
+    forced = [is_forced_foreground(index, batch_size, share) for index in range(batch_size)]
+    return sum(forced) / batch_size if kind == "probabilistic_rounded" else float(forced[sample])
+
+
+def draws_foreground(rng: np.random.Generator, probability: float) -> bool:
+    """True with a probability; nothing is drawn where it is certain."""
+    return probability >= 1 or (probability > 0 and rng.random() < probability)
+
+
 def start_bounds(shape: Sequence[int], geometry: PatchGeometry) -> list[tuple[int, int]]:
     """First and last place of the loaded box along each axis; it may reach outside the case, evenly on both sides.
 

@@ -6,8 +6,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from segautoconfiglib.base.registry import Registry
 from segautoconfiglib.defaults import TRAINING
+from segautoconfiglib.planning.choices import SCHEDULES
+from segautoconfiglib.planning.recipe import Recipe
+
+__all__ = ["SCHEDULES", "Schedule", "chosen_schedule", "cosine", "poly"]
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,25 @@ COSINE_STEPS = Schedule(cosine, every_step=True)
 POLY_WARMUP = Schedule(with_warmup(poly), every_step=True)
 COSINE_WARMUP = Schedule(with_warmup(cosine), every_step=True)
 
-SCHEDULES = Registry(
-    "learning-rate schedule",
-    {
-        name: f"{__name__}:{name.upper()}"
-        for name in ("poly", "cosine", "poly_steps", "cosine_steps", "poly_warmup", "cosine_warmup")
-    },
-)
+
+def chosen_schedule(recipe: Recipe) -> Schedule:
+    """The schedule that a recipe names, after its warm-up. Raises: UserError: unknown name."""
+    found = SCHEDULES.get(recipe.schedule)
+    schedule = found if isinstance(found, Schedule) else Schedule(found)
+    if not recipe.warmup_epochs:
+        return schedule
+    each = 1 / recipe.epochs if not schedule.every_step else 1 / (recipe.epochs * recipe.iterations_per_epoch)
+    return Schedule(_after_rise(schedule.factor, recipe.warmup_epochs / recipe.epochs, each), schedule.every_step)
+
+
+def _after_rise(factor: Callable[[float], float], share: float, each: float) -> Callable[[float], float]:
+    """A linear rise over the first ``share`` of the run, in steps of ``each``, then ``factor`` over the rest (nnU-Net).
+
+    The first step has a learning rate above 0 already, the last one of the rise the full one.
+    """
+
+    def after_rise(done: float) -> float:
+        rising = done < share - each / 2  # equal steps do not add up to the share exactly
+        return min(1.0, (done + each) / share) if rising else factor(max(0.0, done - share) / (1 - share))
+
+    return after_rise

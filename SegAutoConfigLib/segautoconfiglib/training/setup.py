@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
 from segautoconfiglib.base.events import Reporter
 from segautoconfiglib.dataset.dataset import DatasetDescription
 from segautoconfiglib.networks.build import build_network
-from segautoconfiglib.networks.checkpoint import canonical_weights, load_weights, read_checkpoint
 from segautoconfiglib.networks.device import gradient_scaler, memory_format
+from segautoconfiglib.networks.own import check_outputs
+from segautoconfiglib.planning.architectures import is_own_network
 from segautoconfiglib.planning.plans import Configuration
 from segautoconfiglib.planning.recipe import Recipe
+from segautoconfiglib.training.augment import chosen_augmentation
 from segautoconfiglib.training.batches import Batch
 from segautoconfiglib.training.losses import LOSSES, LossSettings
-from segautoconfiglib.training.optimizers import OPTIMIZERS
+from segautoconfiglib.training.optimizers import make_optimizer
+from segautoconfiglib.training.schedules import chosen_schedule
 from segautoconfiglib.training.state import TrainingState, WeightAverage
 from segautoconfiglib.training.step import Objective
-
-#: Parts of a weight's name that mark the last layers, which depend on the labels.
-HEADS = ".seg_layers."
 
 
 def make_state(
@@ -29,18 +31,33 @@ def make_state(
     torch.manual_seed(recipe.seed)
     network = build_network(
         configuration.architecture,
-        len(description.channels),
+        configuration.input_channels(description),
         description.label_spec.output_channels,
         deep_supervision=recipe.deep_supervision,
     )
     network.to(device=device, memory_format=layout(configuration.dimension, device))  # type: ignore[call-overload]
+    if is_own_network(configuration.architecture.network_class_name):
+        shape = (configuration.input_channels(description), *configuration.patch_size)
+        check_outputs(network, shape, description.label_spec.output_channels, single=False)
     return TrainingState(
         network=network,
         forward=network,
-        optimizer=OPTIMIZERS.get(recipe.optimizer)(network.parameters(), recipe.learning_rate),
+        optimizer=make_optimizer(recipe, network.parameters()),
         scaler=gradient_scaler(device),
         average=None if recipe.average_weights is None else WeightAverage(network, recipe.average_weights),
     )
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Find out before the long work whether a recipe can be carried out.
+
+    Raises:
+        UserError: an option that its optimizer does not have, a missing package, or an unknown name.
+    """
+    make_optimizer(recipe, [nn.Parameter(torch.zeros(1))])
+    LOSSES.get(recipe.loss)
+    chosen_schedule(recipe)
+    chosen_augmentation(recipe)
 
 
 def layout(dimension: int, device: torch.device) -> torch.memory_format:
@@ -55,40 +72,24 @@ def make_objective(
     spec = description.label_spec
     return Objective(
         loss=LOSSES.get(recipe.loss),
-        settings=LossSettings(spec.has_regions, spec.ignore_label, configuration.batch_dice),
+        settings=LossSettings(
+            regions=spec.has_regions,
+            ignore_label=spec.ignore_label,
+            batch_dice=configuration.batch_dice,
+            topk_share=recipe.topk_share,
+            label_smoothing=recipe.label_smoothing,
+            dice_smoothing=recipe.dice_smoothing,
+        ),
         device=device,
         layout=layout(configuration.dimension, device),
+        clip_norm=math.inf if recipe.gradient_clip is None else recipe.gradient_clip,
     )
-
-
-def load_initial_weights(network: nn.Module, file: str | object, *, heads: bool = False) -> bool:
-    """Put the weights of a checkpoint into a network.
-
-    Args:
-        network: Its own parameters are replaced.
-        file: The checkpoint.
-        heads: The last layers, too, if all of them fit; otherwise those keep their random weights.
-
-    Returns:
-        Whether the last layers were taken.
-
-    Raises:
-        UserError: the file is no checkpoint, or of another network.
-    """
-    given = canonical_weights(read_checkpoint(file)["network_weights"])  # type: ignore[arg-type]
-    own = {name: tensor for name, tensor in network.state_dict().items() if HEADS in name}
-    body = {name: tensor for name, tensor in given.items() if HEADS not in name}
-    theirs = {name: tensor for name, tensor in given.items() if HEADS in name}
-    fit = theirs.keys() == own.keys() and all(theirs[name].shape == own[name].shape for name in own)
-    taken = heads and fit
-    load_weights(network, body | (theirs if taken else own), str(file))
-    return taken
 
 
 def random_batch(batch_size: int, configuration: Configuration, description: DatasetDescription) -> Batch:
     """A batch of the shape that training has, of random numbers."""
     spec, rng = description.label_spec, torch.Generator().manual_seed(0)
-    size = (batch_size, len(description.channels), *configuration.patch_size)
+    size = (batch_size, configuration.input_channels(description), *configuration.patch_size)
     channels = spec.output_channels + (spec.ignore_label is not None) if spec.has_regions else 1
     highest = 2 if spec.has_regions else spec.output_channels
     target = torch.randint(highest, (batch_size, channels, *configuration.patch_size), generator=rng)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -24,16 +25,25 @@ from segautoconfiglib.planning.topology import initial_patch, plan_network, shri
 from segautoconfiglib.training.speed import Speed
 
 
-def small_recipe(recipe: Recipe) -> Recipe:
-    """A recipe that learns in few steps: Muon, averaged weights, cheap augmentation."""
-    return replace(
-        recipe,
-        optimizer="muon",
-        learning_rate=BUDGET.learning_rate,
-        schedule="poly_warmup",
-        augmentation="none" if recipe.augmentation == "none" else "fast",
-        average_weights=BUDGET.average_weights,
-    )
+def small_recipe(recipe: Recipe, chosen: Collection[str] = ()) -> Recipe:
+    """A recipe that learns in few steps: Muon, averaged weights, cheap augmentation.
+
+    Args:
+        recipe: As asked for.
+        chosen: Fields that stay as they are; with an optimizer its learning rate.
+    """
+    small: dict[str, Any] = {
+        "optimizer": "muon",
+        "learning_rate": BUDGET.learning_rate,
+        "schedule": "poly_warmup",
+        "augmentation": "none" if recipe.augmentation == "none" else "fast",
+        "average_weights": BUDGET.average_weights,
+    }
+    kept = set(chosen)
+    for field, dependent in (("optimizer", "learning_rate"), ("warmup_epochs", "schedule")):
+        if field in chosen:
+            kept.add(dependent)
+    return replace(recipe, **{field: value for field, value in small.items() if field not in kept})
 
 
 def small_plans_name(plans_name: str, seconds: float, device: torch.device) -> str:

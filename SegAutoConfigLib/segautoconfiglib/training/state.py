@@ -12,11 +12,9 @@ import torch
 from torch import nn
 
 from segautoconfiglib.base.errors import UserError
-from segautoconfiglib.networks.checkpoint import load_weights, nnunet_weights
+from segautoconfiglib.base.plugins import plugin_names
+from segautoconfiglib.networks.checkpoint import OWN_KEY, load_weights, nnunet_weights
 from segautoconfiglib.planning.recipe import Recipe
-
-#: Key of nnU-Net's checkpoints under which ours keep what nnU-Net does not know.
-OWN_KEY = "segautoconfig"
 
 #: The lists in a checkpoint's "logging", one entry per epoch (nnU-Net).
 HISTORY_KEYS = (
@@ -136,7 +134,12 @@ def make_checkpoint(state: TrainingState, recipe: Recipe, identity: Mapping[str,
         identity: ``init_args``, ``trainer_name`` and ``inference_allowed_mirroring_axes`` of nnU-Net.
     """
     position = state.position
-    own: dict[str, Any] = {"position": asdict(position), "recipe": asdict(recipe), "random": _random_states()}
+    own: dict[str, Any] = {
+        "position": asdict(position),
+        "recipe": asdict(recipe),
+        "random": _random_states(),
+        "plugins": plugin_names(),
+    }
     if state.average is not None:
         own["weights"] = {name: tensor.cpu() for name, tensor in state.network.state_dict().items()}
         own["average_steps"] = state.average.steps
@@ -163,7 +166,7 @@ def _copies(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def restore(state: TrainingState, checkpoint: Mapping[str, Any], recipe: Recipe, source: Path) -> dict[str, str]:
-    """Continue from a checkpoint.
+    """Continue from a checkpoint: exactly, but for the random numbers of networks with dropout in several processes.
 
     Args:
         state: Freshly made; it is changed.

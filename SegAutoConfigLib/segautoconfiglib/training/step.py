@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from segautoconfiglib.defaults import TRAINING
 from segautoconfiglib.networks.device import autocast
 from segautoconfiglib.training.batches import Batch
+from segautoconfiglib.training.distributed import Group
 from segautoconfiglib.training.losses import Loss, LossSettings, class_numbers, supervised_loss
 from segautoconfiglib.training.state import TrainingState
 
@@ -26,12 +27,18 @@ class Objective:
         settings: Meaning of the channels.
         device: Of the network.
         layout: Memory layout of images on this device.
+        group: The processes that share each batch.
+        share: Of a batch's samples, those that this process has.
+        clip_norm: Longest gradient; infinite: any.
     """
 
     loss: Loss
     settings: LossSettings
     device: torch.device
     layout: torch.memory_format = torch.contiguous_format
+    group: Group = field(default_factory=Group)
+    share: float = 1.0
+    clip_norm: float = TRAINING.gradient_clip_norm
 
     def move(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Image and target of a batch on the device; a GPU fetches them from pinned memory, nobody waits for it."""
@@ -42,10 +49,10 @@ class Objective:
         return image, target.to(self.device, non_blocking=True)
 
     def evaluate(self, forward: Any, image: Tensor, target: Tensor) -> tuple[Any, Tensor]:
-        """The network's outputs and the loss."""
+        """The network's outputs and the loss; of several processes its part, which add up to the loss of the batch."""
         with autocast(self.device):
             outputs = forward(image)
-            return outputs, supervised_loss(self.loss, self.settings, outputs, target)
+            return outputs, self.share * supervised_loss(self.loss, self.settings, outputs, target)
 
 
 def train_step(state: TrainingState, objective: Objective, batch: Batch, learning_rate: float) -> float | None:
@@ -65,23 +72,24 @@ def train_step(state: TrainingState, objective: Objective, batch: Batch, learnin
         group["lr"] = learning_rate
     state.optimizer.zero_grad(set_to_none=True)
     _, loss = objective.evaluate(state.forward, *objective.move(batch))
-    value = float(loss.detach())
+    value = float(objective.group.total(loss.detach()))
     if not math.isfinite(value):
         return None
-    if not _descend(state, loss):
+    if not _descend(state, loss, objective):
         return value if _scale_is_too_high(state.scaler) else None
     if state.average is not None:
         state.average.update(state.network)
     return value
 
 
-def _descend(state: TrainingState, loss: Tensor) -> bool:
+def _descend(state: TrainingState, loss: Tensor, objective: Objective) -> bool:
     """Backward pass, clipping and the optimizer's step; False if the gradient was not finite, so that none was made."""
     scaler = state.scaler
     (loss if scaler is None else scaler.scale(loss)).backward()
+    objective.group.add_gradients(state.network)
     if scaler is not None:
         scaler.unscale_(state.optimizer)
-    norm = nn.utils.clip_grad_norm_(list(state.network.parameters()), TRAINING.gradient_clip_norm)
+    norm = nn.utils.clip_grad_norm_(list(state.network.parameters()), objective.clip_norm)
     finite = math.isfinite(float(norm))
     if scaler is not None:
         scaler.step(state.optimizer)  # leaves the step out, and lowers its scale, if a gradient is not finite
@@ -115,6 +123,13 @@ class ValidationSums:
         """Mean over the batches; NaN if there were none."""
         return sum(self.losses) / len(self.losses) if self.losses else math.nan
 
+    def over(self, group: Group) -> ValidationSums:
+        """The same with the voxels of all processes."""
+        if not isinstance(self.overlap, Tensor):
+            return self
+        counts = torch.stack([torch.as_tensor(each) for each in (self.overlap, self.predicted, self.true)])
+        return ValidationSums(self.losses, *group.total(counts).unbind())
+
     @property
     def dice(self) -> list[float]:
         """Per foreground class, over all patches together; NaN where a class is neither predicted nor true."""
@@ -134,7 +149,7 @@ def validate(network: nn.Module, objective: Objective, batches: Iterator[Batch])
         for batch in batches:
             image, target = objective.move(batch)
             outputs, loss = objective.evaluate(network, image, target)
-            sums.losses.append(float(loss))
+            sums.losses.append(float(objective.group.total(loss)))
             finest = outputs if isinstance(outputs, Tensor) else outputs[0]
             overlap, predicted, true = count_voxels(finest, target, objective.settings)
             sums.overlap, sums.predicted, sums.true = (
@@ -144,7 +159,7 @@ def validate(network: nn.Module, objective: Objective, batches: Iterator[Batch])
             )
     finally:
         network.train()
-    return sums
+    return sums.over(objective.group)
 
 
 def count_voxels(logits: Tensor, target: Tensor, settings: LossSettings) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,7 +9,13 @@ import time
 from pathlib import Path
 
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.plugins import plugin_names
 from segautoconfiglib.base.records import atomic_path
+from segautoconfiglib.planning.choices import LOSSES
+
+
+def call_loss(name: str, value: int) -> tuple[list[str], int]:
+    return plugin_names(), LOSSES.get(name)(value)
 
 
 def square(number: int) -> tuple[int, int]:

@@ -183,3 +183,11 @@ def test_a_drive_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_folder_that_refuses_files() -> None:
     with pytest.raises(UserError, match=r"Can't write to /proc/new: .* in /proc"):
         check_writable(Path("/proc/new"))
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "1" * 5000], ids=["deep", "long"])
+def test_json_beyond_all_measure(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "plans.json"
+    file.write_text(text)
+    with pytest.raises(UserError, match=r"Can't read .*plans\.json"):
+        read_json(file)

@@ -21,7 +21,20 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     registry.register("cross_entropy", "c:d")
     with pytest.raises(UserError, match="Unknown loss 'topk'") as caught:
         registry.get("topk")
-    assert caught.value.hint == "Known: cross_entropy, dice."
+    assert caught.value.hint.startswith("Known: cross_entropy, dice. ")
+    assert "--plugin" in caught.value.hint
+
+
+def test_objects_and_texts_and_what_is_made_of_them() -> None:
+    registry = Registry(
+        "colour", {"red": 3, "hsv": "colorsys:rgb_to_hsv"}, lambda name, value, factor=1: value * factor
+    )
+    registry.register("blue", 4, factor=2)
+    assert [registry.get(name) for name in ("red", "blue")] == [3, 8]
+    with pytest.raises(UserError, match="The colour 'red' exists already"):
+        registry.register("red", 1)
+    registry.remove("blue")
+    assert "blue" not in registry
 
 
 def test_registering_changes_this_registry_alone() -> None:

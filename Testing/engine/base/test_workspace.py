@@ -71,3 +71,15 @@ def test_dataset_id() -> None:
     assert dataset_id("Dataset1234_A") == 1234
     with pytest.raises(UserError, match="Dataset04_A"):
         dataset_id("Dataset04_A")
+
+
+def test_the_variables_of_nnunet_v1_count_where_those_of_v2_are_not_set(tmp_path: Path) -> None:
+    old = {"nnUNet_raw_data_base": str(tmp_path / "base"), "RESULTS_FOLDER": str(tmp_path / "models")}
+    workspace = Workspace.find(None, old)
+    assert workspace.raw == tmp_path / "base" / "nnUNet_raw"
+    assert workspace.results == tmp_path / "models"
+    assert workspace.v1_tasks == tmp_path / "base" / "nnUNet_raw_data"
+    both = Workspace.find(None, {**old, "nnUNet_raw": str(tmp_path / "raw"), "nnUNet_results": str(tmp_path / "new")})
+    assert (both.raw, both.results) == (tmp_path / "raw", tmp_path / "new")
+    assert both.v1_tasks == workspace.v1_tasks
+    assert Workspace.at(tmp_path).v1_tasks == tmp_path / "nnUNet_raw_data"

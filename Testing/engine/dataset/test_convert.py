@@ -68,6 +68,15 @@ def tree(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
+def test_value_0_is_called_background(task: Callable[..., Path], tmp_path: Path) -> None:
+    report = ListReporter()
+    folder = convert_msd(task(labels={"0": "Background", "1": "PZ"}), tmp_path / "raw", workers=1, report=report)
+    assert load_dataset(folder).description.labels == {"background": 0, "PZ": 1}
+    assert [data["message"] for data in report.of("log")] == [
+        "Label 0, 'Background' so far, is called background in the dataset."
+    ]
+
+
 def test_channels_are_split_and_keep_type_and_geometry(task: Callable[..., Path], tmp_path: Path) -> None:
     source = task(cases=2, channels=2, tests=1)
     for junk in ("._prostate_00.nii.gz", "_prostate_00.nii.gz", ".DS_Store"):

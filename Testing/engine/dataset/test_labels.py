@@ -67,7 +67,7 @@ def test_a_spec_travels_between_processes() -> None:
         ({"background": 0, "a": 1, "ignore": 3}, None, ["ignore is 3"]),
         ({"background": 0, "a": 1, "ignore": [2]}, None, [r"ignore is \[2\]"]),
         ({"background": 0, "a": [1, 2]}, None, ["regions_class_order is missing"]),
-        ({"background": 0, "a": [1, 2], "b": 2}, [1], ["1 entries for 2 regions"]),
+        ({"background": 0, "a": [1, 2], "b": 2}, [1], ["1 number for 2 regions"]),
         ({"background": 0, "a": [1, 2], "b": 2}, [1, "x"], ["expected a list of label numbers"]),
         ({"background": 0, "a": [1, 2], "b": 2}, [1, 7], [r"\[7\] is no label"]),
         ({"background": 2, "a": [1, 5]}, None, ["background is 2", "not consecutive", "regions_class_order"]),

@@ -11,7 +11,7 @@ pytest.importorskip("matplotlib")
 
 from segautoconfiglib.dataset.description import load_description
 from segautoconfiglib.dataset.synthetic import make_demo_dataset
-from segautoconfiglib.evaluation.pictures import Overlay, _places, _window, draw_overlay, draw_overlays
+from segautoconfiglib.evaluation.pictures import Overlay, _places, draw_overlay, draw_overlays, shown_window
 
 
 def boxes() -> Overlay:
@@ -49,8 +49,8 @@ def test_slices_are_spread_over_the_structure() -> None:
 def test_the_window_holds_the_structure_with_a_margin_and_stays_inside() -> None:
     shown = np.zeros((4, 200, 200), bool)
     shown[2, 50:150, 180:190] = True
-    assert _window(shown, (1.0, 1.0, 1.0), 0) == (slice(15, 185), slice(165, 200))
-    assert _window(np.zeros((4, 20, 30), bool), (1.0, 1.0, 1.0), 0) == (slice(0, 20), slice(0, 30))
+    assert shown_window(shown, (1.0, 1.0, 1.0), 0) == (slice(15, 185), slice(165, 200))
+    assert shown_window(np.zeros((4, 20, 30), bool), (1.0, 1.0, 1.0), 0) == (slice(0, 20), slice(0, 30))
 
 
 def has_colour(file: Path, colour: tuple[int, int, int]) -> bool:

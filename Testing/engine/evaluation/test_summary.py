@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from pathlib import Path
 
 import numpy as np
@@ -153,8 +152,11 @@ class TestPairing:
 
     def test_missing_prediction_allowed(self, folders):
         (folders[1] / "b.nii.gz").unlink()
-        summary = evaluate(folders, allow_missing=True)
+        report = ListReporter()
+        summary = evaluate(folders, allow_missing=True, report=report)
         assert summary.cases == 1
+        (warning,) = report.of("warning")
+        assert warning["message"] == "No prediction for 1 of 2 cases, left out: b."
         assert math.isnan(summary.mean["2"]["Dice"]) is False
 
     def test_prediction_without_truth(self, folders):
@@ -197,15 +199,18 @@ class TestPairing:
 class TestGrids:
     def test_other_size(self, folders):
         write(folders[1], a=block(1, 3)[:, :4])
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(ProblemsError) as caught:
             evaluate(folders)
         for text in (folders[0] / "a.nii.gz", folders[1] / "a.nii.gz", "size (6, 5, 4) against (6, 4, 4)"):
-            assert str(text) in caught.value.message
+            assert str(text) in str(caught.value)
 
     def test_other_place(self, folders):
         write_labels(block(1, 3), folders[1] / "a.nii.gz", Geometry((3.0, 1.0, 1.0), origin=(0.0, 5.0, 0.0)))
-        with pytest.raises(UserError, match=re.escape("origin (0, 0, 0) against (0, 5, 0)")):
+        write(folders[1], b=block(0, 3)[:2])
+        with pytest.raises(ProblemsError, match="2 predictions are not on the same grid") as caught:
             evaluate(folders)
+        assert [problem.case for problem in caught.value.problems] == ["a", "b"]
+        assert "origin (0, 0, 0) against (0, 5, 0)" in str(caught.value)
 
 
 def test_pictures(tmp_path):

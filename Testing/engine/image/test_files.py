@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.image.files import (
@@ -224,11 +225,13 @@ def test_files_that_are_absent_foreign_or_junk(tmp_path: Path) -> None:
     (tmp_path / "junk.nii.gz").write_bytes(b"hello")
     (tmp_path / "empty.nii.gz").write_bytes(b"")
     (tmp_path / "a.jpg").write_bytes(b"hello")
+    (tmp_path / "a.gif").write_bytes(b"hello")
     for name, message in (
         ("absent.nii.gz", "does not exist"),
         ("junk.nii.gz", "is not a .nii.gz file"),
         ("empty.nii.gz", "is not a .nii.gz file"),
-        ("a.jpg", "can't be read"),
+        ("a.jpg", "is not a jpg file"),
+        ("a.gif", "can't be read"),
     ):
         with pytest.raises(UserError, match=message) as caught:
             read_image([tmp_path / name])
@@ -384,3 +387,13 @@ def test_a_cut_off_file_in_a_fresh_process_prints_one_line(tmp_path: Path) -> No
     )
     assert done.stderr == ""
     assert done.stdout.startswith(f"{tmp_path / 'a.nii.gz'} is damaged: it ends too early")
+
+
+def test_jpg_files_are_read_but_hold_no_labels(tmp_path: Path) -> None:
+    file = tmp_path / "a.jpg"
+    Image.fromarray(np.full((8, 16), 100, np.uint8)).save(file)
+    assert read_image([file]).array.shape == (1, 1, 8, 16)
+    with pytest.raises(UserError, match="can't hold labels"):
+        read_labels(file)
+    with pytest.raises(UserError, match="JPEG changes the values"):
+        write_labels(np.zeros((1, 2, 2), int), file, Geometry((999.0, 1.0, 1.0), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0), 2))

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from segautoconfiglib.base.errors import ProblemsError, UserError
-from segautoconfiglib.inference.cases import usable_cases
+from segautoconfiglib.inference.cases import oddities, usable_cases
 
 
 def found(folder, *channels, ending=".nii.gz"):
@@ -72,3 +72,17 @@ def test_no_cases(tmp_path):
         found(tmp_path / "none", "CT")
     with pytest.raises(UserError, match="is empty"):
         found(tmp_path, "CT")
+
+
+def test_folders_of_dicom_files(tmp_path, dicom_series):
+    dicom_series(tmp_path / "p1", (0, 1, 3, 4))
+    dicom_series(tmp_path / "p2_0000")
+    (tmp_path / "notes").mkdir()
+    cases, problems = usable_cases(tmp_path, ".nii.gz", ["CT"])
+    assert [(case.id, case.images) for case in cases] == [("p1", (tmp_path / "p1",)), ("p2", (tmp_path / "p2_0000",))]
+    assert problems == []
+    [odd] = oddities(cases)
+    assert (odd.case, odd.message) == ("p1", "1 slice missing, it seems (slices are 1 mm apart, once 2 mm).")
+    with pytest.raises(ProblemsError) as caught:
+        usable_cases(tmp_path, ".nii.gz", ["PET", "CT"])
+    assert [problem.case for problem in caught.value.problems] == ["p1", "p2"]

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 from segautoconfiglib.base.errors import UserError  # noqa: E402
 from segautoconfiglib.dataset.dataset import list_cases  # noqa: E402
 from segautoconfiglib.image.files import read_image  # noqa: E402
-from segautoconfiglib.inference import prepare  # noqa: E402
+from segautoconfiglib.inference import cascade, prepare  # noqa: E402
 from segautoconfiglib.inference.model import Model  # noqa: E402
 from segautoconfiglib.inference.predictor import SlidingWindow  # noqa: E402
 from segautoconfiglib.inference.prepare import memory_errors, prediction_bytes, prepare_case  # noqa: E402
@@ -52,7 +52,7 @@ def test_the_next_case_is_prepared_meanwhile_only_where_the_memory_suffices(
         return segment(self, *arguments, **options)
 
     patient.calls = 0
-    monkeypatch.setattr(prepare, "preprocess_case", counted)
+    monkeypatch.setattr(cascade, "preprocess_case", counted)
     monkeypatch.setattr(prepare, "free_memory", lambda: free)
     monkeypatch.setattr(Model, "segment", patient)
     predict_cases(model, cases, tmp_path / "out", options=PredictOptions(workers=workers))

@@ -81,6 +81,8 @@ def some_logits(channels, shape, smooth=True, seed=0):
 class Settings:
     """What restoring reads of a configuration."""
 
+    average_probabilities = False
+
     def __init__(self, function=RESAMPLING_FUNCTION, **options):
         self.resampling_fn_probabilities = function
         self.resampling_fn_probabilities_kwargs = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}

@@ -406,7 +406,7 @@ def test_folds_are_found_and_averaged(make_model, make_images):
     report = ListReporter()
     model = load_model(folder, report=report)
     assert len(model.networks) == 2
-    assert "fold(s) 0, 2" in report.of("log")[0]["message"]
+    assert "Predicting with folds 0, 2 of " in report.of("log")[0]["message"]
     shutil.rmtree(folder / "fold_0")
     shutil.rmtree(folder / "fold_2")
     assert len(load_model(folder, report=report).networks) == 1
@@ -421,15 +421,6 @@ def test_a_model_that_does_not_fit_its_dataset_json(make_model):
     content["labels"]["b"] = 2
     (folder / "dataset.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"fold_0.*2 output classes instead of 3"):
-        load_model(folder)
-
-
-def test_a_cascade_is_refused(make_model):
-    folder = make_model()
-    plans = json.loads((folder / "plans.json").read_text())
-    plans["configurations"]["3d_fullres"]["previous_stage"] = "3d_lowres"
-    (folder / "plans.json").write_text(json.dumps(plans))
-    with pytest.raises(UserError, match="needs the predictions of '3d_lowres'"):
         load_model(folder)
 
 

@@ -172,11 +172,6 @@ def test_damaged_files(packed: Path, target: Workspace, tmp_path: Path) -> None:
 
 def test_what_is_no_model(packed: Path, target: Workspace, tmp_path: Path) -> None:
     refuse(write_zip(tmp_path / "a.zip", {"readme.txt": b""}), target, "holds no model")
-    old = {
-        "3d_fullres/Task001_X/T__P/plans.pkl": b"",
-        "3d_fullres/Task001_X/T__P/fold_0/model_final_checkpoint.model": b"",
-    }
-    refuse(write_zip(tmp_path / "a.zip", old), target, "no model of nnU-Net 2, but one of nnU-Net 1")
     without = {name: content for name, content in contents(packed).items() if not name.endswith(".pth")}
     refuse(write_zip(tmp_path / "a.zip", without), target, "holds no model")
     refuse(renamed(packed, f"{DATASET}/{NAME}/", "mine/"), target, "named 'mine' does not tell.*trainer__plans")
@@ -238,7 +233,7 @@ def test_what_is_left_in_the_file(packed: Path, target: Workspace) -> None:
         *("fold_0/checkpoint_final.pth", "fold_0/progress.png", "fold_0/validation/summary.json"),
         "crossval_results_folds_0/postprocessing.json",
     }
-    assert report.of("log")[0]["message"].startswith("Left in the zip file: 5 files")
+    assert report.of("log")[0]["message"].startswith("Left in the zip file: 4 files")
     assert report.of("warning")[0]["message"].startswith("postprocessing.pkl was left out")
 
 
@@ -270,3 +265,26 @@ def test_all_models_or_none(
         import_models(file, target, overwrite=True)
     assert (old / "mine").exists()
     assert [entry.name for entry in old.parent.iterdir()] == [old.name]
+
+
+def test_the_choice_is_put_beside_the_models(packed: Path, target: Workspace) -> None:
+    beside = {
+        f"{DATASET}/inference_information.json": b'{"a": 1}',
+        f"{DATASET}/ensembles/e/postprocessing.json": b"{}",
+        f"{DATASET}/ensembles/e/postprocessing.pkl": b"",
+        f"{DATASET}/ensembles/e/f/summary.json": b"{}",
+    }
+    write_zip(packed, {**contents(packed), **beside})
+    import_models(packed, target, dataset="Dataset009_Other")
+    place = target.results / "Dataset009_Other"
+    assert (place / "inference_information.json").read_bytes() == b'{"a": 1}'
+    assert [file.name for file in place.rglob("ensembles/**/*") if file.is_file()] == ["postprocessing.json"]
+    report = ListReporter()
+    (place / "inference_information.json").write_bytes(b"mine")
+    shutil.rmtree(place / NAME)
+    import_models(packed, target, dataset="Dataset009_Other", report=report)
+    assert (place / "inference_information.json").read_bytes() == b"mine"
+    assert "kept: inference_information.json" in report.of("warning")[-1]["message"]
+    import_models(packed, target, dataset="Dataset009_Other", overwrite=True)
+    assert (place / "inference_information.json").read_bytes() == b'{"a": 1}'
+    assert sorted(entry.name for entry in target.results.iterdir()) == ["Dataset009_Other"]

@@ -7,9 +7,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from segautoconfiglib.base.errors import UserError  # noqa: E402
+from segautoconfiglib.networks import build  # noqa: E402
 from segautoconfiglib.networks.blocks import ResidualBlock  # noqa: E402
 from segautoconfiglib.networks.build import build_network  # noqa: E402
 from segautoconfiglib.networks.checkpoint import nnunet_weights  # noqa: E402
+from segautoconfiglib.networks.unet import PlainConvUNet  # noqa: E402
+from segautoconfiglib.planning.architectures import ARCHITECTURES  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -93,6 +96,27 @@ def test_dropout_moves_the_norm_in_nnunets_names(architecture):
         ({"strides": [[1, 1], [2, 2], [2, 2]]}, "strides"),
         ({"n_stages": 1}, "n_stages is 1"),
         ({"squeeze_excitation": True}, "squeeze_excitation"),
+        ({"nonlin": 3}, "layer 3, which is no layer"),
+        ({"nonlin": "torch.nn.GLU", "nonlin_kwargs": {"dim": 2}}, "nonlin is a layer of another kind"),
+        ({"nonlin_kwargs": {"slope": 1}}, "nonlin with nonlin_kwargs .*slope"),
+        ({"nonlin_kwargs": "abc"}, "nonlin with nonlin_kwargs abc"),
+        ({"norm_op_kwargs": {"epss": 1}}, "norm_op with norm_op_kwargs .*epss"),
+        ({"norm_op_kwargs": {"eps": "small"}}, "norm_op with norm_op_kwargs .*small"),
+        ({"norm_op": "torch.nn.Linear", "norm_op_kwargs": {"out_features": 3}}, "norm_op with"),
+        ({"norm_op": "torch.nn.InstanceNorm2d"}, "norm_op and conv_op are for different numbers"),
+        ({"dropout_op": "torch.nn.Dropout3d", "dropout_op_kwargs": {"p": 2}}, "dropout_op with .*'p': 2"),
+        ({"features_per_stage": [32, -64, 128]}, "features_per_stage is -64, expected numbers from 1"),
+        ({"features_per_stage": [32, 64, 10**12]}, "features_per_stage is 1000000000000, expected .* to 8192"),
+        ({"features_per_stage": 32.5}, "features_per_stage is 32.5"),
+        ({"features_per_stage": "abc"}, "features_per_stage is 'abc'"),
+        ({"strides": [[1, 1, 1], [1, 0, 2], [2, 2, 2]]}, "strides is 0, expected numbers from 1"),
+        ({"kernel_sizes": [[3, 3, 3], [3, 2, 3], [3, 3, 3]]}, "kernel_sizes is 2, expected odd numbers from 1 to 31"),
+        ({"decoder_kernel_sizes": [[3, 3, 3], [3, 3, -1]]}, "decoder_kernel_sizes is -1"),
+        ({"n_conv_per_stage": [2, 0, 2]}, "n_conv_per_stage is 0"),
+        ({"n_conv_per_stage": True}, "n_conv_per_stage is True"),
+        ({"n_conv_per_stage_decoder": [2, 10**9]}, "n_conv_per_stage_decoder is 1000000000"),
+        ({"n_stages": 10**9}, "n_stages is 1000000000"),
+        ({"n_stages": None}, "n_stages is None"),
     ],
 )
 def test_plans_that_cannot_be_built(architecture, changes, text):
@@ -111,3 +135,28 @@ def test_an_unknown_network_names_the_known_ones(architecture):
     plan = architecture().model_copy(update={"network_class_name": "my.own.Network"})
     with pytest.raises(UserError, match="PlainConvUNet"):
         build_network(plan, 1, 2, deep_supervision=False)
+
+
+def test_errors_of_a_plug_ins_own_constructor_are_its_own(architecture):
+    class Broken(PlainConvUNet):
+        def __init__(self, *arguments, **options):
+            raise ValueError("a mistake in the plug-in")
+
+    name = "tests.Broken"
+    ARCHITECTURES.register(name, Broken)
+    try:
+        plan = architecture().model_copy(update={"network_class_name": name})
+        with pytest.raises(ValueError, match="a mistake in the plug-in"):
+            build_network(plan, 1, 2, deep_supervision=False)
+    finally:
+        ARCHITECTURES.remove(name)
+
+
+def test_trying_the_layers_costs_no_random_numbers(architecture):
+    plan = architecture(features_per_stage=[2, 2, 2], dropout_op="torch.nn.Dropout3d", dropout_op_kwargs={"p": 0.5})
+    torch.manual_seed(0)
+    layers = build._try_layers(build.layer_kinds(plan.arch_kwargs))
+    after = torch.rand(1)
+    torch.manual_seed(0)
+    assert layers is None
+    assert torch.equal(after, torch.rand(1))

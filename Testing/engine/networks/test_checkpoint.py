@@ -179,3 +179,14 @@ def test_weights_of_another_network_are_refused(architecture, channels, classes,
     with pytest.raises(UserError, match=f"my.pth do not fit this network: .*{text}"):
         load_weights(network, nnunet_weights(other), "my.pth")
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+def test_a_network_with_an_attribute_called_module(tmp_path):
+    network = torch.nn.Module()
+    network.module = torch.nn.Linear(2, 2)
+    network.other = torch.nn.Linear(2, 2)
+    for prefix in ("", "module.", "_orig_mod.", "module._orig_mod."):
+        given = {f"{prefix}{name}": torch.randn_like(tensor) for name, tensor in network.state_dict().items()}
+        load_weights(network, given, "x")
+        for name, tensor in network.state_dict().items():
+            assert torch.equal(tensor, given[f"{prefix}{name}"]), name

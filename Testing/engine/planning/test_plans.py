@@ -172,6 +172,27 @@ def test_next_stages(written, read):
     assert configuration.dimension == 2
 
 
+def test_stages_of_a_cascade():
+    network = {**SETTINGS, **OLD_NETWORK}
+    plans = load(
+        a=network,
+        b={"inherits_from": "a", "previous_stage": "a"},
+        c={"inherits_from": "a", "previous_stage": "b"},
+        lost={"inherits_from": "a", "previous_stage": "none"},
+        own={"inherits_from": "a", "previous_stage": "own"},
+        x={"inherits_from": "a", "previous_stage": "y"},
+        y={"inherits_from": "a", "previous_stage": "x"},
+    )
+    assert [plans.stages(name) for name in "abc"] == [("a",), ("a", "b"), ("a", "b", "c")]
+    assert plans.stages("lost") == ("none", "lost")
+    with pytest.raises(UserError, match="own of nnUNetPlans is a cascade after 'own', which is itself"):
+        plans.stages("own")
+    with pytest.raises(UserError, match=r"y of nnUNetPlans is a cascade after 'x', .* after it: x -> y -> x"):
+        plans.stages("x")
+    with pytest.raises(UserError, match="no configuration 'none'"):
+        plans.stages("none")
+
+
 def test_wrong_value_names_key_and_file():
     with pytest.raises(ProblemsError, match=r"my_plans.json does not .*\n.*transpose_forward"):
         Plans.from_json(plans_with() | {"transpose_forward": [0, 1]}, "my_plans.json")

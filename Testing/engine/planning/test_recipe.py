@@ -1,68 +1,67 @@
+"""The recipe's values and their limits."""
+
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from segautoconfiglib.base.errors import ProblemsError, UserError
-from segautoconfiglib.planning.recipe import Recipe, recipe_from_trainer_name
+from segautoconfiglib.base.errors import ProblemsError
+from segautoconfiglib.planning.recipe import Recipe, optimizer_options, usual_learning_rate
 
 
 def test_standard_recipe_is_nnunets():
     recipe = Recipe()
     assert (recipe.epochs, recipe.iterations_per_epoch, recipe.validation_iterations) == (1000, 250, 50)
     assert (recipe.learning_rate, recipe.foreground_share, recipe.batch_size) == (0.01, 0.33, None)
-
-
-@pytest.mark.parametrize(
-    ("name", "changes"),
-    [
-        ("nnUNetTrainer", {}),
-        ("nnUNetTrainer_1epoch", {"epochs": 1}),
-        ("nnUNetTrainer_250epochs", {"epochs": 250}),
-        ("nnUNetTrainer_250epochs_NoMirroring", {"epochs": 250, "mirror": False}),
-        ("nnUNetTrainerNoMirroring", {"mirror": False}),
-        ("nnUNetTrainerNoDeepSupervision", {"deep_supervision": False}),
-        ("nnUNetTrainerNoDeepSupervision_20epochs", {"deep_supervision": False, "epochs": 20}),
-        ("nnUNetTrainerNoDA", {"augmentation": "none", "mirror": False}),
-    ],
-)
-def test_trainer_names(name, changes):
-    assert recipe_from_trainer_name(name) == replace(Recipe(trainer_name=name), **changes)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "Trainer",
-        "MyUNetTrainer",
-        "xnnUNetTrainer",
-        "nnUNetTrainer_",
-        "nnUNetTrainer_0epochs",
-        "nnUNetTrainer_epochs",
-        "nnUNetTrainerAdan_5epochs",
-        "nnUNetTrainer_5epochs_Adan",
-    ],
-)
-def test_unknown_trainer_lists_the_known(name):
-    with pytest.raises(UserError, match=r"Unknown trainer.*<N>epochs, NoMirroring"):
-        recipe_from_trainer_name(name)
-
-
-def test_variants_combine():
-    recipe = replace(recipe_from_trainer_name("nnUNetTrainer_20epochs"), loss="dice_topk10", batch_size=4)
-    assert (recipe.epochs, recipe.loss, recipe.batch_size) == (20, "dice_topk10", 4)
+    assert (recipe.gradient_clip, recipe.dice_smoothing, recipe.warmup_epochs) == (12, 1e-5, 0)
 
 
 def test_all_wrong_values_are_named():
     with pytest.raises(ProblemsError) as caught:
-        Recipe(epochs=0, learning_rate=-1, augmentation="strong", foreground_share=2, average_weights=1.0)  # type: ignore[arg-type]
+        Recipe(epochs=0, learning_rate=-1, augmentation="strong", foreground_share=2, average_weights=1.0)
     found = [problem.message.split()[0] for problem in caught.value.problems]
-    assert found == ["learning_rate", "epochs", "augmentation", "foreground_share", "average_weights"]
+    assert found == ["learning_rate", "epochs", "warmup_epochs", "foreground_share", "average_weights", "augmentation"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"loss": "hinge"}, "loss is 'hinge', but must be dice_ce, ce, dice, topk or dice_topk"),
+        ({"optimizer": "rprop"}, "optimizer is 'rprop', but must be sgd,"),
+        ({"schedule": "steps"}, "schedule is 'steps'"),
+        ({"mirror": "zq"}, "mirror is 'zq', but must be yes, no, or different letters of zyx"),
+        ({"mirror": "zz"}, "mirror"),
+        ({"mirror": ""}, "mirror"),
+        ({"topk_share": 0}, "topk_share"),
+        ({"label_smoothing": 1}, "label_smoothing"),
+        ({"betas": (0.9, 1.0)}, "betas"),
+        ({"betas": (0.9,)}, "betas"),
+        ({"momentum": 1}, "momentum"),
+        ({"gradient_clip": 0}, "gradient_clip"),
+        ({"warmup_epochs": 1000}, r"below epochs \(1000\)"),
+        ({"image_order": 3}, "image_order is 3, but must be 0 or 1"),
+        ({"oversampling": "first"}, "last, probabilistic or probabilistic_rounded"),
+        ({"norm": "group"}, "instance or batch"),
+    ],
+)
+def test_limits(changes: dict[str, Any], says: str):
+    with pytest.raises(ProblemsError, match=says):
+        replace(Recipe(), **changes)
 
 
 @pytest.mark.parametrize("name", ["a__b", "a/b", ""])
 def test_trainer_name_must_fit_into_folder_names(name):
     with pytest.raises(ProblemsError, match="trainer_name"):
         Recipe(trainer_name=name)
+
+
+def test_options_of_the_optimizer_are_those_that_were_given():
+    assert optimizer_options(Recipe()) == {}
+    assert optimizer_options(Recipe(momentum=0.9, weight_decay=0.0)) == {"momentum": 0.9, "weight_decay": 0.0}
+
+
+def test_usual_learning_rates():
+    names = ("sgd", "adam", "adamw", "adamw_amsgrad", "adan", "muon", "of a plug-in")
+    assert [usual_learning_rate(name) for name in names] == [0.01, 1e-3, 1e-3, 1e-3, 1e-3, 8e-3, 0.01]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.preprocessing import safe_pickle
 from segautoconfiglib.preprocessing.safe_pickle import load_pickle
 
 
@@ -66,7 +67,16 @@ def test_foreign_code_inside_an_array_is_refused(tmp_path):
         load_pickle(file)
 
 
-@pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps({"a": np.arange(100)})[:-30]])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no pickle",
+        pickle.dumps({"a": np.arange(100)})[:-30],
+        b"\x80\x04\x95" + b"\xff" * 8 + b".",  # a frame of 2**64 - 1 bytes
+        b"\x80\x04\x8e" + b"\xff" * 8 + b".",  # as many bytes of data
+    ],
+)
 def test_damaged_files(tmp_path, content):
     file = tmp_path / "x.pkl"
     file.write_bytes(content)
@@ -76,4 +86,15 @@ def test_damaged_files(tmp_path, content):
 
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match="Can't read"):
+        load_pickle(tmp_path / "x.pkl")
+
+
+@pytest.mark.parametrize("error", [RecursionError, MemoryError, OverflowError])
+def test_depths_and_lengths_that_can_not_be(tmp_path, monkeypatch, error):
+    def load(self):
+        raise error("too much")
+
+    monkeypatch.setattr(safe_pickle._RestrictedUnpickler, "load", load, raising=False)
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(1))
+    with pytest.raises(UserError, match=rf"damaged \({error.__name__}: too much\)"):
         load_pickle(tmp_path / "x.pkl")

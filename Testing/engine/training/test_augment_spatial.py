@@ -12,6 +12,7 @@ import pytest
 from segautoconfiglib.training.augment_spatial import (
     CutPatch,
     SpatialParameters,
+    SpatialRanges,
     centred_start,
     cut,
     draw_spatial,
@@ -150,7 +151,7 @@ def test_centred_start_is_the_middle_of_the_loaded_box():
 def test_draws_have_nnunets_frequencies_and_ranges():
     rng = np.random.default_rng(0)
     geometry = patch_geometry((32, 32, 32), augment=True, mirror=True)
-    drawn = [draw_spatial(rng, geometry) for _ in range(3000)]
+    drawn = [draw_spatial(rng, geometry, SpatialRanges()) for _ in range(3000)]
     some = [each for each in drawn if each is not None]
     assert len(some) / len(drawn) == pytest.approx(1 - 0.8 * 0.8, abs=0.03)
     scales = [each.scale for each in some if each.scale != 1]
@@ -165,8 +166,34 @@ def test_draws_have_nnunets_frequencies_and_ranges():
 
 def test_same_numbers_same_patch():
     case = random_case((12, 12, 12))
-    transform = CutPatch(patch_geometry((8, 8, 8), augment=True, mirror=True), augment=True)
+    transform = CutPatch(patch_geometry((8, 8, 8), augment=True, mirror=True), SpatialRanges())
     for seed in range(6):
         first, second = (transform(case=case, start=(0, 0, 0), rng=np.random.default_rng(seed)) for _ in range(2))
         np.testing.assert_array_equal(first["image"], second["image"])
         np.testing.assert_array_equal(first["labels"], second["labels"])
+
+
+@pytest.mark.parametrize(("image_order", "label_order"), [(0, 0), (0, 1), (1, 0)])
+def test_nearest_voxels(image_order: int, label_order: int):
+    """Against a loop over all voxels; outside the case as ever."""
+    case = random_case((7, 8, 9))
+    matrix, centre, size = SpatialParameters((0.4, -0.3, 0.2), 1.3).matrix, (3.1, 4.2, 4.4), (6, 7, 8)
+    linear = sample_case(case, centre, matrix, size)
+    image, labels = sample_case(case, centre, matrix, size, (image_order, label_order))
+    found = (np.full((len(case.data), *size), 0, np.float32), np.full((1, *size), -1, np.int16))
+    for index in np.ndindex(*size):
+        position = np.array(centre) + matrix @ (np.array(index) - (np.array(size) - 1) / 2)
+        voxel = np.rint(position).astype(int)
+        if (voxel >= 0).all() and (voxel < case.data.shape[1:]).all():
+            found[0][(slice(None), *index)] = case.data[(slice(None), *voxel)]
+            found[1][(slice(None), *index)] = case.labels[(slice(None), *voxel)]
+    np.testing.assert_array_equal(labels, linear[1] if label_order else found[1])
+    np.testing.assert_array_equal(image, linear[0] if image_order else found[0])
+    assert (labels == -1).any()
+
+
+def test_nearest_voxels_within_slices():
+    case = random_case((7, 8, 9))
+    image, labels = sample_case(case, (3, 4, 4), SpatialParameters((math.pi / 2,)).matrix, (3, 5, 5), (0, 0))
+    np.testing.assert_array_equal(image[:, 1], np.rot90(case.data[:, 3, 2:7, 2:7], -1, (1, 2)))
+    np.testing.assert_array_equal(labels[:, 1], np.rot90(case.labels[:, 3, 2:7, 2:7], -1, (1, 2)))

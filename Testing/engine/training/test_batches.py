@@ -257,7 +257,8 @@ from segautoconfiglib.preprocessing.store import CaseStore
 from segautoconfiglib.training.batches import OpenCases
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
-opened = OpenCases(SimpleNamespace(store=CaseStore(Path(sys.argv[1])), case_ids=("blob_0",) * 200), int(sys.argv[2]))
+source = SimpleNamespace(store=CaseStore(Path(sys.argv[1])), case_ids=("blob_0",) * 200, previous=None)
+opened = OpenCases(source, int(sys.argv[2]))
 print(sum(opened(index).labels[0, 3, 4, 5] >= 0 for index in range(200)))
 """
 

@@ -18,6 +18,7 @@ from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Cancelled, UserError
 from segautoconfiglib.base.events import ListReporter
 from segautoconfiglib.fingerprint.fingerprint import Fingerprint
+from segautoconfiglib.networks.unet import UNet
 from segautoconfiglib.planning.plans import Configuration, Plans
 from segautoconfiglib.planning.recipe import Recipe
 from segautoconfiglib.planning.topology import plan_network
@@ -281,7 +282,11 @@ def test_measuring_is_done_with_the_settings_of_what_is_measured(
     lower = lambda device: torch.autocast(device.type, torch.bfloat16)  # noqa: E731
     for module in ("speed", "step"):
         monkeypatch.setattr(f"segautoconfiglib.training.{module}.autocast", lower)
-    look = lambda *_: seen.add((torch.is_autocast_enabled("cpu"), torch.backends.cudnn.benchmark))  # noqa: E731
+
+    def look(module: torch.nn.Module, *_: Any) -> None:
+        if isinstance(module, UNet):
+            seen.add((torch.is_autocast_enabled("cpu"), torch.backends.cudnn.benchmark))
+
     with torch.nn.modules.module.register_module_forward_hook(look):
         speed, entry = Speed(job.description, job.recipe, CPU, CancelToken()), job.plans.configuration("3d_fullres")
         speed.step_seconds(entry)

@@ -120,6 +120,14 @@ def test_discarding_takes_results_and_leaves_logs(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["debug.json", "training_log_1.txt"]
 
 
+def test_discarding_takes_what_next_stages_would_learn_from(tmp_path: Path):
+    stages = tmp_path / "predicted_next_stage"
+    touch(*(stages / name / f"{case}.b2nd" for name in ("cascade", "bs3") for case in ("c1", "c10", "c2")))
+    folder.discard_training(tmp_path / "fold_0", ["c1", "c3"])
+    left = sorted(path.relative_to(stages).as_posix() for path in stages.glob("*/*"))
+    assert left == ["bs3/c10.b2nd", "bs3/c2.b2nd", "cascade/c10.b2nd", "cascade/c2.b2nd"]
+
+
 def test_model_files_are_what_prediction_needs(make_job: Any, tmp_path: Path):
     job: TrainJob = make_job(dataset_folder=tmp_path / "preprocessed")
     job.dataset_folder.mkdir()

@@ -17,8 +17,10 @@ from segautoconfiglib.training.losses import (  # noqa: E402
     deep_supervision_weights,
     dice,
     dice_ce,
+    dice_topk,
     resize_nearest,
     supervised_loss,
+    topk,
 )
 
 pytestmark = pytest.mark.torch
@@ -96,6 +98,107 @@ def test_regions_equal_nnunet(batch: str, ignore: str):
     logits = torch.from_numpy(NUMBERS["logits"])
     value = dice(logits, target, settings) + (3 if ignore == "ignore" else 1) * ce(logits, target, settings)
     assert float(value) == pytest.approx(float(NUMBERS[f"regions_{batch}_{ignore}"]), abs=1e-6)
+
+
+def voxel_losses(logits: np.ndarray, labels: np.ndarray, smoothing: float = 0.0) -> np.ndarray:
+    """Cross-entropies of softmax outputs (batch, class, *size) for labels (batch, *size), in float64."""
+    logits = logits.astype(np.float64)
+    logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    truth = np.stack([labels == label for label in range(logits.shape[1])], 1)
+    return -((1 - smoothing) * (logs * truth).sum(1) + smoothing * logs.mean(1))
+
+
+def region_losses(logits: np.ndarray, regions: np.ndarray, smoothing: float = 0.0) -> np.ndarray:
+    """Binary cross-entropies (batch, region, *size), in float64."""
+    inside = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    truth = regions * (1 - smoothing) + smoothing / 2
+    return -(truth * np.log(inside) + (1 - truth) * np.log(1 - inside))
+
+
+def soft_dices(shares: np.ndarray, truth: np.ndarray, axes: tuple[int, ...], smoothing: float) -> np.ndarray:
+    both, volumes = (shares * truth).sum(axes), shares.sum(axes) + truth.sum(axes)
+    return (2 * both + smoothing) / (volumes + smoothing)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize("share", [0.1, 0.25, 1.0])
+def test_hardest_voxels_by_hand(ignored: bool, share: float, smoothing: float):
+    logits, labels = NUMBERS["logits"], NUMBERS["labels"][:, 0]
+    counted = labels != 3 if ignored else np.ones(labels.shape, dtype=bool)
+    labels = labels if ignored else labels % 3
+    values = np.sort(voxel_losses(logits, labels, smoothing)[counted])[::-1]
+    settings = LossSettings(ignore_label=3 if ignored else None, topk_share=share, label_smoothing=smoothing)
+    given = torch.from_numpy(logits), torch.from_numpy(labels[:, None]), settings
+    assert float(topk(*given)) == pytest.approx(values[: int(len(values) * share)].mean(), rel=1e-6)
+    assert float(ce(*given)) == pytest.approx(values.mean(), rel=1e-6)
+    assert float(dice_topk(*given)) == pytest.approx(float(topk(*given)) + float(dice(*given)), rel=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("ignored", [False, True])
+def test_hardest_voxels_of_regions_by_hand(ignored: bool, smoothing: float):
+    regions, logits = NUMBERS["regions"], NUMBERS["logits"]
+    counted = ~regions[:, 3:].repeat(3, 1) if ignored else np.ones(logits.shape, dtype=bool)
+    values = np.sort(region_losses(logits, regions[:, :3], smoothing)[counted])[::-1]
+    settings = LossSettings(True, 3 if ignored else None, topk_share=0.2, label_smoothing=smoothing)
+    given = torch.from_numpy(logits), torch.from_numpy(regions if ignored else regions[:, :3]), settings
+    assert float(topk(*given)) == pytest.approx(values[: int(len(values) * 0.2)].mean(), rel=1e-6)
+    assert float(ce(*given)) == pytest.approx(values.mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 1e-5, 1.0])
+def test_dice_without_and_with_smoothing_by_hand(batch: bool, smoothing: float):
+    logits, labels = NUMBERS["logits"].astype(np.float64), NUMBERS["labels"]
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    counted, truth = labels != 3, np.concatenate([labels == 1, labels == 2], 1)
+    axes = (0, 2, 3, 4) if batch else (2, 3, 4)
+    expected = -soft_dices(shares[:, 1:] * counted, truth, axes, smoothing).mean()
+    settings = LossSettings(ignore_label=3, batch_dice=batch, dice_smoothing=smoothing)
+    value = dice(torch.from_numpy(NUMBERS["logits"]), torch.from_numpy(labels), settings)
+    assert float(value) == pytest.approx(expected, rel=1e-6)
+    inside, regions = 1 / (1 + np.exp(-logits)), NUMBERS["regions"]
+    expected = -soft_dices(inside * ~regions[:, 3:], regions[:, :3] & ~regions[:, 3:], axes, smoothing).mean()
+    settings = LossSettings(True, 3, batch, dice_smoothing=smoothing)
+    value = dice(torch.from_numpy(NUMBERS["logits"]), torch.from_numpy(regions), settings)
+    assert float(value) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("loss", "settings", "value"),
+    [
+        (ce, {}, 1.3024694919586182),
+        (topk, {}, 3.024170160293579),
+        (topk, {"topk_share": 0.25}, 2.430205821990967),
+        (topk, {"label_smoothing": 0.1}, 2.8875715732574463),
+        (dice_topk, {}, 2.7128164768218994),
+        (dice_topk, {"batch_dice": True}, 2.7126879692077637),
+        (dice, {}, -0.3113536834716797),
+        (dice, {"batch_dice": True}, -0.3114820718765259),
+        (dice_ce, {"dice_smoothing": 0.0}, 0.991115927696228),
+        (dice_ce, {"dice_smoothing": 0.0, "batch_dice": True}, 0.9909874796867371),
+    ],
+)
+def test_other_losses_equal_nnunet(loss, settings: dict, value: float):
+    """Its values on the same tensors (nnunetv2 2.8.1)."""
+    target = torch.from_numpy(NUMBERS["labels"] % 3)
+    assert float(loss(torch.from_numpy(NUMBERS["logits"]), target, LossSettings(**settings))) == pytest.approx(
+        value, abs=2e-6
+    )
+
+
+def test_hardest_of_nothing_is_nothing():
+    logits = EVEN.clone().requires_grad_()
+    value = topk(logits, tensor([[[2, 2]]], torch.int16), LossSettings(ignore_label=2))
+    value.backward()
+    assert float(value.detach()) == 0.0
+    assert not logits.grad.any()
+
+
+def test_at_least_one_voxel_is_the_hardest():
+    target = tensor([[[0, 1]]], torch.int16)
+    assert float(topk(EVEN, target, LossSettings(topk_share=0.01))) == pytest.approx(math.log(2))
 
 
 def test_batch_dice_sums_over_samples():

@@ -54,3 +54,18 @@ def test_rotation(patch: tuple[int, ...], degrees: tuple[int, ...]):
 def test_mirror_axes_are_counted_as_the_network_counts():
     assert patch_geometry((64, 64, 64), augment=True, mirror=True).mirror_axes == (0, 1, 2)
     assert patch_geometry((64, 64), augment=True, mirror=True).mirror_axes == (0, 1)
+    assert patch_geometry((64, 64, 64), augment=True, mirror="zy").mirror_axes == (0, 1)
+    assert patch_geometry((64, 64), augment=True, mirror="zy").mirror_axes == (0,)
+    assert patch_geometry((64, 64), augment=True, mirror="z").mirror_axes == ()
+
+
+def test_flat_patches_may_be_rotated_in_space():
+    geometry = patch_geometry((20, 320, 256), augment=True, mirror=True, dummy_2d=False)
+    assert not geometry.in_plane
+    assert geometry.rotation == pytest.approx((math.radians(30),) * 3)
+    assert geometry.loaded[0] > 20
+
+
+def test_a_smaller_scale_needs_a_larger_box():
+    geometry = patch_geometry((128, 128, 128), augment=True, mirror=True, margin=0.7)
+    assert geometry.loaded == (249, 249, 249)  # 128 * (cos 30 + sin 30) / 0.7

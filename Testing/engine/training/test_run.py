@@ -130,6 +130,17 @@ def test_checkpoint_has_nnunets_keys(make_job):
         ({}, [10]),
         ({"optimizer": "adamw", "schedule": "cosine_warmup", "average_weights": 0.9}, [13, 1, 5]),
         ({"optimizer": "muon", "schedule": "poly_warmup", "average_weights": 0.99}, [13, 1]),
+        ({"schedule": "cosine", "warmup_epochs": 2, "loss": "topk", "augmentation": "da5"}, [10]),
+        (
+            {
+                "optimizer": "adamw_amsgrad",
+                "schedule": "cosine_steps",
+                "warmup_epochs": 1,
+                "oversampling": "probabilistic",
+                "image_order": 0,
+            },
+            [13, 1],
+        ),
     ],
 )
 def test_resuming_is_exact(make_job, tmp_path, tiny_recipe: Recipe, recipe: dict, stops: list[int]):

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from segautoconfiglib.training.patch import PatchGeometry
-from segautoconfiglib.training.sampling import draw_start, draw_voxel, is_forced_foreground, start_bounds
+from segautoconfiglib.training.sampling import (
+    draw_start,
+    draw_voxel,
+    draws_foreground,
+    foreground_probability,
+    is_forced_foreground,
+    start_bounds,
+)
 
 
 def sizes(loaded: int, patch: int) -> PatchGeometry:
@@ -38,6 +45,29 @@ def test_random_starts_cover_the_bounds():
     starts = np.array([draw_start(rng, [(-2, 3)] * 3, geometry, None) for _ in range(200)])
     assert starts.min(0).tolist() == [-2] * 3
     assert starts.max(0).tolist() == [3] * 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "batch", "probabilities"),
+    [
+        ("last", 3, [0, 0, 1]),
+        ("probabilistic", 3, [0.33] * 3),
+        ("probabilistic_rounded", 2, [0.5, 0.5]),
+        ("probabilistic_rounded", 3, [1 / 3] * 3),
+        ("probabilistic_rounded", 12, [1 / 3] * 12),
+    ],
+)
+def test_which_samples_are_centred_on_foreground(kind: str, batch: int, probabilities: list[float]):
+    found = [foreground_probability(kind, sample, batch, 0.33) for sample in range(batch)]
+    assert found == pytest.approx(probabilities)
+
+
+def test_what_is_certain_is_not_drawn():
+    rng = np.random.default_rng(0)
+    state = rng.bit_generator.state
+    assert (draws_foreground(rng, 1.0), draws_foreground(rng, 0.0)) == (True, False)
+    assert rng.bit_generator.state == state
+    assert np.mean([draws_foreground(rng, 0.3) for _ in range(3000)]) == pytest.approx(0.3, abs=0.03)
 
 
 def test_forced_start_is_centred_and_stays_in_the_bounds():

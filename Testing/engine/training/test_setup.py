@@ -11,7 +11,6 @@ torch = pytest.importorskip("torch")
 
 from segautoconfiglib.base.errors import UserError  # noqa: E402
 from segautoconfiglib.base.events import ListReporter  # noqa: E402
-from segautoconfiglib.networks.checkpoint import nnunet_weights, write_checkpoint  # noqa: E402
 from segautoconfiglib.training import setup  # noqa: E402
 from segautoconfiglib.training.losses import LossSettings  # noqa: E402
 
@@ -79,44 +78,6 @@ def test_the_objective_knows_what_channels_mean(make_job: Any, describe: Any):
         setup.make_objective(replace(job.recipe, loss="luck"), description, configuration, CPU)
 
 
-def test_initial_weights_are_all_but_the_heads(make_state: Any, describe: Any, tmp_path: Any):
-    """Another number of labels does not matter: heads are new."""
-    given = make_state(describe(labels={"background": 0, "ball": 1}), seed=1)
-    file = tmp_path / "given.pth"
-    write_checkpoint(file, {"network_weights": nnunet_weights(given.network)})
-    state = make_state(seed=2)
-    before = weights(state)
-    assert not setup.load_initial_weights(state.network, file)
-    for name, tensor in state.network.state_dict().items():
-        expected = before if ".seg_layers." in name else given.network.state_dict()
-        assert torch.equal(tensor, expected[name]), name
-
-
-@pytest.mark.parametrize(("labels", "taken"), [({"background": 0, "a": 1, "b": 2}, True), ({"background": 0}, False)])
-def test_initial_weights_with_the_heads_where_these_fit(
-    make_state: Any, describe: Any, tmp_path: Any, labels: dict[str, int], taken: bool
-):
-    given = make_state(describe(labels=labels), seed=1)
-    file = tmp_path / "given.pth"
-    write_checkpoint(file, {"network_weights": nnunet_weights(given.network)})
-    state = make_state(seed=2)
-    before = weights(state)
-    assert setup.load_initial_weights(state.network, file, heads=True) is taken
-    for name, tensor in state.network.state_dict().items():
-        expected = given.network.state_dict() if taken or ".seg_layers." not in name else before
-        assert torch.equal(tensor, expected[name]), name
-
-
-def test_initial_weights_of_another_network_are_refused(make_state: Any, describe: Any, tmp_path: Any):
-    given = make_state(describe(channel_names={"0": "MRI", "1": "CT"}))
-    write_checkpoint(tmp_path / "given.pth", {"network_weights": nnunet_weights(given.network)})
-    state = make_state()
-    before = weights(state)
-    with pytest.raises(UserError, match=r"given\.pth do not fit this network: 2 input channels instead of 1"):
-        setup.load_initial_weights(state.network, tmp_path / "given.pth")
-    assert all(torch.equal(before[name], tensor) for name, tensor in weights(state).items())
-
-
 def test_random_batch_has_the_shape_of_training(make_job: Any, describe: Any):
     job = make_job()
     configuration = job.plans.configuration("3d_fullres")
@@ -161,3 +122,11 @@ def test_without_a_compiler_the_plain_network_stays(
     assert all(parameter.grad is None for parameter in state.network.parameters())
     assert torch.equal(torch.get_rng_state(), random_state)
     assert all(torch.equal(before[name], tensor) for name, tensor in weights(state).items())
+
+
+@pytest.mark.parametrize("gpus", [0, (), -1])
+def test_no_gpu_at_all_is_refused(gpus):
+    from segautoconfiglib.training.team import assemble
+
+    with pytest.raises(UserError, match=r"No GPU was chosen\..*1 or more"):
+        assemble("auto", gpus=gpus)

@@ -16,7 +16,33 @@ from segautoconfiglib.base.errors import Action, ProblemsError, UserError
 from segautoconfiglib.base.errors import Problem as EngineProblem
 
 #: Raised for words that the panels never give.
-NOT_FROM_PANELS = {"pipeline/options.py", "pipeline/continuation.py", "dataset/convert.py"}
+NOT_FROM_PANELS = {
+    "dataset/case_labels.py",
+    "dataset/convert.py",
+    "dataset/from_folder.py",
+    "dataset/from_masks.py",
+    "dataset/making.py",
+    "dataset/new_dataset.py",
+    "dataset/relabel.py",
+    "dataset/repair.py",
+    "dataset/split.py",
+    "evaluation/accumulate.py",
+    "inference/cascade.py",
+    "pipeline/choice.py",
+    "pipeline/chosen.py",
+    "pipeline/continuation.py",
+    "pipeline/making.py",
+    "pipeline/move.py",
+    "pipeline/options.py",
+    "pipeline/overlays.py",
+    "pipeline/validated.py",
+    "planning/architectures.py",
+    "planning/move.py",
+    "planning/trainer_names.py",
+    "training/distributed.py",
+    "training/optimizers.py",
+    "training/team.py",
+}
 #: Of the command line itself only what ends any command, and `doctor`, are reached from the panels.
 COMMAND_LINE = {"cli/main.py", "cli/doctor.py"}
 #: Usage, for who types: messages and hints of words that are no command.

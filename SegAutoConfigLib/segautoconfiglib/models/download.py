@@ -1,0 +1,145 @@
+"""Files from the network: of limited size, with progress, nothing left of what did not arrive whole."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
+
+from segautoconfiglib.base.cancel import CancelToken
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.base.records import existing_folder
+from segautoconfiglib.models.bundle import Transfer
+
+STAGE = "download"
+SCHEMES = ("http", "https")
+#: Far above any model: five folds of the largest preset take about 6 GB.
+LARGEST_BYTES = 50 * 10**9
+#: Without a byte for so long a connection counts as broken.
+PATIENCE_S = 60.0
+
+
+def is_address(text: str) -> bool:
+    """Whether a text looks like the address of a file on the network rather than a path."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
+
+
+@contextmanager
+def downloaded(
+    address: str,
+    folder: Path,
+    *,
+    largest: int = LARGEST_BYTES,
+    report: Reporter = silent,
+    cancel: CancelToken | None = None,
+) -> Iterator[Path]:
+    """The file of an address, while the context lasts.
+
+    Args:
+        address: http or https; where it leads on to another address, that must be one of these, too.
+        folder: Gets a temporary folder; need not exist.
+        largest: Bytes.
+        report: Gets "started" and "progress" (megabytes), where the size is known before.
+        cancel: Asked all the time.
+
+    Raises:
+        UserError: the address is wrong or does not answer, or the file is too large or did not arrive whole.
+        Cancelled: on request.
+    """
+    _check_scheme(address)
+    place = existing_folder(folder)
+    with TemporaryDirectory(prefix=".downloading-", dir=place) as temporary:
+        file = Path(temporary) / _file_name(address)
+        with _speaking_of(address), _opened(address) as answer:
+            _receive(answer, file, address, largest, report, cancel or CancelToken())
+        yield file
+
+
+def _check_scheme(address: str) -> None:
+    wrong = UserError(f"{address} can't be downloaded.", "Give an address that begins with https:// or http://.")
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise wrong from error
+    if parts.scheme.lower() not in SCHEMES or not parts.netloc:
+        raise wrong
+
+
+def _file_name(address: str) -> str:
+    """The last part of the address, as far as it can be the name of a file."""
+    name = unquote(urlsplit(address).path).replace("\\", "/").rstrip("/").rpartition("/")[2]
+    name = re.sub(r'[<>:"|?*\x00-\x1f]', "_", name).strip(". ")[-100:]
+    return name if name.lower().endswith(".zip") else f"{name or 'model'}.zip"
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        _check_scheme(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opened(address: str) -> Any:
+    request = urllib.request.Request(address, headers={"User-Agent": "segautoconfiglib", "Accept": "*/*"})
+    return urllib.request.build_opener(_Redirects).open(request, timeout=PATIENCE_S)
+
+
+@contextmanager
+def _speaking_of(address: str) -> Iterator[None]:
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        raise UserError(
+            f"{address} answers {error.code} ({error.reason}).",
+            "Check the address; it may have moved, or need a login.",
+        ) from error
+    except (OSError, HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise UserError(
+            f"{address} can't be downloaded: {reason}.", "Check the address and the connection, then try again."
+        ) from error
+
+
+def _receive(answer: Any, file: Path, address: str, largest: int, report: Reporter, cancel: CancelToken) -> None:
+    length = answer.headers.get("Content-Length")
+    size = int(length) if length and length.isdecimal() else None
+    allowed = min(largest, shutil.disk_usage(file.parent).free)
+    if size is not None and size > allowed:
+        raise _too_large(address, f"{size / 1e9:.2f} GB", allowed, largest)
+    transfer = Transfer(STAGE, size or 0, report if size else silent, cancel)
+    with file.open("wb") as stream:
+        transfer.copy(_Limited(answer, allowed, address, largest), stream)  # type: ignore[arg-type]
+    got = file.stat().st_size
+    if size is not None and got != size:
+        raise UserError(f"{address} broke off after {got} of {size} bytes.", "Try again.")
+
+
+class _Limited:
+    """A stream that ends with an error where it gets too long."""
+
+    def __init__(self, stream: IO[bytes], allowed: int, address: str, largest: int) -> None:
+        self._stream, self._left = stream, allowed
+        self._error = _too_large(address, "more", allowed, largest)
+
+    def read(self, count: int) -> bytes:
+        chunk = self._stream.read(count)
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise self._error
+        return chunk
+
+
+def _too_large(address: str, size: str, allowed: int, largest: int) -> UserError:
+    where = "is the limit" if allowed == largest else "are free on the disk"
+    return UserError(
+        f"{address} is too large: {size}; {allowed / 1e9:.2f} GB {where}.",
+        "Free some space." if allowed < largest else "Download it with another program, and import the file.",
+    )

@@ -1,0 +1,184 @@
+"""From wishes to a job: which plans, configuration and model folder a training has."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segautoconfiglib.base.context import Context
+from segautoconfiglib.base.errors import UserError, reworded
+from segautoconfiglib.dataset.dataset import load_description
+from segautoconfiglib.dataset.splits import SPLITS_FILE, take_over_splits
+from segautoconfiglib.defaults import TRAINING
+from segautoconfiglib.pipeline.cascade import check_cascade, complete_previous_stage
+from segautoconfiglib.pipeline.changes import follow_dataset
+from segautoconfiglib.pipeline.continuation import continued_plans, gentle, source_model, starting_from
+from segautoconfiglib.pipeline.options import Fold, TrainOptions
+from segautoconfiglib.pipeline.preparation import load_plans, plan, preprocess
+from segautoconfiglib.planning.architectures import architecture_spec, is_own_network, with_norm
+from segautoconfiglib.planning.plans import Plans
+from segautoconfiglib.planning.recipe import LENGTH_FIELDS, Recipe
+
+if TYPE_CHECKING:
+    from segautoconfiglib.training.job import TrainJob
+
+
+def default_configuration(plans: Plans) -> str:
+    """3d_fullres where the images are volumes, else 2d; the only one of plans that continue a model.
+
+    Single slices and thin stacks are 2d, though the planner offers 3d_fullres for some of them: their slices, resampled
+    to a common distance, can come out as two or more.
+    """
+    if source_model(plans) is not None and len(plans.configuration_names) == 1:
+        return plans.configuration_names[0]
+    thin = any(size < TRAINING.min_slices_3d for size in plans.original_median_shape_after_transp[:1])
+    return "2d" if "3d_fullres" not in plans.configuration_names or thin else "3d_fullres"
+
+
+def _ready_plans(context: Context, name: str, options: TrainOptions) -> Plans:
+    """The plans to train with, made now if they are the planner's own and still missing."""
+    folder = context.workspace.preprocessed / name
+    plans_name = options.plans_name or options.planning.file_name
+    if (folder / f"{plans_name}.json").exists():
+        model = chosen_model_folder(context, name, options, load_plans(folder, plans_name))
+        fold = model / f"fold_{options.fold}"
+        follow_dataset(context, name, plans_name, fold, overwrite=options.overwrite, workers=options.workers)
+        take_over_splits(context.workspace.raw / name / SPLITS_FILE, folder / SPLITS_FILE)
+        return load_plans(folder, plans_name)
+    if options.plans_name and options.plans_name != options.planning.file_name:
+        return load_plans(folder, plans_name)
+    return plan(context, name, options.planning, workers=options.workers)
+
+
+def _check_trainable(plans: Plans, configuration: str) -> None:
+    """Raises: UserError: the plans ask for a network that can't be trained here."""
+    entry = plans.configuration(configuration)
+    place = f"Configuration {configuration} of {plans.plans_name}"
+    try:
+        architecture_spec(entry.architecture.network_class_name)
+    except UserError as error:
+        raise reworded(error, f"{place}: {error.message}") from error
+    strides = entry.architecture.arch_kwargs.get("strides")
+    if isinstance(strides, (list, tuple)) and len(strides) < 2:
+        size = "x".join(map(str, entry.patch_size))
+        raise UserError(
+            f"{place}: the images are too small for a network ({size} voxels at the planned spacing).",
+            "It halves them at least once: two edges need 8 voxels or more, or one edge 12.",
+        )
+
+
+def standard_job(context: Context, name: str, options: TrainOptions) -> TrainJob:
+    """The training as asked for, of the standard plans, which are made now if they are missing.
+
+    With a budget it is to be fitted to the time still; its model folder is the final one already.
+    """
+    from segautoconfiglib.networks.device import resolve_device
+    from segautoconfiglib.training.job import TrainJob
+    from segautoconfiglib.training.setup import check_recipe
+
+    device, recipe = resolve_device(options.device), options.recipe()
+    check_recipe(recipe)
+    plans = continued_plans(context, name, options) if options.continue_from else _ready_plans(context, name, options)
+    configuration = options.configuration or default_configuration(plans)
+    _check_trainable(plans, configuration)
+    folder, source = context.workspace.preprocessed / name, source_model(plans)
+    model_folder = chosen_model_folder(context, name, options, plans)
+    check_cascade(plans, configuration, options, model_folder)
+    job = TrainJob(
+        dataset_folder=folder,
+        plans=plans_with_norm(plans, configuration, recipe),
+        configuration=configuration,
+        fold=options.fold,
+        description=load_description(folder / "dataset.json"),
+        model_folder=model_folder,
+        recipe=recipe if source is None else gentle(recipe, options.chosen),
+        device=str(device),
+        workers=options.workers,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        initial_weights=options.initial_weights,
+        adapt=options.adapt,
+        compile=device.type == "cuda",
+        checkpoints=options.checkpoints and not recipe.benchmark,
+        chosen=options.chosen,
+    )
+    if job.resume and any(job.fold_folder.glob("checkpoint_*.pth")):
+        return _as_begun(job)
+    return job if source is None else starting_from(context, job, source)
+
+
+def plans_with_norm(plans: Plans, configuration: str, recipe: Recipe) -> Plans:
+    """The plans with the recipe's normalisation layers in one configuration.
+
+    The model's plans.json says so, which is all that nnU-Net needs to know, too.
+    """
+    if recipe.norm is None:
+        return plans
+    entry = plans.configuration(configuration)
+    entry = entry.model_copy(update={"architecture": with_norm(entry.architecture, recipe.norm)})
+    return plans.model_copy(update={"configurations": {**plans.configurations, configuration: entry.to_json()}})
+
+
+def _as_begun(job: TrainJob) -> TrainJob:
+    """A job to resume with the recipe that it was begun with, but for the choices of now that may change it.
+
+    Raises:
+        UserError: a choice contradicts the recipe in the checkpoint.
+    """
+    from segautoconfiglib.networks.checkpoint import OWN_KEY, read_checkpoint
+    from segautoconfiglib.training.folder import find_checkpoint
+
+    checkpoint = find_checkpoint(job.fold_folder, resume=True, overwrite=False)
+    own = read_checkpoint(checkpoint).get(OWN_KEY) if checkpoint is not None else None
+    saved = own.get("recipe") if isinstance(own, dict) else None
+    names = {entry.name for entry in fields(Recipe)} - {"trainer_name"}
+    begun = {name: value for name, value in (saved or {}).items() if name in names}
+    other = [
+        f"{name} is {getattr(job.recipe, name)!r}, was {begun[name]!r}"
+        for name in sorted(job.chosen - set(LENGTH_FIELDS))
+        if name in begun and begun[name] != getattr(job.recipe, name)
+    ]
+    if other:
+        raise UserError(
+            f"{job.fold_folder} was begun with another recipe: {'; '.join(other)}.",
+            "Leave these options out to go on as it was begun, or start anew with --overwrite.",
+            "resume-same-or-overwrite",
+        )
+    kept = {name: value for name, value in begun.items() if name not in job.chosen}
+    return replace(job, recipe=replace(job.recipe, **kept))
+
+
+def chosen_model_folder(context: Context, name: str, options: TrainOptions, plans: Plans) -> Path:
+    """The model that is asked for: with a budget that of the small plans; on CUDA, with weights or with a network
+    of a plug-in plans stay.
+
+    Args:
+        plans: The standard ones.
+    """
+    from segautoconfiglib.networks.device import resolve_device
+    from segautoconfiglib.training.small_plans import small_plans_name
+
+    device, plans_name = resolve_device(options.device), plans.plans_name
+    configuration = options.configuration or default_configuration(plans)
+    given = source_model(plans) is not None or options.initial_weights is not None  # weights belong to their network
+    own = is_own_network(plans.configuration(configuration).architecture.network_class_name)
+    if options.budget_s is not None and device.type != "cuda" and not given and not own:
+        plans_name = small_plans_name(plans_name, options.budget_s, device)
+    return context.workspace.model_folder(name, options.trainer_name, plans_name, configuration)
+
+
+def ready_cases(context: Context, job: TrainJob) -> None:
+    """Preprocess what is missing, and of a cascade have the stage before it predict what is.
+
+    A dataset that came without raw data is taken as it is.
+    """
+    name = job.dataset_folder.name
+    if (context.workspace.raw / name).exists():
+        preprocess(context, name, job.plans.plans_name, [job.configuration], workers=job.workers)
+    complete_previous_stage(context, job)
+
+
+def reader(model_folder: Path, fold: Fold) -> str:
+    """Who reads the preprocessed cases, for people."""
+    return f"{model_folder.name}, fold {fold}"

@@ -1,0 +1,82 @@
+"""DICOM series as volumes. The series are written by GDCM itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.image import dicom
+from segautoconfiglib.image.files import read_header, read_image, read_stored
+
+#: Row and column directions of the tilted patient of ``dicom_series``, x y z each.
+TILTED = np.array([[0.0, 1.0, 0.0], [0.6, 0.0, -0.8]])
+Writer = Callable[..., np.ndarray]
+
+
+@pytest.mark.parametrize("axes", ["plain", "tilted"])
+def test_slices_are_sorted_by_position(dicom_series: Writer, tmp_path: Path, axes: str) -> None:
+    volume = dicom_series(tmp_path / "scan", axes=axes)
+    read = read_stored(tmp_path / "scan")
+    np.testing.assert_array_equal(read.array[0], volume)
+    np.testing.assert_allclose(read.geometry.spacing_mm, (2.5, 0.75, 0.5))
+    np.testing.assert_allclose(read.geometry.origin, (10, -20, 30))
+    if axes == "tilted":
+        columns = np.reshape(read.geometry.direction, (3, 3)).T
+        np.testing.assert_allclose(columns, [*TILTED, np.cross(*TILTED)], atol=1e-6)
+    header = read_header(tmp_path / "scan")
+    assert (header.shape, header.channels, header.dtype) == ((3, 3, 4), 1, read.array.dtype)
+    assert header.geometry.differences(read.geometry, 1e-6) == []
+    assert dicom.findings(tmp_path / "scan") == []
+    assert dicom.modality(tmp_path / "scan") == "CT"
+
+
+def test_a_missing_slice_is_told(dicom_series: Writer, tmp_path: Path) -> None:
+    dicom_series(tmp_path, (0, 2, 6, 8))
+    (problem,) = dicom.findings(tmp_path)
+    assert problem.message == "1 slice missing, it seems (slices are 2 mm apart, once 4 mm)."
+
+
+def test_unequal_distances_are_told(dicom_series: Writer, tmp_path: Path) -> None:
+    dicom_series(tmp_path, (0, 2, 4, 7))
+    (problem,) = dicom.findings(tmp_path)
+    assert problem.message == "the slices are 2 to 3 mm apart."
+
+
+def test_one_of_several_series_is_named(dicom_series: Writer, tmp_path: Path) -> None:
+    dicom_series(tmp_path, number=1, name="Scout")
+    volume = dicom_series(tmp_path, (0, 1), number=2, name="Lung 1/2")
+    with pytest.raises(UserError, match="holds 2 DICOM series") as caught:
+        read_image([tmp_path])
+    assert "Scout (3 files), Lung 1_2 (2 files)" in caught.value.hint
+    for name in ("lung 1_2", "2", "1.2.3.2"):
+        np.testing.assert_array_equal(read_image([tmp_path / name]).array[0], volume)
+    with pytest.raises(UserError, match="has 0 series 'heart'"):
+        read_image([tmp_path / "heart"])
+
+
+def test_slices_at_one_place_are_refused(dicom_series: Writer, tmp_path: Path) -> None:
+    dicom_series(tmp_path, (0, 2, 2, 4))
+    with pytest.raises(UserError, match=r"several slices at one position \([03]_1.dcm, [03]_1.dcm\)"):
+        read_header(tmp_path)
+
+
+def test_other_paths_are_no_dicom(dicom_series: Writer, tmp_path: Path) -> None:
+    dicom_series(tmp_path / "scan", (0.0,))
+    (tmp_path / "notes.txt").write_text("x" * 200)
+    paths = [tmp_path, tmp_path / "notes.txt", tmp_path / "none", tmp_path / "scan" / "a.nii.gz"]
+    assert [dicom.is_dicom(path) for path in paths] == [False] * 4
+    single = next((tmp_path / "scan").iterdir())
+    assert read_image([single]).shape == (1, 3, 4)
+
+
+def test_the_order_of_the_files_does_not_count(
+    dicom_series: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = dicom_series(tmp_path)
+    mixed = sorted(str(path) for path in tmp_path.iterdir())
+    monkeypatch.setattr(dicom.sitk.ImageSeriesReader, "GetGDCMSeriesFileNames", lambda *words: mixed)
+    np.testing.assert_array_equal(read_stored(tmp_path).array[0], volume)
