@@ -352,7 +352,7 @@ def test_without_torch(workspace):
         "from segautoconfiglib.cli.main import main\n"
         f"sys.exit(main({[*map(str, COMMAND), '--workspace', str(workspace)]!r}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode == 0, done.stderr
 
 
