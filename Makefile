@@ -67,7 +67,7 @@ test-slicer: $(STAMP) $(SLICER_STAMP)
 # After test-slicer: the pictures that it took become those of the documentation.
 SHOWN = dataset-empty dataset-exporting:dataset-working dataset-finished dataset-error train-new:train-empty \
     train-running:train-working train-finished train-killed:train-error segment-empty segment-working segment-finished \
-    segment-error models-empty models-working models-finished models-error setup-empty setup-working setup-finished setup-error
+    segment-error segment-weights segment-task models-empty models-working models-finished models-error setup-empty setup-working setup-finished setup-error
 
 screenshots:
 	mkdir -p Resources/Screenshots

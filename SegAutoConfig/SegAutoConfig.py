@@ -31,6 +31,8 @@ ENGINE_CHECKOUT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(
 
 #: How long a short command may take to stop when the module is closed (seconds).
 STOP_SECONDS = 3.0
+#: How long listing TotalSegmentator's tasks may take (seconds).
+LIST_SECONDS = 120.0
 
 
 def _findEngine() -> None:
@@ -242,6 +244,7 @@ class SegAutoConfigLogic(ScriptedLoadableModuleLogic):
         self.settings = Settings()
         self.datasets: list[dict[str, Any]] = []
         self.models: list[dict[str, Any]] = []
+        self.tasks: list[dict[str, Any]] = []
         self._followers: list[Any] = []
 
     @property
@@ -314,6 +317,51 @@ class SegAutoConfigLogic(ScriptedLoadableModuleLogic):
             onDone()
 
         self.request(["info"], take, onProblem)
+
+    def refreshTasks(self, onDone: Callable[[], None], onProblem: Callable[[Any], None] | None = None) -> None:
+        """Read again which tasks TotalSegmentator has, and which weights are here (attribute ``tasks``)."""
+        from SegAutoConfigGui.Segment.Tasks import tasksCommand
+
+        def take(results):
+            self.tasks = results.get("tasks", {}).get("tasks", [])
+            onDone()
+
+        self.request(tasksCommand(self.settings.taskWeights), take, onProblem)
+
+    def totalSegmentator(
+        self,
+        volume,
+        task: str = "total",
+        mode: str = "default",
+        structures: Sequence[str] | None = None,
+        pump: Callable[[], Any] | None = slicer.app.processEvents,
+    ):
+        """Segment a volume with a task of TotalSegmentator, and wait for the result.
+
+        Args:
+            volume: A volume node.
+            task: Its name.
+            mode: "default", "fast" or "fastest", where the task has it.
+            structures: Names of those that are wanted; None: all.
+            pump: Called again and again meanwhile; the default keeps Slicer's window alive.
+
+        Returns:
+            The segmentation node.
+
+        Raises:
+            UserProblem: there is no such task, its weights are missing, or something went wrong.
+        """
+        from SegAutoConfigGui.Segment.Segmentation import Segmentation
+        from SegAutoConfigGui.Segment.SegmentChoices import SegmentOptions
+        from SegAutoConfigGui.Segment.Tasks import findTask, taskModel, tasksCommand
+
+        engine, weights = self.engine, self.settings.taskWeights
+        job = engine.start(tasksCommand(weights), temporary=True)
+        job.wait(LIST_SECONDS, pump)
+        row = findTask(job.results.get("tasks", {}).get("tasks", []), task, mode, structures)
+        options = SegmentOptions(device=self.settings.device, weights=weights)
+        (node,) = Segmentation(engine, taskModel(row, mode, structures), [[volume]], options).segment(pump)
+        return node
 
     def close(self) -> None:
         """End short commands: nobody takes their answers any more. Their folders are removed."""

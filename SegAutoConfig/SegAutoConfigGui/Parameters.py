@@ -29,6 +29,10 @@ class Parameters:
     trainStartFrom: str = ""
     # Segment
     model: str = ""
+    segmentTask: str = ""
+    segmentTaskMode: str = ""
+    segmentSomeStructures: bool = False
+    segmentStructures: str = ""
     segmentInput: str = "volume"
     segmentSequence: vtkMRMLSequenceNode | None
     segmentResult: vtkMRMLSegmentationNode | None

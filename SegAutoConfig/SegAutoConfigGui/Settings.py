@@ -50,6 +50,16 @@ class Settings:
         self._set("device", device)
 
     @property
+    def taskWeights(self) -> str:
+        """A folder of TotalSegmentator's weights that is looked into first; empty for none, also where it is gone."""
+        folder = self._text("taskWeights")
+        return folder if folder and os.path.isdir(folder) else ""
+
+    @taskWeights.setter
+    def taskWeights(self, folder: str) -> None:
+        self._set("taskWeights", folder)
+
+    @property
     def lastFolder(self) -> str:
         """Where the user last looked for files."""
         return self._text("lastFolder")

@@ -18,6 +18,7 @@ ORDER = (
     "models",
     "inference",
     "evaluation",
+    "tasks",
     "pipeline",
     "cli",
 )

@@ -78,6 +78,33 @@ class NetworkDefaults:
 
 
 @dataclass(frozen=True)
+class MambaDefaults:
+    """The mixing layer of U-Mamba (mamba_ssm's standard; Gu & Dao 2023)."""
+
+    states: int = 16  # per channel
+    kernel: int = 4  # tokens that the causal convolution sees
+    expansion: int = 2  # channels inside, in channels of the layer
+    rank_divisor: int = 16  # channels of the layer per number that the step sizes are made of
+    min_step: float = 0.001  # of the first step sizes, drawn evenly on a logarithmic scale
+    max_step: float = 0.1
+    step_floor: float = 1e-4
+    recomputed_numbers: int = (
+        2**22
+    )  # in a layer's input above which its insides are computed again for the gradient (ours)
+
+
+@dataclass(frozen=True)
+class ScanDefaults:
+    """Sizes in the selective scan (ours; measured on a CPU, guessed for GPUs)."""
+
+    step_numbers_cpu: int = 2**15  # states that one call advances, per thread: worth the call
+    group_numbers_cpu: int = 2**19  # states kept at once, per thread: in the cache
+    step_numbers_gpu: int = 2**22
+    group_numbers_gpu: int = 2**27
+    min_chunks: int = 8  # fewer at a time do not pay for going twice
+
+
+@dataclass(frozen=True)
 class TrainingDefaults:
     """The standard recipe (nnU-Net)."""
 
@@ -97,6 +124,7 @@ class TrainingDefaults:
     split_seed: int = 12345
     max_bad_steps: int = 10  # consecutive steps with NaN or infinity in loss or gradient before training stops (ours)
     min_loss_scale: float = 1.0  # of float16; a gradient that overflows below it does so without scaling (ours)
+    umamba_learning_rate: float = 1e-3  # of SGD; at 0.01 U-Mamba may learn and then lose it all (its users)
     adam_learning_rate: float = 1e-3  # of Adam and its relatives where none is asked for (torch's default)
     adamw_weight_decay: float = 0.01  # torch's default; also Muon's
     adam_betas: tuple[float, float] = (0.9, 0.999)  # torch
@@ -250,6 +278,8 @@ PLANNING = PlanningDefaults()
 PREPROCESSING = PreprocessingDefaults()
 STORE = StoreDefaults()
 NETWORK = NetworkDefaults()
+MAMBA = MambaDefaults()
+SCAN = ScanDefaults()
 TRAINING = TrainingDefaults()
 BUDGET = BudgetDefaults()
 AUGMENTATION = AugmentationDefaults()

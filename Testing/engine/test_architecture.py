@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import segautoconfiglib
-from segautoconfiglib.cli.main import COMMANDS, NNUNET_COMMANDS
+from segautoconfiglib.cli.main import COMMANDS, NNUNET_COMMANDS, TASK_COMMANDS
 
 PACKAGE = Path(segautoconfiglib.__file__).parent
 TORCH_FOLDERS = {"networks", "training", "inference"}
@@ -88,9 +88,9 @@ def test_importing_the_torch_free_stages_loads_no_torch() -> None:
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys\n"
-        "from segautoconfiglib.cli.main import COMMANDS, NNUNET_COMMANDS, build_parser, overview\n"
+        "from segautoconfiglib.cli.main import COMMANDS, NNUNET_COMMANDS, TASK_COMMANDS, build_parser, overview\n"
         "overview()\n"
-        "for name in [*COMMANDS, *NNUNET_COMMANDS]: build_parser(name)[1].format_help()\n"
+        "for name in [*COMMANDS, *NNUNET_COMMANDS, *TASK_COMMANDS]: build_parser(name)[1].format_help()\n"
         "print(sorted({'torch', 'numpy', 'SimpleITK', 'scipy', 'matplotlib', 'rich'} & set(sys.modules)))"
     )
     assert run_python(code) == "[]"
@@ -106,7 +106,7 @@ def test_every_command_of_the_overview_shows_its_help() -> None:
     overview = subprocess.run(
         [sys.executable, "-m", "segautoconfiglib", "--help"], capture_output=True, text=True, timeout=60
     ).stdout
-    assert not [name for name in [*COMMANDS, *NNUNET_COMMANDS] if name not in overview]
+    assert not [name for name in [*COMMANDS, *NNUNET_COMMANDS, *TASK_COMMANDS] if name not in overview]
 
 
 def test_package_files_are_empty_but_for_the_list_of_commands() -> None:

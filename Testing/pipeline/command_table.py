@@ -1,4 +1,4 @@
-"""Every command of nnU-Net v2 (2.8.1) and v1 (1.7.0) with its flags, and what becomes of each here.
+"""Every command of nnU-Net v2 (2.8.1), v1 (1.7.0) and TotalSegmentator (2.18.0): its flags, what becomes of each.
 
 ``docs/commands.md`` is made from this table: ``python Testing/pipeline/command_table.py --write``. test_commands.py
 compares both with the parsers.
@@ -64,7 +64,7 @@ nnUNetv2_train: as `train`; a fold that was trained is not overwritten without `
 + | DATASET | required | number or name
 + | CONFIGURATION | required |
 + | FOLD | required | 0 to 4, or all
-+ | -tr | nnUNetTrainer | a recipe; all names of nnU-Net but those of transformers, in any combination
++ | -tr | nnUNetTrainer | a recipe; all names of nnU-Net but those of transformers, and those of U-Mamba, in any combination
 + | -p | nnUNetPlans |
 + | -pretrained_weights | none | also other heads and channels, with `--adapt`
 + | -num_gpus | 1 |
@@ -402,6 +402,75 @@ nnUNet_plot_task_pngs: as nnUNetv2_plot_overlay_pngs
 + | --use_raw | |
 """
 
+#: TotalSegmentator's, likewise.
+TASKS = """
+TotalSegmentator: finds the structures of a task in an image; [more](totalsegmentator.md)
++ | -i | none | image of any format that is read, DICOM folder or zip file
++ | -o | none | folder for one file per structure, or with `--ml` one file (`.nii.gz`, `.seg.nrrd` ...)
++ | -ot | (none) | nifti, dicom_seg, dicom_rtstruct; ours is nifti; DICOM needs DICOM input and `[dicom]` packages
++ | -ml | |
++ | --ml | | the same
+o | -nr | 1 | as many threads as there are cores
++ | -ro | 1 |
++ | -ns | (6) | as many as cores and memory allow; N is the upper limit
++ | -f | |
++ | -ff | |
++ | -sl | | not with a crop, a subset or DICOM output
+o | -t | None | there is no such viewer here
++ | -p | | drawn with matplotlib: other pictures than theirs
++ | -ta | total |
++ | -ms | big | small is for total_v3
++ | -rs | none | tasks whose names begin with total
++ | -rsr | none |
++ | -rc | |
+- | --higher_order_resampling_LEGACY | | replaced by `-ho`
++ | -ho | |
++ | -s | none | with `--fast` on the grid of the networks
+- | -r | | pyradiomics computes features from the masks
++ | -rp | none |
++ | -sii | |
++ | -sa | mean |
++ | -sx | | also with `--fast`
+o | -cp | none | rough masks are kept in memory
++ | -bs | |
++ | -fs | |
++ | -ss | |
++ | -ndm | |
++ | -v1o | |
++ | -rmb | none | 200 mm3 where no size is given
++ | -d | gpu | also gpu:1, cpu, mps; gpu is the processor where there is none
+o | -q | | `--events` chooses what is shown
+- | -sp | none | probabilities are of parts of structures, on the grid of the networks
+o | -v | | everything is reported anyway
+o | --debug | | errors name image and task anyway
+o | -l | none | no key is needed to use weights that you have
+o | --test | 0 | of their own tests
++ | -lt | |
++ | -lc | total |
++ | --version | |
+
+totalseg_info: shows tasks, their structures, and which weights are missing
++ | --list-tasks | |
++ | -lt | | the same
++ | --classes | |
++ | -cl | | the same
++ | -ta | none | for --classes
++ | --json | |
+
+totalseg_download_weights: fetches published weights, and those that the task crops with
++ | -t | total | also several, numbers of datasets, or all; weights that need a licence key are refused
+
+totalseg_import_weights: takes weights from a zip file
++ | -i | required |
+
+totalseg_combine_masks: puts several structures into one mask
++ | -i | required |
++ | -o | required |
++ | -m | required | also names of structures
++ | -ml | |
+o | -t | None | there is no such viewer here
+"""
+
 
 @dataclass(frozen=True)
 class Flag:
@@ -449,7 +518,7 @@ def _flag(line: str) -> Flag:
 def document() -> str:
     """docs/commands.md."""
     parts = [
-        "# nnU-Net's commands here",
+        "# nnU-Net's and TotalSegmentator's commands here",
         "",
         "Every command of nnU-Net v2 (2.8.1) and v1 (1.7.0) runs as it is, with `python -m segautoconfiglib` in front:",
         "same words, same folders, same files. All of them take `--workspace`, `--events`, `--job` and `--plugin`",
@@ -470,6 +539,14 @@ def document() -> str:
         "stands for.",
         "",
         *_section(rows(V1)),
+        "## TotalSegmentator",
+        "",
+        "Commands of 2.18.0; [about weights](engine.md#weights-of-totalsegmentators-tasks). Those that make reports",
+        "(`totalseg_get_phase`, `totalseg_get_modality`, `totalseg_get_body_stats`, `totalseg_evans_index`,",
+        "`totalseg_spine_report`, `totalseg_aorta_report`, `totalseg_pulmonary_report`) and `totalseg_set_license`",
+        "take their flags and say why they are not here.",
+        "",
+        *_section(rows(TASKS)),
     ]
     return "\n".join(parts).rstrip("\n") + "\n"
 

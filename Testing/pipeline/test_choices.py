@@ -12,7 +12,7 @@ import pytest
 from segautoconfiglib.base.errors import ProblemsError, UserError
 from segautoconfiglib.cli.recipe import add_recipe, recipe_choices
 from segautoconfiglib.pipeline.continuation import gentle
-from segautoconfiglib.pipeline.jobs import plans_with_norm
+from segautoconfiglib.pipeline.jobs import plans_with_choices
 from segautoconfiglib.pipeline.options import TrainOptions
 from segautoconfiglib.planning.recipe import Recipe
 
@@ -32,7 +32,8 @@ def test_every_option_is_a_field() -> None:
         "--warmup-epochs 3 --gradient-clip 5 --loss dice_topk --topk-share 0.2 --label-smoothing 0.1 "
         "--dice-smoothing 0 --augmentation da5 --mirror-axes zy --no-dummy-2d --image-order 0 --label-order 0 "
         "--batch-size 4 --foreground-share 0.5 --oversampling probabilistic --norm batch --no-deep-supervision "
-        "--average-weights 0.99 --validation-iterations 7 --benchmark --synthetic-batch"
+        "--average-weights 0.99 --validation-iterations 7 --network UMambaBot --no-mixed-precision --benchmark "
+        "--synthetic-batch"
     )
     choices = parsed(*words.split())
     recipe = Recipe(**choices)
@@ -100,7 +101,7 @@ def test_weights_that_have_learned_get_a_gentle_recipe_unless_told_otherwise() -
 
 def test_plans_stay_without_a_choice_of_layers() -> None:
     plans: Any = object()
-    assert plans_with_norm(plans, "3d_fullres", Recipe()) is plans
+    assert plans_with_choices(plans, "3d_fullres", Recipe()) is plans
 
 
 def test_a_model_is_named_after_its_choices_and_resumed_as_it_was_begun(

@@ -18,7 +18,7 @@ import pytest
 
 from segautoconfiglib import pipeline
 from segautoconfiglib.base import packages
-from segautoconfiglib.cli.main import COMMANDS, CONTINUE_OPTIONS, NNUNET_COMMANDS, main
+from segautoconfiglib.cli.main import COMMANDS, CONTINUE_OPTIONS, NNUNET_COMMANDS, TASK_COMMANDS, main
 from segautoconfiglib.cli.options import duration, fold, positive, whole_number
 from segautoconfiglib.image.files import write_image, write_labels
 from segautoconfiglib.image.volume import Geometry
@@ -53,7 +53,7 @@ def test_folds_and_numbers() -> None:
             read(text)
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, *NNUNET_COMMANDS])
+@pytest.mark.parametrize("name", [*COMMANDS, *NNUNET_COMMANDS, *TASK_COMMANDS])
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
     text = capsys.readouterr().out
@@ -67,7 +67,7 @@ def test_the_overview_and_the_version(capsys: pytest.CaptureFixture[str]) -> Non
     for words in ([], ["--help"], ["-h"]):
         assert main(words) == 0
         text = capsys.readouterr().out
-        assert all(f"\n  {name} " in text for name in (*COMMANDS, *NNUNET_COMMANDS))
+        assert all(f"\n  {name} " in text for name in (*COMMANDS, *NNUNET_COMMANDS, *TASK_COMMANDS))
         assert max(map(len, text.splitlines())) <= 130
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("segautoconfiglib ")

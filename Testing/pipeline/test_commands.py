@@ -1,4 +1,4 @@
-"""The table of nnU-Net's commands and flags against the parsers and against docs/commands.md."""
+"""The table of nnU-Net's and TotalSegmentator's commands and flags against the parsers and against docs/commands.md."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from command_table import ACCEPTED, DOCUMENT, NOT_APPLICABLE, V1, V2, Flag, Row, document, rows
+from command_table import ACCEPTED, DOCUMENT, NOT_APPLICABLE, TASKS, V1, V2, Flag, Row, document, rows
 
 from segautoconfiglib.cli.main import build_parser
 from segautoconfiglib.cli.nnunet.names import COMMANDS as V2_COMMANDS
 from segautoconfiglib.cli.nnunet_v1.names import COMMANDS as V1_COMMANDS
+from segautoconfiglib.cli.totalsegmentator.names import COMMANDS as TASK_COMMANDS
 
 Refused = Callable[..., str]
-TABLE = {row.name: row for row in (*rows(V2), *rows(V1))}
+TABLE = {row.name: row for row in (*rows(V2), *rows(V1), *rows(TASKS))}
 #: Words that make a command line of each command complete.
 REFUSED_WORDS = {
     "nnUNetv2_preprocess_like_nnssl": ["-d", 7, "-n", "x", "-pc", "y"],
@@ -48,6 +49,9 @@ def positionals(row: Row) -> list[str]:
 def test_the_table_has_all_commands_and_no_others() -> None:
     assert {row.name for row in rows(V2)} == set(V2_COMMANDS)
     assert {row.name for row in rows(V1)} == set(V1_COMMANDS)
+    assert {row.name for row in rows(TASKS)} == {
+        name for name, (module, _) in TASK_COMMANDS.items() if module != "unavailable"
+    }
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -134,6 +138,20 @@ def test_the_document_is_up_to_date() -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == document(), (
         f"run {Path(__file__).with_name('command_table.py')} --write"
     )
+
+
+def test_every_command_line_of_the_tasks_page_is_one() -> None:
+    text = DOCUMENT.with_name("totalsegmentator.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^python -m segautoconfiglib (\S+) ([^#\n]*)", text, re.MULTILINE)
+    inline = re.findall(r"`(totalseg_\w+) (-[^`]*)`", text)
+    for name, words in [*lines, *inline]:
+        parser_of(name).parse_args(words.split())
+    shown = set(
+        re.findall(r"(?<![\w-])--?[a-z][a-z_]+", re.sub(r"https?:\S+|```python.*?```", "", text, flags=re.DOTALL))
+    )
+    known = {option for name in TASK_COMMANDS for option in parser_of(name)._option_string_actions}
+    assert len(lines) >= 3
+    assert sorted(shown - known - {"-m"}) == []
 
 
 @pytest.mark.parametrize("words", [[], ["--save-probabilities"], ["--npz"]])

@@ -1,4 +1,4 @@
-"""The command lines that users of nnU-Net v2 and v1 type, as printed in tutorials, one after the other on tiny data.
+"""The command lines that users of nnU-Net and TotalSegmentator type, as tutorials print them, on tiny data.
 
 Upper-case words of the tutorials are filled in. What is appended only shortens the work (one epoch of two steps).
 """
@@ -16,10 +16,13 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from segautoconfiglib.cli.main import main
 from segautoconfiglib.image.files import read_labels, write_labels
+from segautoconfiglib.image.label_names import read_label_names
 
 pytestmark = pytest.mark.torch
 
@@ -158,8 +161,6 @@ def test_nnunet_v2(raw: Path, typed: Typist) -> None:
     typed("nnUNetv2_train 4 2d 0", *SHORT)
     typed(f"nnUNetv2_train 4 {LOWRES} 0 --npz", *SHORT)
     typed("nnUNetv2_train 131 2d all -p nnUNetPlans", *SHORT)
-    for trainer in ("nnUNetTrainerUMambaBot", "nnUNetTrainerUMambaEnc"):
-        typed(f"nnUNetv2_train 131 2d all -tr {trainer}", *SHORT, code=2, says=trainer)
     for configuration in ("2d", LOWRES, "3d_fullres"):
         other_folds(typed.model(main_dataset, configuration))
         for fold in FOLDS:
@@ -198,6 +199,21 @@ def test_nnunet_v2(raw: Path, typed: Typist) -> None:
     typed("nnUNetv2_plot_overlay_pngs -d 131 -o PNG")
     typed("nnUNetv2_plot_overlay_pngs -d 131 -o PNG_raw --use_raw", "-overlay_intensity", "0.3")
     assert len(list((place / "PNG").glob("c?.png"))) == len(list((place / "PNG_raw").glob("c?.png"))) == 5
+
+
+@pytest.mark.parametrize("trainer", ["nnUNetTrainerUMambaBot", "nnUNetTrainerUMambaEnc"])
+def test_umamba(raw: Path, typed: Typist, trainer: str) -> None:
+    place = typed.workspace.parent
+    copy_inputs(raw, place)
+    typed("nnUNetv2_plan_and_preprocess -d 7 --verify_dataset_integrity")
+    shrink(typed.dataset(raw.name) / "nnUNetPlans.json")
+    for configuration in ("2d", "3d_fullres"):
+        printed = typed(f"nnUNetv2_train 7 {configuration} all -tr {trainer}", *SHORT)
+        assert ("UMambaEnc is experimental" in printed) is trainer.endswith("Enc")
+        assert "NaN" not in printed
+        out = f"OUT_{configuration}"
+        typed(f"nnUNetv2_predict -i IN -o {out} -d 7 -c {configuration} -f all -tr {trainer} --disable_tta")
+        assert {file.name for file in (place / out).glob("*.nii.gz")} == {"c0.nii.gz", "c1.nii.gz"}
 
 
 def _code_of_two_gpus() -> int:
@@ -266,3 +282,54 @@ def test_nnunet_v1(raw: Path, typed: Typist) -> None:
     typed("nnUNet_download_pretrained_model Task000_Nothing", code=2, says="Task004_Hippocampus")
     typed("nnUNet_plot_task_pngs -t 507 -o PNG", "--use_raw")
     assert len(list((place / "PNG").glob("c?.png"))) == 5
+
+
+def test_totalsegmentator(typed: Typist, monkeypatch: pytest.MonkeyPatch) -> None:
+    from segautoconfiglib.tasks.api import totalsegmentator
+    from segautoconfiglib.tasks.catalogue import Catalogue, find_task, load_catalogue
+    from task_steps import scan
+    from task_weights import make_task_weights
+
+    place = typed.workspace.parent
+    monkeypatch.setenv("TOTALSEG_HOME_DIR", str(place / "home"))
+    monkeypatch.delenv("TOTALSEG_WEIGHTS_PATH", raising=False)
+    sitk.WriteImage(scan({"liver": ((8, 9, 10), 4), "spleen": ((12, 10, 17), 3)}), "ct.nii.gz")
+    tasks = [("total", "default"), ("total", "fast"), ("total", "fastest"), ("body", "default"), ("body", "fast")]
+    for task, mode in tasks:
+        make_task_weights(place / "published", task, mode, width=2, patch=(16, 16, 16))
+    for dataset in (place / "published").iterdir():
+        shutil.make_archive(str(place / "server" / dataset.name), "zip", dataset.parent, dataset.name)
+    typed("TotalSegmentator -i ct.nii.gz -o segmentations", code=2, says="totalseg_download_weights -t 291")
+
+    with served(place / "server") as address:
+        published = load_catalogue().datasets
+        monkeypatch.setattr(
+            Catalogue, "download_address", lambda _, number: f"{address}/{published[number].folder}.zip"
+        )
+        for task in ("total", "total_fast", "body", "body_fast"):
+            typed(f"totalseg_download_weights -t {task}")
+
+    typed("TotalSegmentator -i ct.nii.gz -o segmentations")
+    assert len(list((place / "segmentations").iterdir())) == 117
+    typed("TotalSegmentator -i ct.nii.gz -o segmentations_body -ta body")
+    assert {file.name for file in (place / "segmentations_body").iterdir()} == {
+        "body.nii.gz", "skin.nii.gz", "body_trunc.nii.gz", "body_extremities.nii.gz",
+    }  # fmt: skip
+    for number, more in enumerate(("--ml", "-ml", "--ml --fast", "-ml --fastest", "--ml --roi_subset liver spleen")):
+        typed(f"TotalSegmentator -i ct.nii.gz -o all_{number}.nii.gz -ta total {more}")
+        names = read_label_names(place / f"all_{number}.nii.gz")
+        assert names == ({5: "liver", 1: "spleen"} if "subset" in more else find_task("total").classes)
+    typed("TotalSegmentator -i ct.nii.gz -o fast -ta total --fast --statistics --preview -d cpu")
+    assert {"statistics.json", "preview_total.png"} < {file.name for file in (place / "fast").iterdir()}
+
+    typed("totalseg_combine_masks -i segmentations -o combined_mask.nii.gz -m lung")
+    typed("totalseg_combine_masks -i all_0.nii.gz -o combined_labels.nii.gz -m lung")
+    masks = [read_labels(place / f"combined_{name}.nii.gz").array for name in ("mask", "labels")]
+    lobes = [label for label, name in find_task("total").classes.items() if name.startswith("lung_")]
+    np.testing.assert_array_equal(masks[0], np.isin(read_labels(place / "all_0.nii.gz").array, lobes))
+    np.testing.assert_array_equal(masks[0], masks[1])
+
+    weights = typed.workspace / "nnUNet_results" / "TotalSegmentator"
+    labels = totalsegmentator("ct.nii.gz", "script", "total", fast=True, weights=weights)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(labels), read_labels(place / "all_2.nii.gz").array[0])
+    assert len(list((place / "script").iterdir())) == 117

@@ -30,6 +30,7 @@ def sentences() -> dict[str, str]:
         "add-anew": _("Load the case into the scene and add it to the dataset again."),
         "check-image": _('Check the image for NaN and extreme values; on a GPU try the device "cpu" (under Advanced).'),
         "choose-checkpoint": _('Choose other folds (under Advanced), or press "Resume" in the Train tab to finish it.'),
+        "checksum": _("Try again: the file was damaged on its way, or exchanged."),
         "continue-from-or-delete": _(
             'To keep that model, choose it in "Start from" under Advanced. To give it up, delete it in the Models tab.'
         ),
@@ -72,6 +73,8 @@ def sentences() -> dict[str, str]:
         "resume-other": _('Press "Resume" of that training.'),
         "resume-same-or-overwrite": _('Resume it with the settings that it was begun with, or choose "Start over".'),
         "room": _("Free some space, or choose another workspace in the Setup tab."),
+        "task-mode": _("Choose the usual resolution of the task."),
+        "task-weights": _("Download the weights of the task, or choose a folder or zip file that has them."),
         "train-lower-stage": _('Train the configuration "3d_lowres" on all folds first (both under Advanced).'),
         "workspace": _("Choose another workspace in the Setup tab, or change the permissions of this one."),
     }

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Problems import Problem
 from SegAutoConfigGui.Scene.Checks import problemsOfChannels
+from SegAutoConfigGui.Segment.Tasks import problemsOfTask
 
 #: What can be segmented, in the order of the combo box.
 MODES = VOLUME, SEVERAL, SEQUENCE = "volume", "several", "sequence"
@@ -23,6 +24,7 @@ class SegmentOptions:
         folds: Such as ("0",); empty: all that were trained.
         faster: Do not average over mirrored images.
         device: As `doctor` names it, or "auto".
+        weights: Of a task: a folder that is looked into first.
         resample: Bring further channels to the grid of the first one.
         show3D: Make surfaces of the result.
         probabilities: Also make a volume for each label.
@@ -33,6 +35,7 @@ class SegmentOptions:
     folds: tuple[str, ...] = ()
     faster: bool = False
     device: str = "auto"
+    weights: str = ""
     resample: bool = False
     show3D: bool = False
     probabilities: bool = False
@@ -98,7 +101,10 @@ def _words(text: str) -> list[str]:
 def problemsOfModel(model: "Mapping[str, Any] | None") -> list[Problem]:
     """What keeps a model from being used."""
     if model is None:
-        return [Problem(_("There is no trained model."), _("Train one under Train, or import one under Models."))]
+        hint = _("Train one under Train, import one under Models, or choose TotalSegmentator.")
+        return [Problem(_("There is no trained model."), hint)]
+    if "task" in model:
+        return problemsOfTask(model)
     if model.get("problem"):
         return [
             Problem(

@@ -11,7 +11,7 @@ from SegAutoConfigGui.Scene.Volumes import VOLUME_CLASS, sceneVolumes
 from SegAutoConfigGui.Segment.SegmentChoices import MODES, SEQUENCE, SEVERAL, VOLUME, matchChannels
 
 #: Row of the form before which the channels' rows come.
-FIRST_ROW = 3
+FIRST_ROW = 8
 #: Role of the parameter node's references to the chosen volumes, followed by the channel's number.
 ROLE = "SegAutoConfigChannel"
 

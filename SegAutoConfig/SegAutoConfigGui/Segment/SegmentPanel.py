@@ -7,10 +7,10 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from SegAutoConfigGui.Models.ModelTexts import infoText, tooltip
 from SegAutoConfigGui.Panel import Panel
 from SegAutoConfigGui.Problems import Problem, UserProblem
 from SegAutoConfigGui.Scene.Views import showAlone
+from SegAutoConfigGui.Segment.ModelChoice import ModelChoice
 from SegAutoConfigGui.Segment.Segmentation import Segmentation, shownOf, volumesOf
 from SegAutoConfigGui.Segment.SegmentChoices import (
     SEQUENCE,
@@ -22,6 +22,7 @@ from SegAutoConfigGui.Segment.SegmentChoices import (
 from SegAutoConfigGui.Segment.SegmentInputs import SegmentInputs
 from SegAutoConfigGui.Segment.SegmentResult import SegmentResult
 from SegAutoConfigGui.Segment.SegmentRunner import SegmentRunner
+from SegAutoConfigGui.Segment.TaskWeights import TaskWeights
 from SegAutoConfigGui.Setup.Installer import checkInstalled
 from SegAutoConfigGui.Widgets.Devices import fillDevices
 from SegAutoConfigGui.Widgets.Tables import enable
@@ -42,7 +43,6 @@ class SegmentPanel(Panel, VTKObservationMixin):
         self._engineProblems: list[Problem] = []
         self._devices: list[Any] = []
         self._stale = True
-        self._wantedModel = ""
         self._connections: Any = None
         self._sceneTimer = qt.QTimer()
 
@@ -53,24 +53,28 @@ class SegmentPanel(Panel, VTKObservationMixin):
 
     @property
     def model(self) -> "dict[str, Any] | None":
-        """The chosen model as the engine's `info` describes it."""
-        path = self.ui.modelCombo.itemData(self.ui.modelCombo.currentIndex)
-        return self._modelOf(path)
+        """The chosen model as the engine's `info` describes it, or a task of TotalSegmentator as one."""
+        return self.models.model
 
     @property
     def running(self) -> bool:
-        """True while something is being segmented."""
-        return self.runner.run is not None
+        """True while something is being segmented, or weights are brought here."""
+        return self.runner.run is not None or self.weights.busy
 
     # -- called by the module and other panels
 
     def setup(self) -> None:
         """Connect widgets; nothing is started."""
         ui = self.ui
-        self._onlyVolumes = (ui.show3DCheckBox, ui.probabilitiesCheckBox, ui.uncertaintyCheckBox, ui.replaceCheckBox)
-        self._toolTips = [box.toolTip for box in self._onlyVolumes]
+        maps = (ui.probabilitiesCheckBox, ui.uncertaintyCheckBox)
+        self._onlyVolumes = (ui.show3DCheckBox, *maps, ui.replaceCheckBox)
+        self._onlyModels = (ui.foldsCombo, ui.fasterCheckBox, *maps)
+        limited = dict.fromkeys((*self._onlyModels, *self._onlyVolumes))
+        self._toolTips = [(widget, widget.toolTip) for widget in limited]
         self.runner = SegmentRunner(self._onProgress, self._onEnd)
+        self.weights = TaskWeights(self.logic, ui, self._onProgress, self._onWeights)
         self.inputs = SegmentInputs(ui, self._showState)
+        self.models = ModelChoice(self.logic, ui, self._showModel)
         self.results = SegmentResult(self.host, ui)
         self._sceneTimer.setSingleShot(True)
         self._sceneTimer.connect("timeout()", self._onSceneChanged)
@@ -80,12 +84,11 @@ class SegmentPanel(Panel, VTKObservationMixin):
             (ui.cancelButton, self.cancel),
         ):
             button.connect("clicked()", action)
-        ui.modelCombo.connect("activated(int)", self._onModelChosen)
         ui.foldsCombo.connect("activated(int)", self._onFoldsChosen)
         ui.deviceCombo.connect("activated(int)", self._onDeviceChosen)
         ui.resampleCheckBox.connect("toggled(bool)", self._showState)
         ui.advancedSection.connect("contentsCollapsed(bool)", self._onAdvanced)
-        self._takeModels()
+        self.models.take()
 
     def enter(self) -> None:
         """The user opens the tab."""
@@ -109,6 +112,7 @@ class SegmentPanel(Panel, VTKObservationMixin):
         self.removeObservers()
         self._sceneTimer.stop()
         self.runner.close()
+        self.weights.close()
 
     def setParameters(self, parameters: Any) -> None:
         """Another scene: show its choices."""
@@ -117,16 +121,17 @@ class SegmentPanel(Panel, VTKObservationMixin):
             old.disconnectGui(tag)
             self._connections = None
         self.inputs.setParameterNode(parameters.parameterNode if parameters is not None else None)
+        self.models.setParameters(None)
         if parameters is None:
             if slicer.mrmlScene.IsClosing():
                 self._choice = ()  # IDs of nodes come again in the next scene
-            if self.running and slicer.mrmlScene.IsClosing():
+            if self.runner.run is not None and slicer.mrmlScene.IsClosing():
                 self.cancel()
                 self.host.showMessage(_("The scene was closed, so its segmentation was canceled."))
             return
         self._connections = (parameters, parameters.connectGui(self.ui))
         self.inputs.mode = parameters.segmentInput
-        self._takeModels()
+        self.models.setParameters(parameters)
         self.results.show()
 
     def changed(self, topic: str) -> None:
@@ -139,61 +144,27 @@ class SegmentPanel(Panel, VTKObservationMixin):
 
     def selectModel(self, path: str) -> None:
         """Choose a model by its folder; also one that is not listed yet."""
-        self._wantedModel = str(path)
-        self._takeModels()
-        if self.model is None or self.model["path"] != self._wantedModel:
+        if not self.models.select(path):
             self.refresh()
 
     def refresh(self) -> None:
         """Look again which models there are."""
         self._stale = False
         self.logic.refresh(self._onModels, self._onEngineProblems)
+        self.logic.refreshTasks(self.models.take, self._onEngineProblems)
 
     # -- model
 
-    def _modelOf(self, path: "str | None") -> "dict[str, Any] | None":
-        return next((model for model in self.logic.models if model["path"] == path), None)
-
     def _onModels(self) -> None:
         self._engineProblems = []
-        self._takeModels()
+        self.models.take()
 
     def _onEngineProblems(self, problems: list[Problem]) -> None:
         self._engineProblems = list(problems)
         self._showState()
 
-    def _takeModels(self) -> None:
-        """Fill the list; choose the wanted, the scene's, or the newest model."""
-        models = sorted(self.logic.models, key=lambda model: str(model.get("date") or ""), reverse=True)
-        combo = self.ui.modelCombo
-        before = combo.itemData(combo.currentIndex)
-        ofScene = self.parameters.model if self.parameters is not None else ""
-        combo.clear()
-        for model in models:
-            combo.addItem(str(model["title"]), model["path"])
-            combo.setItemData(combo.count - 1, tooltip(model), qt.Qt.ToolTipRole)
-        wanted = [path for path in (self._wantedModel, ofScene, before) if path and combo.findData(path) >= 0]
-        usable = [model["path"] for model in models if not model.get("problem")]
-        chosen = next(iter(wanted + usable), None)
-        combo.currentIndex = combo.findData(chosen) if chosen else (0 if models else -1)
-        combo.enabled = bool(models)
-        self._showModel()
-
-    def _onModelChosen(self, _index: int = 0) -> None:
-        self._wantedModel = ""
-        if self.parameters is not None:
-            self.parameters.model = self.model["path"] if self.model else ""
-        self._showModel()
-
     def _showModel(self) -> None:
         model, combo = self.model, self.ui.foldsCombo
-        if (
-            self._wantedModel
-            and model is not None
-            and model["path"] == self._wantedModel
-            and self.parameters is not None
-        ):
-            self.parameters.model = self._wantedModel
         folds = [str(fold) for fold in (model or {}).get("folds") or (model or {}).get("unfinished") or []]
         chosen = self.parameters.segmentFolds if self.parameters is not None else ""
         combo.clear()
@@ -215,6 +186,7 @@ class SegmentPanel(Panel, VTKObservationMixin):
             faster=ui.fasterCheckBox.checked,
             device=self.logic.settings.device,
             resample=ui.resampleCheckBox.checked,
+            weights=self.logic.settings.taskWeights,
             show3D=ui.show3DCheckBox.checked and volumes,
             probabilities=ui.probabilitiesCheckBox.checked and volumes,
             uncertainty=ui.uncertaintyCheckBox.checked and volumes,
@@ -267,12 +239,15 @@ class SegmentPanel(Panel, VTKObservationMixin):
         if self.parameters is not None:
             self.parameters.segmentInput = self.inputs.mode
         self._forgetEnd()
-        ui.modelInfoLabel.text = infoText(model) if model is not None else ""
+        ui.modelInfoLabel.text = self.models.infoText()
         ui.modelInfoLabel.setVisible(model is not None)
         ui.inputFrame.enabled = ui.advancedSection.enabled = not self.running
-        reason = _("Not for sequences") if self.inputs.mode == SEQUENCE else ""
-        for box, toolTip in zip(self._onlyVolumes, self._toolTips, strict=True):
-            enable(box, reason, toolTip)
+        self.weights.show(model, self.running)
+        sequence = _("Not for sequences") if self.inputs.mode == SEQUENCE else ""
+        task = _("Not for TotalSegmentator's tasks") if model is not None and "task" in model else ""
+        for widget, toolTip in self._toolTips:
+            reasons = (sequence if widget in self._onlyVolumes else "", task if widget in self._onlyModels else "")
+            enable(widget, next(filter(None, reasons), ""), toolTip)
         ui.segmentButton.enabled = not problems and not self.running
         ui.segmentButton.toolTip = str(problems[0]) if problems else _("Segment with the chosen model")
         ui.cancelButton.setVisible(self.running)
@@ -327,6 +302,7 @@ class SegmentPanel(Panel, VTKObservationMixin):
         self._canceled = True
         self.ui.cancelButton.enabled = False
         self.runner.cancel()
+        self.weights.cancel()
 
     def _onProgress(self, share: float, text: str) -> None:
         self.ui.progressBar.value = round(1000 * share)
@@ -338,7 +314,8 @@ class SegmentPanel(Panel, VTKObservationMixin):
         if not canceled:  # a volume may have gone meanwhile
             self._choice = self._chosen()
         if nodes:
-            self._note = _("Done: {names}").format(names=", ".join(node.GetName() for node in nodes))
+            done = _("Done: {names}").format(names=", ".join(node.GetName() for node in nodes))
+            self._note = "\n".join([done, *dict.fromkeys(map(str, self.runner.warnings))])
         elif canceled and not problems:
             self._note = _("Canceled.")
         self._showState()
@@ -349,3 +326,12 @@ class SegmentPanel(Panel, VTKObservationMixin):
         if problems and not canceled:
             self._failed = True
             self.host.showProblems(problems, "" if self.runner.loading else _("The segmentation failed"))
+
+    def _onWeights(self, done: str, problems: list[Problem]) -> None:
+        self._canceled = False
+        if problems:
+            self.host.showProblems(problems, _("The weights were not brought here"))
+        elif done:
+            self.host.showMessage(done)
+        self._showState()
+        self.refresh()

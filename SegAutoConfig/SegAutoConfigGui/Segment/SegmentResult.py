@@ -6,6 +6,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from SegAutoConfigGui.Segment.Segmentation import DATASET_ATTRIBUTE, MODEL_ATTRIBUTE, volumesOf
+from SegAutoConfigGui.Segment.Tasks import TOTALSEGMENTATOR
 from SegAutoConfigGui.Widgets.Tables import enable
 
 
@@ -46,10 +47,13 @@ class SegmentResult:
         node, ui = self.node, self.ui
         none = _("There is no result yet.") if node is None else ""
         gone = none or ("" if volumesOf(node) else _("The volume of this result is not in the scene any more."))
+        made = "" if node is None else str(node.GetAttribute(MODEL_ATTRIBUTE))
+        task = _("The models of TotalSegmentator are not trained on.") if made.startswith(TOTALSEGMENTATOR) else ""
         enable(ui.show3DButton, none, _("Show or hide the surfaces of the result"))
         enable(ui.editButton, none, _("Open Segment Editor with the result and its volume"))
         enable(ui.addButton, gone, _("Put the volumes and the (corrected) result into the model's dataset, as a case"))
-        enable(ui.continueButton, none, _("Train on, beginning with the weights of the model that made the result"))
+        text = _("Train on, beginning with the weights of the model that made the result")
+        enable(ui.continueButton, none or task, text)
         ui.show3DButton.setSegmentationNode(node)
 
     def edit(self) -> None:

@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 from SegAutoConfigGui.Jobs.Follower import JobFollower
 from SegAutoConfigGui.Problems import Problem, UserProblem
 from SegAutoConfigGui.Segment.Segmentation import Segmentation
+from SegAutoConfigGui.Segment.Tasks import stageText
 from SegAutoConfigGui.Train.TrainProgress import leftText
 from SegAutoConfigGui.Widgets.Stepper import Stepper
 
@@ -26,6 +27,7 @@ class SegmentRunner:
     Attributes:
         run: The segmentation that runs, or None.
         loading: True while results are being loaded; it can't be canceled then.
+        warnings: What the engine warned of.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class SegmentRunner:
         self._onProgress, self._onEnd = onProgress, onEnd
         self.run: Segmentation | None = None
         self.loading = False
+        self.warnings: list[Problem] = []
         self._worker: Stepper | JobFollower | None = None
         self._canceled = False
         self._timer = qt.QTimer()
@@ -48,7 +51,7 @@ class SegmentRunner:
             UserProblem: the input can't be segmented.
         """
         run.check()
-        self.run, self._canceled, self.loading = run, False, False
+        self.run, self._canceled, self.loading, self.warnings = run, False, False, []
         self._onExported(0.0)
         self._worker = Stepper(run.export(), self._onExported, self._onExportEnd)
 
@@ -82,9 +85,15 @@ class SegmentRunner:
 
     def _onExportEnd(self, error: "BaseException | None") -> None:
         self._worker = None
+        if isinstance(error, UserProblem):
+            self._end([], error.problems)
+        elif error is not None:
+            raise error
+        else:
+            self._startJob()
+
+    def _startJob(self) -> None:
         try:
-            if error is not None:
-                raise error
             job = self.run.start()
         except UserProblem as problem:
             self._end([], problem.problems)
@@ -95,12 +104,15 @@ class SegmentRunner:
 
     def _onEvents(self, _events: list) -> None:
         if not self._canceled:
-            self._onProgress(self.run.share(), progressText(self.run.job))
+            self._onProgress(self.run.share(), progressText(self.run))
 
     def _onJobEnd(self, job: Any) -> None:
         self._worker = None
+        self.warnings += job.warnings
         if self._canceled or job.state == job.STOPPED:
             self._end([], [])
+        elif job.state == job.FINISHED and self.run.more:
+            self._startJob()
         elif job.state == job.FINISHED:
             self.loading = True
             self._onLoaded(self.run.share())
@@ -124,12 +136,17 @@ class SegmentRunner:
         self._onEnd(nodes, problems)
 
 
-def progressText(job: Any) -> str:
+def progressText(run: Segmentation) -> str:
     """What the engine is doing, and how long it will take."""
-    if job.stage != "predict":
-        return _("Loading the model ...")
+    job, words = run.job, []
     done, total = job.progress.get("done") or 0, job.progress.get("total") or 1
-    text = _("Segmenting")
+    number = min(int(done) + 1, total)
+    if "task" in run.model:
+        words, (number, total) = [stageText(job.stage)], run.place
+    elif job.stage == "predict":
+        words = [_("Segmenting")]
+    if not all(words) or not words:
+        return _("Loading the model ...")
     if total > 1:
-        text = _("Segmenting {number} of {total}").format(number=min(int(done) + 1, total), total=total)
-    return " · ".join(part for part in (text, leftText(job.progress.get("seconds_left"))) if part)
+        words.append(_("{number} of {total}").format(number=number, total=total))
+    return " · ".join(part for part in (*words, leftText(job.progress.get("seconds_left"))) if part)

@@ -20,6 +20,7 @@ from SegAutoConfigGui.Scene.Results import loadPrediction, loadProbabilities, lo
 from SegAutoConfigGui.Scene.Sequences import framesOf, isProxy, predictionsToSequence, proxyOf
 from SegAutoConfigGui.Scene.Staging import makeStaging, removeStaging
 from SegAutoConfigGui.Segment.SegmentChoices import SegmentOptions, predictCommand, problemsOfInput
+from SegAutoConfigGui.Segment.Tasks import stageShare, taskCommand
 
 #: Attribute of a result: the model's folder. Roles of its references to the volumes that were segmented.
 MODEL_ATTRIBUTE, DATASET_ATTRIBUTE = "SegAutoConfig.Model", "SegAutoConfig.Dataset"
@@ -44,12 +45,12 @@ def resultsOf(model: Mapping[str, Any], volume: Any) -> list[Any]:
 class Segmentation:
     """One press of the button: volumes are written, segmented by the engine, and the results loaded.
 
-    ``export()``, ``start()`` and ``load()`` are called in this order, so that a panel can let the window live in
-    between; ``remove()`` at the end, whatever happened. ``segment()`` does all of it.
+    ``export()``, ``start()`` (again and again while ``more``) and ``load()`` are called in this order, so that a panel
+    can let the window live in between; ``remove()`` at the end, whatever happened. ``segment()`` does all of it.
 
     Args:
         engine: The engine.
-        model: A row of the engine's ``info``.
+        model: A row of the engine's ``info``, or a task of TotalSegmentator (`Tasks.taskModel`).
         cases: Volume nodes of each case, one for each channel.
         options: How.
         sequence: A sequence of volumes instead of ``cases``.
@@ -57,7 +58,7 @@ class Segmentation:
     Attributes:
         nodes: The segmentation nodes (or the sequence node) that were made.
         problems: Results that could not be loaded.
-        job: The engine's, once started.
+        job: The engine's, once started; of a task that of the latest case.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Segmentation:
         if sequence is not None:
             self._cases = [[volume] for _value, volume in framesOf(sequence)]
         self._folder: Path | None = None
+        self._jobs = 0  # that were started
 
     @property
     def ids(self) -> list[str]:
@@ -92,6 +94,16 @@ class Segmentation:
     @property
     def _output(self) -> Path:
         return self._folder / "segmentations"
+
+    @property
+    def more(self) -> bool:
+        """Whether there is something to be started: a model does all cases in one job, a task one after the other."""
+        return self._jobs < (len(self._cases) if "task" in self.model else 1)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Of a task: the number of the case that is worked on, and of all."""
+        return self._jobs, len(self._cases)
 
     def check(self) -> None:
         """Check the input.
@@ -118,20 +130,29 @@ class Segmentation:
             yield EXPORT_SHARE * number / len(self._cases)
 
     def start(self) -> Any:
-        """Start the engine; returns its job.
+        """Start the engine on what comes next; returns its job.
 
         Raises:
             UserProblem: it can't be started.
         """
-        command = predictCommand(self.model, self._images, self._output, self.options)
+        command = (
+            self._taskCommand()
+            if "task" in self.model
+            else predictCommand(self.model, self._images, self._output, self.options)
+        )
+        self._jobs += 1
         self.job = self._engine.start(command, title=str(self.model["title"]), temporary=True)
         return self.job
 
     def share(self) -> float:
         """What is done of the whole while the engine works, 0..1."""
-        progress = self.job.progress if self.job is not None else {}
+        progress, stage = (self.job.progress, self.job.stage) if self.job is not None else ({}, "")
         done, total = progress.get("done") or 0, progress.get("total") or 0
-        ratio = min(1.0, done / total) if total and self.job.stage == "predict" else 0.0
+        ratio = min(1.0, done / total) if total else 0.0
+        if "task" in self.model:
+            ratio = (max(0, self._jobs - 1) + stageShare(stage, ratio)) / len(self._cases)
+        elif stage != "predict":
+            ratio = 0.0
         return EXPORT_SHARE + (1 - EXPORT_SHARE - LOAD_SHARE) * ratio
 
     def load(self) -> Iterator[float]:
@@ -154,7 +175,7 @@ class Segmentation:
 
         Args:
             pump: Called again and again, such as ``slicer.app.processEvents``.
-            timeout: In seconds.
+            timeout: In seconds, of each job.
 
         Raises:
             UserProblem: something went wrong.
@@ -162,11 +183,12 @@ class Segmentation:
         try:
             for _share in self.export():
                 pump and pump()
-            if not self.start().wait(timeout, pump):
-                self.job.kill()
-                raise UserProblem(_("The segmentation took longer than {seconds} s.").format(seconds=timeout))
-            if self.job.problems or not self._output.is_dir():
-                raise UserProblem(self.job.problems or [Problem(_("The segmentation was canceled."))])
+            while self.more:
+                if not self.start().wait(timeout, pump):
+                    self.job.kill()
+                    raise UserProblem(_("The segmentation took longer than {seconds} s.").format(seconds=timeout))
+                if self.job.state != self.job.FINISHED:
+                    raise UserProblem(self.job.problems or [Problem(_("The segmentation was canceled."))])
             for _share in self.load():
                 pump and pump()
         finally:
@@ -182,6 +204,12 @@ class Segmentation:
         self.job = None
         if self._folder is not None:
             removeStaging(self._folder)
+
+    def _taskCommand(self) -> list[str]:
+        name = self.ids[self._jobs]
+        self._output.mkdir(exist_ok=True)
+        image, output = self._images / f"{name}_0000.nrrd", self._output / f"{name}.nrrd"
+        return taskCommand(self.model, image, output, self.options.device, self.options.weights)
 
     def _forgetIfGone(self, volumes: Sequence[Any]) -> None:
         gone = self._sequence if self._sequence is not None else None

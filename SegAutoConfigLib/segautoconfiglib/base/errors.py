@@ -23,6 +23,7 @@ Action = Literal[
     "choose-checkpoint",  # other folds or another checkpoint; or finish the training
     "continue-from-or-delete",  # keep the model by training on from it; or delete it
     "continue-from-or-overwrite",  # the same, where training over it gives it up
+    "checksum",  # a download is damaged or was exchanged: once more
     "cpu",  # compute on the processor
     "cuda",  # compute on the first GPU
     "fold-all",  # add cases; or train on all
@@ -48,6 +49,8 @@ Action = Literal[
     "resume-other",  # resume the training that is there, with its own options
     "resume-same-or-overwrite",  # resume as it was begun; or start anew
     "room",  # free space; or another workspace
+    "task-mode",  # a resolution or size of models that the task has
+    "task-weights",  # download a task's weights, or say where they are
     "train-lower-stage",  # of a cascade, all folds, before it
     "workspace",  # another one; or its permissions
 ]

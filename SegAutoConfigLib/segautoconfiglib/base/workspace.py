@@ -11,6 +11,24 @@ from pathlib import Path
 from segautoconfiglib.base.errors import UserError
 
 DATASET_NAME = re.compile(r"Dataset(\d{3,})_(.+)")
+#: TotalSegmentator's home, also of users without one (in containers), and its folder of weights below that.
+TOTALSEGMENTATOR_HOME, HOMELESS = "~/.totalsegmentator", "/tmp/.totalsegmentator"
+TOTALSEGMENTATOR_RESULTS = ("nnunet", "results")
+#: Folder of a workspace's models for weights of TotalSegmentator's tasks: their numbers may be those of other datasets.
+TASK_WEIGHTS = "TotalSegmentator"
+
+
+@dataclass(frozen=True)
+class TaskWeights:
+    """Folders of weights of TotalSegmentator's tasks. None of them needs to exist.
+
+    Attributes:
+        searched: In this order.
+        target: Gets what is downloaded or unpacked.
+    """
+
+    searched: tuple[Path, ...]
+    target: Path
 
 
 @dataclass(frozen=True)
@@ -58,6 +76,21 @@ class Workspace:
             root("nnUNet_results") or root("RESULTS_FOLDER") or home.results,
             v1_base,
         )
+
+    def task_weights(self, environment: Mapping[str, str] | None = None) -> TaskWeights:
+        """Where weights of TotalSegmentator's tasks lie; its TOTALSEG_WEIGHTS_PATH and TOTALSEG_HOME_DIR count.
+
+        Without the first, what is downloaded goes into a folder of this workspace and not into TotalSegmentator's home.
+        """
+        environment = os.environ if environment is None else environment
+        own = self.results / TASK_WEIGHTS
+        named = environment.get("TOTALSEG_WEIGHTS_PATH")
+        if named:
+            place = Path(named).expanduser().absolute()
+            return TaskWeights((place, own), place)
+        usual = TOTALSEGMENTATOR_HOME if Path.home() != Path("/") else HOMELESS
+        home = Path(environment.get("TOTALSEG_HOME_DIR") or usual).expanduser().absolute()
+        return TaskWeights((home.joinpath(*TOTALSEGMENTATOR_RESULTS), own), own)
 
     @property
     def v1_tasks(self) -> Path:

@@ -33,6 +33,8 @@ from segautoconfiglib.cli.nnunet_v1.names import COMMANDS as V1_COMMANDS
 from segautoconfiglib.cli.nnunet_v1.names import load_command as load_v1_command
 from segautoconfiglib.cli.options import Parser, add_common
 from segautoconfiglib.cli.several import ECHO_S, errors_only, place_among_others
+from segautoconfiglib.cli.totalsegmentator.names import COMMANDS as TASK_COMMANDS
+from segautoconfiglib.cli.totalsegmentator.names import load_command as load_task_command
 
 if TYPE_CHECKING:
     from segautoconfiglib.base.cancel import CancelToken
@@ -141,7 +143,8 @@ def _open_missing_streams() -> None:
 
 def overview() -> str:
     """The text of ``--help``."""
-    width, v2_width, v1_width = (max(map(len, names)) + 2 for names in (COMMANDS, V2_COMMANDS, V1_COMMANDS))
+    tables = (COMMANDS, V2_COMMANDS, V1_COMMANDS, TASK_COMMANDS)
+    width, v2_width, v1_width, task_width = (max(map(len, names)) + 2 for names in tables)
     lines = [
         f"usage: python -m {PROGRAM} COMMAND [options]      (COMMAND --help shows the options)",
         "",
@@ -155,6 +158,9 @@ def overview() -> str:
         "",
         "nnU-Net v1's commands, with its flags:",
         *(f"  {name:<{v1_width}}{text}" for name, (_, text) in V1_COMMANDS.items()),
+        "",
+        "TotalSegmentator's commands, with its flags:",
+        *(f"  {name:<{task_width}}{text}" for name, (_, text) in TASK_COMMANDS.items()),
         "",
         "Datasets and models lie in a workspace: --workspace FOLDER, else nnU-Net's environment variables",
         "(nnUNet_raw, nnUNet_preprocessed, nnUNet_results), else ~/SegAutoConfig.",
@@ -173,6 +179,9 @@ def build_parser(name: str) -> tuple[object, argparse.ArgumentParser]:
     elif name in V1_COMMANDS:
         command = load_v1_command(name)
         text = f"nnU-Net v1's command with its flags: {V1_COMMANDS[name][1]}"
+    elif name in TASK_COMMANDS:
+        command = load_task_command(name)
+        text = f"TotalSegmentator's command with its flags: {TASK_COMMANDS[name][1]}"
     elif name.startswith("nnUNet"):
         raise UserError(
             f"{name} is not available here (yet).", f"Available: {', '.join(NNUNET_COMMANDS)}; see also --help."
@@ -182,7 +191,7 @@ def build_parser(name: str) -> tuple[object, argparse.ArgumentParser]:
     else:
         from difflib import get_close_matches
 
-        close = get_close_matches(name, [*COMMANDS, *NNUNET_COMMANDS], n=1)
+        close = get_close_matches(name, [*COMMANDS, *NNUNET_COMMANDS, *TASK_COMMANDS], n=1)
         guess = f" Did you mean {close[0]!r}?" if close else ""
         raise UserError(f"There is no command {name!r}.{guess}", f"Commands: {', '.join(COMMANDS)}.")
     parser = Parser(

@@ -142,8 +142,8 @@ def add_planning(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("planning")
     group.add_argument(
         "--planner", "-pl", default="ExperimentPlanner", metavar="NAME",
-        help="default, resenc_m, resenc_l, resenc_xl, cpu, small, medium, large, xlarge, nnU-Net's class names, or a "
-        "plug-in's (docs/engine.md tells them apart)",
+        help="default, resenc_m, resenc_l, resenc_xl, cpu, small, medium, large, xlarge, umamba_bot, umamba_enc, "
+        "nnU-Net's class names, or a plug-in's (docs/engine.md tells them apart)",
     )  # fmt: skip
     group.add_argument(
         "--gpu-memory-target",

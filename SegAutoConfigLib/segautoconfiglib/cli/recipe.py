@@ -18,6 +18,9 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     _add_optimizer(parser)
     _add_augmentation(parser)
     group = parser.add_argument_group("network and batches")
+    _add(
+        group, "--network", metavar="NAME", help="PlainConvUNet, ResidualEncoderUNet, UMambaBot, UMambaEnc (the plans')"
+    )
     _add(group, "--batch-size", type=positive, metavar="N", help="samples per step (default: the plans')")
     _add(group, "--foreground-share", type=share, metavar="SHARE", help="of the samples, centred on a label (0.33)")
     _add(
@@ -26,6 +29,7 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     _add(group, "--norm", choices=NORMS, help="normalisation layers (default: the plans', instance)")
     _flag(group, "--no-deep-supervision", "deep_supervision", False, "train only the output at full resolution")
+    _flag(group, "--no-mixed-precision", "mixed_precision", False, "32-bit numbers on CUDA devices, too")
     _add(group, "--average-weights", type=share, metavar="DECAY", help="save a running average of the weights")
     _add(
         group, "--validation-iterations", type=whole_number, metavar="N",

@@ -48,7 +48,7 @@ def float_voxels(file: Path, count: int) -> np.ndarray | None:
         UserError: the file is damaged.
     """
     try:
-        with _unpacked(file) as stream:
+        with unpacked(file) as stream:
             stored = _stored(stream.read(HEADER_BYTES))
             if stored is None:
                 return None
@@ -69,7 +69,8 @@ def float_voxels(file: Path, count: int) -> np.ndarray | None:
     return voxels
 
 
-def _unpacked(file: Path) -> gzip.GzipFile | BufferedReader:
+def unpacked(file: Path) -> gzip.GzipFile | BufferedReader:
+    """The content of a file, packed or not."""
     with file.open("rb") as stream:
         packed = stream.read(2) == GZIP_MAGIC
     return gzip.open(file) if packed else file.open("rb")

@@ -26,13 +26,12 @@ from segautoconfiglib.networks.build import build_network
 from segautoconfiglib.networks.checkpoint import OWN_KEY, load_weights, read_checkpoint
 from segautoconfiglib.networks.device import resolve_device
 from segautoconfiglib.networks.own import check_outputs
-from segautoconfiglib.planning.architectures import architecture_spec, is_own_network, with_norm
+from segautoconfiglib.networks.trained import trained_architecture
+from segautoconfiglib.planning.architectures import architecture_spec, is_own_network
 from segautoconfiglib.planning.plans import Configuration, Plans
 from segautoconfiglib.preprocessing.geometry import SpatialRecord
 from segautoconfiglib.preprocessing.stages import stage_model
 
-#: nnU-Net's trainer whose networks have batch normalisation, whatever the plans say.
-BATCH_NORM_TRAINER = "nnUNetTrainerBN"
 #: In nnU-Net 1 cascades have a trainer of their own: that of the stage before with this in its name.
 CASCADE_TRAINER = "CascadeFullRes"
 
@@ -249,9 +248,7 @@ def _network(
     own = content.get(OWN_KEY)
     architecture_spec(name, own.get("plugins", ()) if isinstance(own, dict) else ())
     channels, outputs = configuration.input_channels(description), description.label_spec.output_channels
-    architecture = configuration.architecture
-    if content.get("trainer_name") == BATCH_NORM_TRAINER and "norm_op" in architecture.arch_kwargs:
-        architecture = with_norm(architecture, "batch")
+    architecture = trained_architecture(configuration, content, file)
     network = build_network(architecture, channels, outputs, deep_supervision=False)
     load_weights(network, content["network_weights"], file)
     if is_own_network(name):

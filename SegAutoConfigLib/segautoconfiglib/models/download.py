@@ -7,7 +7,7 @@ import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.base.lock import alone
 from segautoconfiglib.base.records import existing_folder
 from segautoconfiglib.models.bundle import Transfer
 
@@ -26,6 +27,10 @@ SCHEMES = ("http", "https")
 LARGEST_BYTES = 50 * 10**9
 #: Without a byte for so long a connection counts as broken.
 PATIENCE_S = 60.0
+#: Folder for what has come so far.
+PARTLY_THERE = ".downloading"
+#: Answers to the request for a part of a file.
+PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE = 206, 416
 
 
 def is_address(text: str) -> bool:
@@ -39,6 +44,7 @@ def downloaded(
     folder: Path,
     *,
     largest: int = LARGEST_BYTES,
+    resume: bool = False,
     report: Reporter = silent,
     cancel: CancelToken | None = None,
 ) -> Iterator[Path]:
@@ -46,8 +52,9 @@ def downloaded(
 
     Args:
         address: http or https; where it leads on to another address, that must be one of these, too.
-        folder: Gets a temporary folder; need not exist.
+        folder: Gets a temporary folder or file; need not exist.
         largest: Bytes.
+        resume: Leave what has come where the transfer breaks off or is stopped, and continue from there the next time.
         report: Gets "started" and "progress" (megabytes), where the size is known before.
         cancel: Asked all the time.
 
@@ -57,11 +64,30 @@ def downloaded(
     """
     _check_scheme(address)
     place = existing_folder(folder)
+    if resume:
+        with _kept(address, place, report, cancel) as file:
+            _fetch(address, file, largest, report, cancel)
+            try:
+                yield file
+            finally:
+                file.unlink(missing_ok=True)
+        return
     with TemporaryDirectory(prefix=".downloading-", dir=place) as temporary:
         file = Path(temporary) / _file_name(address)
-        with _speaking_of(address), _opened(address) as answer:
-            _receive(answer, file, address, largest, report, cancel or CancelToken())
+        _fetch(address, file, largest, report, cancel)
         yield file
+
+
+@contextmanager
+def _kept(address: str, place: Path, report: Reporter, cancel: CancelToken | None) -> Iterator[Path]:
+    """Where a file stays while it is incomplete; nobody else writes to it."""
+    folder, name = place / PARTLY_THERE, _file_name(address)
+    try:
+        with alone(folder / f"{name}.lock", f"Downloading {address}", report=report, cancel=cancel):
+            yield folder / name
+    finally:
+        with suppress(OSError):  # there is something in it
+            folder.rmdir()
 
 
 def _check_scheme(address: str) -> None:
@@ -87,9 +113,25 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _opened(address: str) -> Any:
-    request = urllib.request.Request(address, headers={"User-Agent": "segautoconfiglib", "Accept": "*/*"})
-    return urllib.request.build_opener(_Redirects).open(request, timeout=PATIENCE_S)
+def _fetch(address: str, file: Path, largest: int, report: Reporter, cancel: CancelToken | None) -> None:
+    """Bring a file, or the rest of one of which there is something already."""
+    start = file.stat().st_size if file.is_file() else 0
+    with _speaking_of(address), _opened(address, start) as answer:
+        start = start if answer.status == PARTIAL_CONTENT else 0
+        _receive(answer, file, address, largest, report, cancel or CancelToken(), start)
+
+
+def _opened(address: str, start: int = 0) -> Any:
+    """The answer to the request for a file, from this byte on if the server can do that."""
+    headers = {"User-Agent": "segautoconfiglib", "Accept": "*/*"}
+    opener = urllib.request.build_opener(_Redirects)
+    try:
+        wanted = {**headers, "Range": f"bytes={start}-"} if start else headers
+        return opener.open(urllib.request.Request(address, headers=wanted), timeout=PATIENCE_S)
+    except urllib.error.HTTPError as error:
+        if error.code != RANGE_NOT_SATISFIABLE:
+            raise
+    return opener.open(urllib.request.Request(address, headers=headers), timeout=PATIENCE_S)
 
 
 @contextmanager
@@ -108,18 +150,21 @@ def _speaking_of(address: str) -> Iterator[None]:
         ) from error
 
 
-def _receive(answer: Any, file: Path, address: str, largest: int, report: Reporter, cancel: CancelToken) -> None:
+def _receive(
+    answer: Any, file: Path, address: str, largest: int, report: Reporter, cancel: CancelToken, start: int
+) -> None:
+    """Write what comes behind the first ``start`` bytes of the file."""
     length = answer.headers.get("Content-Length")
     size = int(length) if length and length.isdecimal() else None
-    allowed = min(largest, shutil.disk_usage(file.parent).free)
+    allowed = min(largest - start, shutil.disk_usage(file.parent).free)
     if size is not None and size > allowed:
-        raise _too_large(address, f"{size / 1e9:.2f} GB", allowed, largest)
+        raise _too_large(address, f"{(start + size) / 1e9:.2f} GB", allowed, largest - start)
     transfer = Transfer(STAGE, size or 0, report if size else silent, cancel)
-    with file.open("wb") as stream:
-        transfer.copy(_Limited(answer, allowed, address, largest), stream)  # type: ignore[arg-type]
-    got = file.stat().st_size
+    with file.open("ab" if start else "wb") as stream:
+        transfer.copy(_Limited(answer, allowed, address, largest - start), stream)  # type: ignore[arg-type]
+    got = file.stat().st_size - start
     if size is not None and got != size:
-        raise UserError(f"{address} broke off after {got} of {size} bytes.", "Try again.")
+        raise UserError(f"{address} broke off after {start + got} of {start + size} bytes.", "Try again.")
 
 
 class _Limited:

@@ -109,6 +109,12 @@ def import_models(
     return [ModelFolder(target) for target in targets]
 
 
+def models_in(file: Path, dataset: str | None = None) -> list[Packed]:
+    """What :func:`import_models` would unpack. Raises: UserError: the file is damaged, harmful, or holds no model."""
+    with _opened(file) as archive:
+        return packed_models(_checked_members(archive, file), archive, file, dataset)
+
+
 @contextmanager
 def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
     """The zip file. Raises: UserError: it is none, or damaged, also where that is found later."""

@@ -18,6 +18,7 @@ from segautoconfiglib.image.formats import stem
 from segautoconfiglib.models.card import load_card
 from segautoconfiglib.models.folder import FINAL, LATEST, PLANS_FILE, SEPARATOR, Fold, ModelFolder, file_name
 from segautoconfiglib.planning.plans import Plans
+from segautoconfiglib.planning.trainer_names import as_trained
 
 Row = dict[str, Any]
 
@@ -94,7 +95,7 @@ def model_details(model: ModelFolder) -> Row:
     """The row of a model with its folds, its plan, and the text of its plans file. Never raises."""
     plan: Row = {}
     with suppress(UserError):
-        plan = _plan_row(model.plans, model.configuration_name)
+        plan = _plan_row(model.plans, model.configuration_name, model.name_parts[0])
     try:
         text = (model.path / PLANS_FILE).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
@@ -107,9 +108,9 @@ def model_details(model: ModelFolder) -> Row:
     }
 
 
-def _plan_row(plans: Plans, name: str) -> Row:
+def _plan_row(plans: Plans, name: str, trainer: str) -> Row:
     configuration = plans.configuration(name)
-    architecture = configuration.architecture
+    architecture = as_trained(configuration.architecture, trainer)
     return {
         "patch_size": configuration.patch_size,
         "spacing": configuration.spacing,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -14,6 +14,7 @@ from segautoconfiglib.networks.blocks import FASTER_LAYERS, LayerKinds, Sizes, t
 from segautoconfiglib.networks.own import USUAL_OPTIONS, build_own
 from segautoconfiglib.networks.unet import Stages, UNet
 from segautoconfiglib.planning.architectures import Architecture, architecture_spec
+from segautoconfiglib.planning.umamba import TOKEN_WIDTHS
 
 #: Kernels of the decoder, coarsest first, where they are not the encoder's: networks of nnU-Net 1.
 DECODER_KERNELS = "decoder_kernel_sizes"
@@ -30,6 +31,7 @@ _NUMBERS = {
     "n_blocks_per_stage": _BLOCKS,
     "n_conv_per_stage": _BLOCKS,
     "n_conv_per_stage_decoder": _BLOCKS,
+    TOKEN_WIDTHS: range(1, 8193),
 }
 #: Of the image on which layers are tried.
 _TRIED_CHANNELS = 3
@@ -54,7 +56,12 @@ def build_network(
         return build_own(network_class, architecture, input_channels, output_channels, deep_supervision)
     options = architecture.arch_kwargs
     try:
-        kinds, stages = layer_kinds(options), stage_shapes(options)
+        kinds, stages = layer_kinds(options, network_class.own_options), stage_shapes(options)
+        own = {
+            key: _some_stages(options, key, len(stages.features))
+            for key in network_class.own_options
+            if options.get(key)
+        }
         _try_layers(kinds)
     except (KeyError, TypeError, ValueError) as error:
         reason = f"arch_kwargs lack {error}" if isinstance(error, KeyError) else error
@@ -62,12 +69,18 @@ def build_network(
             f"The architecture {architecture.network_class_name} in the plans can't be built: {reason}.",
             "Check arch_kwargs in plans.json.",
         ) from error
-    return network_class(kinds, stages, input_channels, output_channels, deep_supervision=deep_supervision)
+    return network_class(kinds, stages, input_channels, output_channels, deep_supervision=deep_supervision, **own)
 
 
-def layer_kinds(options: Mapping[str, Any]) -> LayerKinds:
-    """The layers named in ``arch_kwargs``. Raises: UserError: for a name that is no layer of torch."""
-    unknown = [key for key, value in options.items() if key not in (*USUAL_OPTIONS, DECODER_KERNELS) and value]
+def layer_kinds(options: Mapping[str, Any], own_options: Collection[str] = ()) -> LayerKinds:
+    """The layers named in ``arch_kwargs``. Raises: UserError: for a name that is no layer of torch.
+
+    Args:
+        options: ``arch_kwargs``.
+        own_options: Names of options that this network has beside the usual ones.
+    """
+    known = {*USUAL_OPTIONS, DECODER_KERNELS, *own_options}
+    unknown = [key for key, value in options.items() if key not in known and value]
     if unknown:
         raise UserError(
             f"The plans ask for network options that are not known here: {', '.join(unknown)}.",
@@ -142,6 +155,13 @@ def _per_stage(options: Mapping[str, Any], key: str, count: int) -> tuple[int, .
     if len(values) != count:
         raise ValueError(f"{key} has {len(values)} entries, expected {count}")
     return tuple(_number(key, item) for item in values)
+
+
+def _some_stages(options: Mapping[str, Any], key: str, count: int) -> tuple[int | None, ...]:
+    value = options[key]
+    if not isinstance(value, (list, tuple)) or len(value) != count:
+        raise ValueError(f"{key} is {value!r}, expected {count} entries")
+    return tuple(None if item is None else _number(key, item) for item in value)
 
 
 def _sizes(options: Mapping[str, Any], key: str, count: int, dimension: int) -> tuple[Sizes, ...]:

@@ -22,8 +22,11 @@ Weights = dict[str, torch.Tensor]
 #: Key of nnU-Net's checkpoints under which ours keep what nnU-Net does not know.
 OWN_KEY = "segautoconfig"
 
-#: The layer that sees the image: its shape tells the number of channels.
-FIRST_CONVOLUTIONS = ("encoder.stem.convs.0.conv.weight", "encoder.stages.0.0.convs.0.conv.weight")
+#: Layers that see the image: their shape tells the number of channels.
+FIRST_CONVOLUTIONS = (
+    *("encoder.stem.convs.0.conv.weight", "encoder.stages.0.0.convs.0.conv.weight"),
+    *("encoder.stem.0.conv1.weight", "encoder.stem.0.conv3.weight"),  # of U-Mamba
+)
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -96,9 +97,14 @@ class UNet(nn.Module):
     Attributes:
         deep_supervision: True gives logits at every resolution (a list, finest first), False only the finest;
             may be changed at any time.
+        own_options: Names of further ``arch_kwargs``, a number or None per stage, that the constructor takes.
+        compilable: False keeps torch.compile away from it.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: Decoder, *, deep_supervision: bool) -> None:
+    own_options: ClassVar[tuple[str, ...]] = ()
+    compilable: ClassVar[bool] = True
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, *, deep_supervision: bool) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder

@@ -45,15 +45,16 @@ def source_model(plans: Plans) -> ModelFolder | None:
     return ModelFolder(Path(entry)) if isinstance(entry, str) else None
 
 
-def gentle(recipe: Recipe, chosen: Collection[str] = ()) -> Recipe:
+def gentle(recipe: Recipe, chosen: Collection[str] = (), network: str | None = None) -> Recipe:
     """The recipe for weights that have learned already: a lower learning rate, to which it rises slowly.
 
     Args:
         recipe: As asked for.
         chosen: Fields that stay as they are.
+        network: Name of the network in the plans.
     """
     if "learning_rate" not in chosen:
-        rate = TRAINING.continued_rate_share * usual_learning_rate(recipe.optimizer)
+        rate = TRAINING.continued_rate_share * usual_learning_rate(recipe.optimizer, recipe.network or network)
         recipe = replace(recipe, learning_rate=rate)
     return recipe if {"schedule", "warmup_epochs"} & set(chosen) else replace(recipe, schedule="poly_warmup")
 
@@ -84,11 +85,11 @@ def continued_plans(context: Context, name: str, options: TrainOptions) -> Plans
             f"{model.path.name} is a cascade, and no stage before it would have predicted for a copy of its plan.",
             "Give its checkpoint with --pretrained-weights, or continue another model.",
         )
-    start_checkpoint(model, options.fold)
+    _, file = start_checkpoint(model, options.fold)
     folder = context.workspace.preprocessed / name
     description, reader = _ready_dataset(context, name, options, model)
     with alone(folder / ".continue.lock", f"Planning for {name}", report=context.report, cancel=context.cancel):
-        copy = _copied(model, configuration, name, reader)
+        copy = _copied(model, configuration, file, name, reader)
         made = [plans for plans in _copies(folder, copy) if _same_plan(plans, copy)]
 
         def target(plans_name: str) -> Path:
@@ -124,9 +125,17 @@ def _other_labels(model: Path, description: DatasetDescription) -> bool:
     return bool(folder.folds(None)) and _structures(folder.description) != _structures(description)
 
 
-def _copied(model: ModelFolder, configuration_name: str, name: str, reader: str | None) -> Plans:
-    """The model's plans for a dataset, with the one configuration; the name is still the model's."""
-    entry = model.plans.configuration(configuration_name).model_copy(update={"next_stage": None})
+def _copied(model: ModelFolder, configuration_name: str, file: Path, name: str, reader: str | None) -> Plans:
+    """The model's plans for a dataset, with the one configuration; the name is still the model's.
+
+    They name the network that the checkpoint belongs to, which may have been the trainer's choice.
+    """
+    from segautoconfiglib.networks.checkpoint import read_checkpoint
+    from segautoconfiglib.networks.trained import trained_architecture
+
+    entry = model.plans.configuration(configuration_name)
+    architecture = trained_architecture(entry, read_checkpoint(file), file)
+    entry = entry.model_copy(update={"next_stage": None, "architecture": architecture})
     changes = {
         "dataset_name": name,
         "plans_name": NUMBER.sub("", model.name_parts[1] or model.plans.plans_name),

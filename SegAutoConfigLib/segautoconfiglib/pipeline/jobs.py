@@ -16,9 +16,15 @@ from segautoconfiglib.pipeline.changes import follow_dataset
 from segautoconfiglib.pipeline.continuation import continued_plans, gentle, source_model, starting_from
 from segautoconfiglib.pipeline.options import Fold, TrainOptions
 from segautoconfiglib.pipeline.preparation import load_plans, plan, preprocess
-from segautoconfiglib.planning.architectures import architecture_spec, is_own_network, with_norm
+from segautoconfiglib.planning.architectures import (
+    UMAMBA_ENC,
+    Architecture,
+    architecture_spec,
+    is_own_network,
+    with_choices,
+)
 from segautoconfiglib.planning.plans import Plans
-from segautoconfiglib.planning.recipe import LENGTH_FIELDS, Recipe
+from segautoconfiglib.planning.recipe import LENGTH_FIELDS, UMAMBA_NETWORKS, Recipe, usual_learning_rate
 
 if TYPE_CHECKING:
     from segautoconfiglib.training.job import TrainJob
@@ -87,12 +93,12 @@ def standard_job(context: Context, name: str, options: TrainOptions) -> TrainJob
     check_cascade(plans, configuration, options, model_folder)
     job = TrainJob(
         dataset_folder=folder,
-        plans=plans_with_norm(plans, configuration, recipe),
+        plans=plans_with_choices(plans, configuration, recipe),
         configuration=configuration,
         fold=options.fold,
         description=load_description(folder / "dataset.json"),
         model_folder=model_folder,
-        recipe=recipe if source is None else gentle(recipe, options.chosen),
+        recipe=recipe,
         device=str(device),
         workers=options.workers,
         resume=options.resume,
@@ -103,21 +109,58 @@ def standard_job(context: Context, name: str, options: TrainOptions) -> TrainJob
         checkpoints=options.checkpoints and not recipe.benchmark,
         chosen=options.chosen,
     )
+    job = replace(job, recipe=_for_network(job, continued=source is not None))
     if job.resume and any(job.fold_folder.glob("checkpoint_*.pth")):
         return _as_begun(job)
-    return job if source is None else starting_from(context, job, source)
+    if source is not None:
+        return starting_from(context, job, source)
+    return job if job.initial_weights is None else _with_tokens_of(job, job.initial_weights)
 
 
-def plans_with_norm(plans: Plans, configuration: str, recipe: Recipe) -> Plans:
-    """The plans with the recipe's normalisation layers in one configuration.
+def plans_with_choices(plans: Plans, configuration: str, recipe: Recipe) -> Plans:
+    """The plans with the recipe's network and normalisation layers in one configuration.
 
-    The model's plans.json says so, which is all that nnU-Net needs to know, too.
+    The model's plans.json says so, which is all that nnU-Net needs to know of the layers, too.
     """
-    if recipe.norm is None:
+    if recipe.network is None and recipe.norm is None:
         return plans
+    architecture = plans.configuration(configuration).architecture
+    return _with_architecture(plans, configuration, with_choices(architecture, recipe.network, recipe.norm))
+
+
+def _with_architecture(plans: Plans, configuration: str, architecture: Architecture) -> Plans:
     entry = plans.configuration(configuration)
-    entry = entry.model_copy(update={"architecture": with_norm(entry.architecture, recipe.norm)})
+    if entry.architecture == architecture:
+        return plans
+    entry = entry.model_copy(update={"architecture": architecture})
     return plans.model_copy(update={"configurations": {**plans.configurations, configuration: entry.to_json()}})
+
+
+def _for_network(job: TrainJob, *, continued: bool) -> Recipe:
+    """The recipe with the learning rate of the network that the plans name, unless one was asked for."""
+    if continued:
+        return gentle(job.recipe, job.chosen, job.network)
+    if {"learning_rate", "optimizer"} & job.chosen:
+        return job.recipe
+    rate = usual_learning_rate(job.recipe.optimizer, job.network)
+    return replace(job.recipe, learning_rate=rate) if job.network in UMAMBA_NETWORKS else job.recipe
+
+
+def _with_tokens_of(job: TrainJob, file: Path) -> TrainJob:
+    """The job with a UMambaEnc of the kind that initial weights belong to: published ones take channels as tokens.
+
+    Raises:
+        UserError: the file is missing or damaged, or the weights are of another patch size.
+    """
+    if job.network != UMAMBA_ENC or "layers" in job.adapt:
+        return job
+    from segautoconfiglib.networks.checkpoint import OWN_KEY, read_checkpoint
+    from segautoconfiglib.networks.umamba import with_weights_tokens
+
+    content, entry = read_checkpoint(file), job.plans.configuration(job.configuration)
+    weights, original = content["network_weights"], OWN_KEY not in content
+    architecture = with_weights_tokens(entry.architecture, entry.patch_size, weights, file, original=original)
+    return replace(job, plans=_with_architecture(job.plans, job.configuration, architecture))
 
 
 def _as_begun(job: TrainJob) -> TrainJob:
@@ -132,6 +175,9 @@ def _as_begun(job: TrainJob) -> TrainJob:
     checkpoint = find_checkpoint(job.fold_folder, resume=True, overwrite=False)
     own = read_checkpoint(checkpoint).get(OWN_KEY) if checkpoint is not None else None
     saved = own.get("recipe") if isinstance(own, dict) else None
+    if job.network == UMAMBA_ENC and (job.model_folder / "plans.json").is_file():
+        architecture = Plans.load(job.model_folder / "plans.json").configuration(job.configuration).architecture
+        job = replace(job, plans=_with_architecture(job.plans, job.configuration, architecture))
     names = {entry.name for entry in fields(Recipe)} - {"trainer_name"}
     begun = {name: value for name, value in (saved or {}).items() if name in names}
     other = [
@@ -161,6 +207,7 @@ def chosen_model_folder(context: Context, name: str, options: TrainOptions, plan
 
     device, plans_name = resolve_device(options.device), plans.plans_name
     configuration = options.configuration or default_configuration(plans)
+    plans = plans_with_choices(plans, configuration, options.recipe())
     given = source_model(plans) is not None or options.initial_weights is not None  # weights belong to their network
     own = is_own_network(plans.configuration(configuration).architecture.network_class_name)
     if options.budget_s is not None and device.type != "cuda" and not given and not own:

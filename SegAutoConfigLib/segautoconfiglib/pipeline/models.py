@@ -93,7 +93,7 @@ def import_models(
         context.workspace,
         dataset=dataset,
         overwrite=overwrite,
-        check=_checkpoint_check(context),
+        check=checkpoint_check(context),
         convert=_v1_converter(),
         report=context.report,
         cancel=context.cancel,
@@ -107,7 +107,7 @@ def import_models(
     return models
 
 
-def _checkpoint_check(context: Context) -> Callable[[ModelFolder], None] | None:
+def checkpoint_check(context: Context) -> Callable[[ModelFolder], None] | None:
     """What opens the checkpoints; without torch they can't be."""
     try:
         from segautoconfiglib.inference.model import check_checkpoints

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.defaults import BUDGET
-from segautoconfiglib.planning.recipe import LENGTH_FIELDS, Recipe, usual_learning_rate
+from segautoconfiglib.planning.recipe import LENGTH_FIELDS, Recipe, with_usual_rate
 from segautoconfiglib.planning.trainer_names import named_fields, recipe_from_trainer_name, recipe_name
 
 Fold = int | Literal["all"]
@@ -104,10 +104,8 @@ class TrainOptions:
             ProblemsError: a value is out of range.
         """
         recipe = recipe_from_trainer_name(self.trainer)
-        changes = {**self._length(recipe), **self.choices, "seed": self.seed}
-        if "optimizer" in changes:
-            changes.setdefault("learning_rate", usual_learning_rate(changes["optimizer"]))
-        recipe = replace(recipe, **changes)
+        changes = with_usual_rate(recipe, self.choices)
+        recipe = replace(recipe, **{**self._length(recipe), **changes, "seed": self.seed})
         return replace(recipe, trainer_name=recipe_name(self.trainer, recipe))
 
     def _length(self, recipe: Recipe) -> dict[str, int]:

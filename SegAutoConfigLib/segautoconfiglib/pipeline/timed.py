@@ -9,7 +9,7 @@ from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.lock import alone
 from segautoconfiglib.defaults import BUDGET
 from segautoconfiglib.pipeline.continuation import gentle, source_model
-from segautoconfiglib.pipeline.jobs import plans_with_norm, ready_cases
+from segautoconfiglib.pipeline.jobs import plans_with_choices, ready_cases
 from segautoconfiglib.planning.architectures import is_own_network
 
 if TYPE_CHECKING:
@@ -59,10 +59,10 @@ def _job_with_small_plans(context: Context, job: TrainJob, budget: Budget) -> tu
     recipe = job.recipe
     if device.type != "cuda":
         recipe = small_recipe(recipe, job.chosen)
-        recipe = gentle(recipe, job.chosen) if continued else recipe
+        recipe = gentle(recipe, job.chosen, job.network) if continued else recipe
     patience = BUDGET.measuring_share * budget.seconds
     speed = Speed(job.description, recipe, device, context.cancel, patience_s=patience)
-    own = is_own_network(job.plans.configuration(job.configuration).architecture.network_class_name)
+    own = is_own_network(job.network)
     if device.type == "cuda" or continued or job.initial_weights is not None or own:
         return job, speed
     context.report("log", message=f"Measuring how fast {device} trains here.")
@@ -79,4 +79,4 @@ def _job_with_small_plans(context: Context, job: TrainJob, budget: Budget) -> tu
             remake=job.overwrite and not job.other_folds() and plans_name != job.plans.plans_name,
             report=context.report,
         )
-    return replace(job, plans=plans_with_norm(plans, job.configuration, recipe)), speed
+    return replace(job, plans=plans_with_choices(plans, job.configuration, recipe)), speed

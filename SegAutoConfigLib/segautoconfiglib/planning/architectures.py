@@ -12,15 +12,20 @@ from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.records import Record
 from segautoconfiglib.base.registry import Registry, imported
 from segautoconfiglib.defaults import PLANNING
-from segautoconfiglib.planning import memory
+from segautoconfiglib.planning import memory, umamba
 
 #: The package that nnU-Net takes its networks from, and the folder in which it looks for a class by its last name.
 NNUNET_NETWORKS = "dynamic_network_architectures.architectures"
 PLAIN_UNET = f"{NNUNET_NETWORKS}.unet.PlainConvUNet"
 RESIDUAL_UNET = f"{NNUNET_NETWORKS}.unet.ResidualEncoderUNet"
+#: Networks of the original U-Mamba program, which finds them by the trainer's name; plans of ours name them.
+UMAMBA_BOT = "UMambaBot"
+UMAMBA_ENC = "UMambaEnc"
 
 #: Keys of ``arch_kwargs`` whose values are dotted names of classes.
 IMPORTED_KEYS = ("conv_op", "norm_op", "dropout_op", "nonlin")
+#: Numbers of blocks or convolutions.
+_DEPTH_KEYS = ("n_conv_per_stage", "n_blocks_per_stage", "n_conv_per_stage_decoder")
 
 
 class Architecture(Record):
@@ -114,6 +119,8 @@ _BUILT_IN = {
     RESIDUAL_UNET: ArchitectureSpec(
         "segautoconfiglib.networks.residual_unet:ResidualEncoderUNet", residual_depth, memory.residual_unet_cost
     ),
+    UMAMBA_BOT: ArchitectureSpec("segautoconfiglib.networks.umamba:UMambaBot", plain_depth, umamba.umamba_bot_cost),
+    UMAMBA_ENC: ArchitectureSpec("segautoconfiglib.networks.umamba:UMambaEnc", plain_depth, umamba.umamba_enc_cost),
 }
 
 
@@ -128,7 +135,9 @@ def _own_network(
     if not isinstance(network_class, type):
         raise UserError(f"The network {name!r} is {network_class!r:.80}.", "Give a class, not an object or a function.")
     ancestors = {ancestor.__name__ for ancestor in network_class.__mro__}
-    like = _BUILT_IN[RESIDUAL_UNET if RESIDUAL_UNET.rpartition(".")[2] in ancestors else PLAIN_UNET]
+    like = next(
+        (spec for known, spec in _BUILT_IN.items() if known.rpartition(".")[2] in ancestors), _BUILT_IN[PLAIN_UNET]
+    )
     return ArchitectureSpec(network_class, depth or like.depth, cost or like.cost)
 
 
@@ -196,6 +205,72 @@ def with_norm(architecture: Architecture, norm: str) -> Architecture:
         "norm_op_kwargs": {"eps": 1e-05, "affine": True},
     }
     return architecture.model_copy(update={"arch_kwargs": {**architecture.arch_kwargs, **options}})
+
+
+def with_network(architecture: Architecture, name: str) -> Architecture:
+    """Another network of the same stages, features, kernels and strides.
+
+    Args:
+        architecture: Of a U-Net.
+        name: A key of :data:`ARCHITECTURES`, or its last part. Numbers of blocks stay where both networks count the
+            same, else they become the standard ones.
+
+    Raises:
+        UserError: no such network is known, or the plans do not describe a U-Net.
+    """
+    spec = architecture_spec(name)
+    if architecture_spec(architecture.network_class_name) is spec:
+        return architecture
+    name = next(known for known in ARCHITECTURES if ARCHITECTURES.get(known) is spec)
+    options = {key: value for key, value in architecture.arch_kwargs.items() if key != umamba.TOKEN_WIDTHS}
+    if not {"n_stages", "features_per_stage", "strides"} <= options.keys():
+        raise UserError(
+            f"The network {architecture.network_class_name} of the plans can't become {name}: "
+            "it is described in other words.",
+            "Use plans of a U-Net.",
+        )
+    depth = spec.depth(options["n_stages"])
+    if not depth.keys() <= options.keys():
+        options = {key: value for key, value in options.items() if key not in _DEPTH_KEYS} | depth
+    return architecture.model_copy(update={"network_class_name": name, "arch_kwargs": options})
+
+
+def with_choices(architecture: Architecture, network: str | None, norm: str | None) -> Architecture:
+    """The network with what a recipe says about it.
+
+    Args:
+        architecture: Of the plans.
+        network: As in `with_network`; None: as planned.
+        norm: As in `with_norm`; None: as planned.
+
+    Raises:
+        UserError: the choices do not fit this network.
+    """
+    if network is not None:
+        architecture = with_network(architecture, network)
+    return architecture if norm is None else with_norm(architecture, norm)
+
+
+def as_umamba(architecture: Architecture, name: str, patch_size: Sequence[int] | None = None) -> Architecture:
+    """U-Mamba's network for the plans of a U-Net.
+
+    Args:
+        architecture: Of a U-Net.
+        name: :data:`UMAMBA_BOT` or :data:`UMAMBA_ENC`.
+        patch_size: (z, y, x) or (y, x) of the plans: UMambaEnc as its original, whose weights fit this patch size alone
+            where a map has no more voxels than channels. None: a network for all patch sizes.
+    """
+    changed = with_network(architecture, name)
+    if name != UMAMBA_ENC:
+        return changed
+    widths = (
+        None
+        if patch_size is None
+        else umamba.original_token_widths(changed.features_per_stage, changed.strides, patch_size)
+    )
+    options = {key: value for key, value in changed.arch_kwargs.items() if key != umamba.TOKEN_WIDTHS}
+    options |= {} if widths is None else {umamba.TOKEN_WIDTHS: widths}
+    return changed.model_copy(update={"arch_kwargs": options})
 
 
 def memory_cost(architecture: Architecture, patch_size: Sequence[int], output_channels: int) -> int:

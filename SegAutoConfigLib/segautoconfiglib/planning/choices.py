@@ -45,16 +45,15 @@ AUGMENTATIONS = Registry(
 
 def _own_recipe(name: str, recipe: Any = None, *, like: str = "nnUNetTrainer", **values: Any) -> Any:
     """The recipe of a plug-in's trainer: as given, or that of another trainer with other values."""
-    from segautoconfiglib.planning.recipe import usual_learning_rate
+    from segautoconfiglib.planning.recipe import with_usual_rate
     from segautoconfiglib.planning.trainer_names import BASE, recipe_from_trainer_name
 
     if name == BASE:
         raise UserError(f"The trainer {name!r} exists already.", f"Give yours another name: {BASE}Mine.")
     if recipe is not None:
         return recipe
-    if "optimizer" in values:
-        values.setdefault("learning_rate", usual_learning_rate(values["optimizer"]))
-    return replace(recipe_from_trainer_name(like), **values, trainer_name=name)
+    start = recipe_from_trainer_name(like)
+    return replace(start, **with_usual_rate(start, values), trainer_name=name)
 
 
 #: Trainers of plug-ins: a :class:`~segautoconfiglib.planning.recipe.Recipe`, or a function without arguments that makes

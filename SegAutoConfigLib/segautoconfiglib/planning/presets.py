@@ -10,7 +10,13 @@ from typing import Any
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.registry import Registry
 from segautoconfiglib.defaults import PLANNING
-from segautoconfiglib.planning.architectures import PLAIN_UNET, RESIDUAL_UNET, architecture_spec
+from segautoconfiglib.planning.architectures import (
+    PLAIN_UNET,
+    RESIDUAL_UNET,
+    UMAMBA_BOT,
+    UMAMBA_ENC,
+    architecture_spec,
+)
 from segautoconfiglib.planning.plans import Resampling
 
 #: Other JSON files beside the plans.
@@ -126,8 +132,23 @@ def _own(preset: PlannerPreset, name: str, plans_name: str, **changes: Any) -> P
     )
 
 
+def _umamba(
+    name: str, plans_name: str, network: str, cost_3d: float, cost_2d: float, gigabytes: float
+) -> PlannerPreset:
+    return _own(
+        DEFAULT_PLANNER,
+        name,
+        plans_name,
+        network_class_name=network,
+        reference_cost_3d=cost_3d,
+        reference_cost_2d=cost_2d,
+        reference_gb=gigabytes,
+    )
+
+
 #: Our own planners. Costs of "cpu": 2**17 voxels in 3D and twelve slices of 2**16 in 2D, at 16 features; of "small":
-#: what is left of 4 GB beside CUDA itself (0.8 GB), in proportion to nnU-Net's default, which takes 7.7 GB.
+#: what is left of 4 GB beside CUDA itself (0.8 GB), in proportion to nnU-Net's default, which takes 7.7 GB. Costs of
+#: U-Mamba's: their networks on the default's reference patches, and the memory that these took (Isensee et al. 2024).
 _OURS = (
     _own(
         DEFAULT_PLANNER,
@@ -144,6 +165,8 @@ _OURS = (
     _own(_RESENC_M, "medium", "MediumPlans"),
     _own(_RESENC_L, "large", "LargePlans"),
     _own(_RESENC_XL, "xlarge", "XLargePlans"),
+    _umamba("umamba_bot", "UMambaBotPlans", UMAMBA_BOT, 1400e6, 200e6, 12.4),
+    _umamba("umamba_enc", "UMambaEncPlans", UMAMBA_ENC, 2650e6, 261e6, 24.9),
 )
 
 #: Short names of the planners, and what the commands of nnU-Net v1 call theirs.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from segautoconfiglib.base.errors import Problem, ProblemsError
 from segautoconfiglib.defaults import BUDGET, TRAINING
@@ -20,6 +21,8 @@ OVERSAMPLING_KINDS = ("last", "probabilistic", "probabilistic_rounded")
 NORMS = ("instance", "batch")
 #: Axes of a patch as `Recipe.mirror` names them.
 AXIS_NAMES = "zyx"
+#: Networks of U-Mamba, which need small steps: see `usual_learning_rate`.
+UMAMBA_NETWORKS = ("UMambaBot", "UMambaEnc")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Recipe:
 
     trainer_name: str = "nnUNetTrainer"
     """First part of the model folder's name, ``<trainer>__<plans>__<configuration>``."""
+    network: str | None = None
+    """The network's class, without its package, built with the stages and features of the plans; None: the plans'."""
     loss: str = "dice_ce"
     """A loss function by name: cross-entropy (per region: binary cross-entropy) plus soft Dice."""
     topk_share: float = TRAINING.topk_share
@@ -75,6 +80,8 @@ class Recipe:
     """Likewise, of labels."""
     deep_supervision: bool = True
     """Also train the outputs at lower resolutions."""
+    mixed_precision: bool = True
+    """Train with 16-bit numbers on CUDA devices, where that is safe; elsewhere all numbers have 32 bits anyway."""
     norm: Norm | None = None
     """The network's normalisation layers; None: those of the plans."""
     foreground_share: float = TRAINING.foreground_share
@@ -139,6 +146,7 @@ class Recipe:
         mirror_rule = f"yes, no, or different letters of {AXIS_NAMES}"
         return (
             *registered,
+            ("network", "a class name", self.network is None or self.network.isidentifier()),
             ("oversampling", _one_of(OVERSAMPLING_KINDS), self.oversampling in OVERSAMPLING_KINDS),
             ("norm", _one_of(NORMS), self.norm is None or self.norm in NORMS),
             ("mirror", mirror_rule, not isinstance(self.mirror, str) or _are_axes(self.mirror)),
@@ -159,13 +167,29 @@ def _are_axes(letters: str) -> bool:
     return bool(letters) and set(letters) <= set(AXIS_NAMES) and len(set(letters)) == len(letters)
 
 
-def usual_learning_rate(optimizer: str) -> float:
-    """The learning rate of an optimizer where none is asked for."""
+def usual_learning_rate(optimizer: str, network: str | None = None) -> float:
+    """The learning rate of an optimizer where none is asked for; with SGD, U-Mamba's networks need a lower one."""
+    if optimizer == "sgd" and network in UMAMBA_NETWORKS:
+        return TRAINING.umamba_learning_rate
     rates = {
         "muon": BUDGET.learning_rate,
         **dict.fromkeys(("adam", "adamw", "adamw_amsgrad", "adan"), TRAINING.adam_learning_rate),
     }
     return rates.get(optimizer, TRAINING.learning_rate)
+
+
+def with_usual_rate(recipe: Recipe, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes of a recipe, with the learning rate that goes with another optimizer, or with another network.
+
+    Args:
+        recipe: To be changed. A network changes the rate only where it is the usual one still.
+        changes: Fields and their values; a learning rate among them stays.
+    """
+    optimizer, network = (changes.get(name, getattr(recipe, name)) for name in ("optimizer", "network"))
+    usual = recipe.learning_rate == usual_learning_rate(recipe.optimizer, recipe.network)
+    if "optimizer" in changes or ("network" in changes and usual):
+        return {"learning_rate": usual_learning_rate(optimizer, network), **changes}
+    return dict(changes)
 
 
 def optimizer_options(recipe: Recipe) -> dict[str, float | tuple[float, ...]]:

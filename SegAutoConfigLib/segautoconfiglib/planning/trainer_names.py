@@ -15,8 +15,15 @@ from typing import Any
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.defaults import TRAINING
+from segautoconfiglib.planning.architectures import ARCHITECTURES, Architecture, with_choices
 from segautoconfiglib.planning.choices import AUGMENTATIONS, LOSSES, OPTIMIZERS, RECIPES, SCHEDULES
-from segautoconfiglib.planning.recipe import LENGTH_FIELDS, OVERSAMPLING_KINDS, Recipe, usual_learning_rate
+from segautoconfiglib.planning.recipe import (
+    LENGTH_FIELDS,
+    OVERSAMPLING_KINDS,
+    UMAMBA_NETWORKS,
+    Recipe,
+    with_usual_rate,
+)
 
 BASE = "nnUNetTrainer"
 
@@ -46,6 +53,9 @@ NNUNET_WORDS: dict[str, dict[str, Any]] = {
     "CosAnneal": {"schedule": "cosine"},
     "warmup": {"warmup_epochs": TRAINING.warmup_epochs},
     "BN": {"norm": "batch"},
+    "UMambaBot": {"network": "UMambaBot"},
+    "UMambaEnc": {"network": "UMambaEnc"},
+    "UMambaEncNoAMP": {"network": "UMambaEnc", "mixed_precision": False},
     "NoDeepSupervision": {"deep_supervision": False},
     "Adam": _adam("adamw_amsgrad", 1e-2),
     "Adam1en3": _adam("adamw_amsgrad", 1e-3),
@@ -71,6 +81,8 @@ BACK_WORDS: dict[str, dict[str, Any]] = {
     "Mirroring": {"mirror": True},
     "Dummy2DDA": {"dummy_2d": True},
     "DeepSupervision": {"deep_supervision": True},
+    "NoAMP": {"mixed_precision": False},
+    "AMP": {"mixed_precision": True},
     "lastOversampling": {"oversampling": "last"},
     "noBenchmark": {"benchmark": False},
     "DataLoading": {"synthetic_batch": False},
@@ -82,7 +94,7 @@ ALIASES = {"nnUNet_Trainer_BS8": "nnUNetTrainer_BS8"}
 
 _LENGTHS = ("1epoch", *(f"{count}epochs" for count in (5, 10, 20, 50, 100, 250, 500, 750, 2000, 4000, 8000)))
 
-#: All trainers that nnU-Net ships and that are read as recipes.
+#: All trainers that nnU-Net, and U-Mamba's copy of it, ship and that are read as recipes.
 NNUNET_NAMES = (
     BASE,
     *(f"{BASE}_{length}" for length in _LENGTHS),
@@ -96,6 +108,7 @@ NNUNET_NAMES = (
             *("CELoss", "CELoss_5epochs", "DiceLoss", "DiceCELoss_noSmooth"),
             *("Topk10Loss", "Topk10LossLS01", "DiceTopK10Loss"),
             *("CosAnneal", "_warmup", "BN", "NoDeepSupervision"),
+            *("UMambaBot", "UMambaEnc", "UMambaEncNoAMP"),
             *("Adam", "Adam1en3", "Adam3en4", "VanillaAdam", "VanillaAdam1en3", "VanillaAdam3en4"),
             *("Adan", "Adan1en3", "Adan3en4", "Adan1en1", "AdanCosAnneal"),
             *("_probabilisticOversampling", "_probabilisticOversampling_033", "_probabilisticOversampling_010"),
@@ -132,11 +145,12 @@ _PREFIXES = {
     "image_order": "imageOrd",
     "label_order": "labelOrd",
     "norm": "norm",
+    "network": "network",
 }
 _WHOLE = frozenset(("warmup_epochs", "batch_size", "image_order", "label_order"))
-_TEXT = frozenset(("mirror", "norm"))
+_TEXT = frozenset(("mirror", "norm", "network"))
 #: Fields that may leave the choice to the plans or the optimizer, or do without: their word ends with "None".
-_OPTIONAL = frozenset(("momentum", "betas", "weight_decay", "norm", "batch_size", "average_weights"))
+_OPTIONAL = frozenset(("momentum", "betas", "weight_decay", "norm", "batch_size", "average_weights", "network"))
 #: Fields that do not belong to a name: a training may be made longer, and seeds are tried out.
 _UNNAMED = frozenset((*LENGTH_FIELDS, "trainer_name", "seed"))
 
@@ -152,33 +166,62 @@ def recipe_from_trainer_name(name: str) -> Recipe:
         UserError: the name is no such combination; names what is near, or why nnU-Net's trainer does not fit here.
         ProblemsError: the words contradict each other.
     """
-    recipe, changes = _read(name)
+    recipe, changes, _ = _read(name)
     return replace(recipe, **changes, trainer_name=name)
 
 
+def as_trained(architecture: Architecture, trainer: str) -> Architecture:
+    """The network that a trainer makes of the one in the plans, which need not name it (nnU-Net's BN, U-Mamba's).
+
+    Args:
+        architecture: Of the plans.
+        trainer: Its name; one that is not known here leaves the network as it is.
+    """
+    try:
+        recipe = recipe_from_trainer_name(trainer)
+    except UserError:
+        return architecture
+    norm = recipe.norm if "norm_op" in architecture.arch_kwargs else None
+    return with_choices(architecture, recipe.network, norm)
+
+
 def named_fields(name: str) -> frozenset[str]:
-    """The fields of the recipe that a trainer's name decides about. Raises: UserError: unknown name."""
-    recipe, changes = _read(name)
-    plain = Recipe()
+    """The fields of the recipe that a trainer's name decides about. Raises: UserError: unknown name.
+
+    The learning rate that goes with a network is not decided about: another optimizer has another one.
+    """
+    recipe, _, decided = _read(name)
+    plain = replace(Recipe(), **with_usual_rate(Recipe(), {"network": recipe.network}))
     different = {field for field in _every_field() if getattr(recipe, field) != getattr(plain, field)}
-    return frozenset(different | set(changes))
+    return frozenset(different | decided | ({"network"} if recipe.network else set()))
 
 
-def _read(name: str) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe that a name starts with, and what its words change. Raises: UserError: unknown name."""
+def _read(name: str) -> tuple[Recipe, dict[str, Any], set[str]]:
+    """The recipe that a name starts with, what its words change, and the fields that they decide about.
+
+    Raises:
+        UserError: unknown name.
+    """
     recipe, rest = _started(name)
     words = _words()
     pattern = re.compile(rf"_?({'|'.join(map(re.escape, sorted(words, key=len, reverse=True)))}|[^_]+)(?=_|$)")
     changes: dict[str, Any] = {}
+    decided: set[str] = set()
     while rest:
         found = pattern.match(rest)
         word = found[1] if found else ""
         meaning = words.get(word) or _with_value(word)
         if found is None or not meaning or not (rest.startswith("_") or not changes):
             raise _unknown(name)
-        changes |= meaning
+        changes |= with_usual_rate(_so_far(recipe, changes), meaning)
+        decided |= {*meaning, *(("learning_rate",) if "optimizer" in meaning else ())}
         rest = rest[found.end() :]
-    return recipe, changes
+    return recipe, changes, decided
+
+
+def _so_far(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with what decides about the learning rate; all of the changes might not fit each other yet."""
+    return replace(recipe, **{key: changes[key] for key in ("network", "optimizer", "learning_rate") if key in changes})
 
 
 def _started(name: str) -> tuple[Recipe, str]:
@@ -201,10 +244,12 @@ def _started(name: str) -> tuple[Recipe, str]:
 
 def _words() -> dict[str, dict[str, Any]]:
     """All words without a value: nnU-Net's, and the registered names, plug-ins' among them."""
+    networks = [name.rpartition(".")[2] for name in ARCHITECTURES]
     own: dict[str, dict[str, Any]] = {
         **{name: {"loss": name} for name in LOSSES},
         **{f"loss{name}": {"loss": name} for name in LOSSES},
-        **{name: {"optimizer": name, "learning_rate": usual_learning_rate(name)} for name in OPTIMIZERS},
+        **{f"network{name}": {"network": name} for name in networks if name not in UMAMBA_NETWORKS},
+        **{name: {"optimizer": name} for name in OPTIMIZERS},
         **{name: {"schedule": name} for name in SCHEDULES},
         **{f"aug{name}": {"augmentation": name} for name in AUGMENTATIONS},
         **{kind: {"oversampling": kind} for kind in OVERSAMPLING_KINDS if kind != "last"},
@@ -262,7 +307,7 @@ def recipe_name(base: str, recipe: Recipe) -> str:
         if getattr(start, field) != getattr(recipe, field):
             fitting = {word: changes for word, changes in words.items() if not _runs_on(name, word, words)}
             word, changes = _word(field, recipe, fitting)
-            name, start = f"{name}_{word}", replace(start, **changes)
+            name, start = f"{name}_{word}", replace(start, **with_usual_rate(start, changes))
     return name
 
 
@@ -276,7 +321,7 @@ def _every_field() -> list[str]:
 
 
 def _named_fields() -> list[str]:
-    """An optimizer's word sets its usual learning rate, so the rate comes after it."""
+    """The words of a network and of an optimizer set their usual learning rate, so the rate comes after them."""
     return [field for field in _every_field() if field not in _UNNAMED]
 
 
@@ -295,8 +340,6 @@ def _word(field: str, recipe: Recipe, words: Mapping[str, Mapping[str, Any]]) ->
     if right:
         word = max(right, key=lambda word: len(words[word]))
         return word, words[word]
-    if field == "optimizer":
-        return str(value), {"optimizer": value, "learning_rate": usual_learning_rate(str(value))}
     joint = "" if field == "mirror" else "-"
     text = joint.join(map(_number, value)) if isinstance(value, tuple) else _number(value)
     return _PREFIXES[field] + text, {field: value}

@@ -106,18 +106,18 @@ def budget_plans(
     others = made.configurations if made is not None and same_data(made, plans) else {}
     if configuration in others and made is not None and not remake:
         report("log", message=f"Using the plans {file.stem}, made for an earlier training in a given time.")
-        report("log", message=_network_reason(made.configuration(configuration)))
+        report("log", message=_network_reason(made.configuration(configuration), speed.recipe))
         return made
     standard = plans.configuration(configuration)
     seconds = budget.left - (0 if stored else preprocessing_seconds(_fingerprint(file.parent)))
     with _measuring(report):
-        speed = speed.with_best_threads(probe_configuration(standard))
+        speed = speed.with_best_threads(probe_configuration(standard, speed.recipe))
         planned = small_configuration(standard, file.stem, configuration, speed, max(seconds, budget.left / 2))
     small = plans.model_copy(
         update={"plans_name": file.stem, "configurations": {**others, configuration: planned.to_json()}}
     )
     small.save(file)
-    report("log", message=_network_reason(planned))
+    report("log", message=_network_reason(planned, speed.recipe))
     return small
 
 
@@ -260,8 +260,8 @@ def _fingerprint(folder: Path) -> Fingerprint:
     return Fingerprint.load(folder / "dataset_fingerprint.json")
 
 
-def _network_reason(entry: Configuration) -> str:
-    kind = entry.architecture.network_class_name.rpartition(".")[2]
+def _network_reason(entry: Configuration, recipe: Recipe) -> str:
+    kind = recipe.network or entry.architecture.network_class_name.rpartition(".")[2]
     features = entry.architecture.features_per_stage
     patch = " x ".join(map(str, entry.patch_size))
     spacing = " x ".join(f"{edge:.3g}" for edge in entry.spacing)

@@ -75,6 +75,11 @@ class TrainJob:
         return self.model_folder / f"fold_{self.fold}"
 
     @property
+    def network(self) -> str:
+        """Class name of the network in the plans."""
+        return self.plans.configuration(self.configuration).architecture.network_class_name
+
+    @property
     def store(self) -> CaseStore:
         """The preprocessed cases."""
         return CaseStore(self.dataset_folder / self.plans.configuration(self.configuration).data_identifier)

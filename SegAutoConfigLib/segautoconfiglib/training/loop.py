@@ -80,7 +80,7 @@ def _train_epoch(state: TrainingState, course: Course, hooks: Sequence[Hook]) ->
         loss = train_step(state, course.objective, next(course.training), learning_rate)
         position.step += 1
         position.train_batches += 1
-        _note_loss(state, loss)
+        _note_loss(state, loss, course.objective)
         seconds = time.monotonic() - begin
         position.epoch_seconds += seconds
         pace.note_step(seconds)
@@ -88,7 +88,7 @@ def _train_epoch(state: TrainingState, course: Course, hooks: Sequence[Hook]) ->
             hook.step_done(state, loss)
 
 
-def _note_loss(state: TrainingState, loss: float | None) -> None:
+def _note_loss(state: TrainingState, loss: float | None, objective: Objective) -> None:
     position = state.position
     if loss is not None:
         position.bad_steps = 0
@@ -96,11 +96,14 @@ def _note_loss(state: TrainingState, loss: float | None) -> None:
         return
     position.bad_steps += 1
     if position.bad_steps > TRAINING.max_bad_steps:
+        rate = float(state.optimizer.param_groups[0]["lr"])
+        mixed = objective.mixed_precision and objective.device.type == "cuda"
         raise UserError(
             f"The loss or its gradient was NaN or infinite in {position.bad_steps} steps in a row, the last one step "
             f"{position.step} of epoch {position.epoch}.",
-            "Lower the learning rate, check the images for extreme values (segautoconfig verify), or start from "
-            "other weights. The last checkpoint is from before the trouble.",
+            f"Lower the learning rate ({rate:.2g} now), {'train without mixed precision (AMP), ' if mixed else ''}"
+            "check the images for extreme values (segautoconfig verify), or start from other weights. "
+            "The last checkpoint is from before the trouble.",
         )
 
 

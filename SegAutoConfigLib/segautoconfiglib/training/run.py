@@ -18,6 +18,7 @@ from segautoconfiglib.base.words import counted
 from segautoconfiglib.dataset.splits import Split, load_splits, overlap, split_for_fold, unused_cases
 from segautoconfiglib.networks.checkpoint import read_checkpoint
 from segautoconfiglib.networks.device import cpu_threads, memory_errors, resolve_device, tuned_convolutions
+from segautoconfiglib.planning.architectures import UMAMBA_ENC
 from segautoconfiglib.planning.recipe import LENGTH_FIELDS
 from segautoconfiglib.training.augment import chosen_augmentation, training_transforms, validation_transforms
 from segautoconfiglib.training.batches import Batches, BatchSource, default_workers
@@ -285,6 +286,12 @@ def _announce(job: TrainJob, means: Means, report: Reporter) -> None:
         message=f"Training {job.configuration}, fold {job.fold}, on {where}: {cases}; patch "
         f"{'x'.join(map(str, configuration.patch_size))}, batch {job.batch_size}; {threads}, {workers}.",
     )
+    if job.network == UMAMBA_ENC:
+        report(
+            "warning",
+            message="UMambaEnc is experimental: it takes much memory and time, and others saw its training fail.",
+            hint="UMambaBot segments as well and is trained in a fraction of the time.",
+        )
     if not job.checkpoints:
         report(
             "log",

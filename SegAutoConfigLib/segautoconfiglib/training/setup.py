@@ -12,7 +12,7 @@ from segautoconfiglib.dataset.dataset import DatasetDescription
 from segautoconfiglib.networks.build import build_network
 from segautoconfiglib.networks.device import gradient_scaler, memory_format
 from segautoconfiglib.networks.own import check_outputs
-from segautoconfiglib.planning.architectures import is_own_network
+from segautoconfiglib.planning.architectures import is_own_network, with_choices
 from segautoconfiglib.planning.plans import Configuration
 from segautoconfiglib.planning.recipe import Recipe
 from segautoconfiglib.training.augment import chosen_augmentation
@@ -30,7 +30,7 @@ def make_state(
     """A fresh state: initial weights from the recipe's seed, nothing trained."""
     torch.manual_seed(recipe.seed)
     network = build_network(
-        configuration.architecture,
+        with_choices(configuration.architecture, recipe.network, recipe.norm),
         configuration.input_channels(description),
         description.label_spec.output_channels,
         deep_supervision=recipe.deep_supervision,
@@ -43,7 +43,7 @@ def make_state(
         network=network,
         forward=network,
         optimizer=make_optimizer(recipe, network.parameters()),
-        scaler=gradient_scaler(device),
+        scaler=gradient_scaler(device) if recipe.mixed_precision else None,
         average=None if recipe.average_weights is None else WeightAverage(network, recipe.average_weights),
     )
 
@@ -82,6 +82,7 @@ def make_objective(
         ),
         device=device,
         layout=layout(configuration.dimension, device),
+        mixed_precision=recipe.mixed_precision,
         clip_norm=math.inf if recipe.gradient_clip is None else recipe.gradient_clip,
     )
 
@@ -108,6 +109,9 @@ def compile_network(
     report: Reporter,
 ) -> None:
     """Let training steps use the compiled network; where that is not possible the plain one stays, with a log event."""
+    if not getattr(state.network, "compilable", True):
+        report("log", message=f"{type(state.network).__name__} is a network that is not compiled.", level="info")
+        return
     image, target = objective.move(random_batch(batch_size, configuration, description))
     random_state = torch.get_rng_state()
     try:

@@ -18,8 +18,9 @@ import torch
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.defaults import BUDGET
+from segautoconfiglib.planning.architectures import with_network
 from segautoconfiglib.planning.plans import Configuration, Plans
-from segautoconfiglib.planning.recipe import Recipe
+from segautoconfiglib.planning.recipe import UMAMBA_NETWORKS, Recipe
 from segautoconfiglib.planning.spacing import coarser_spacing
 from segautoconfiglib.planning.topology import initial_patch, plan_network, shrink_patch, unet_topology
 from segautoconfiglib.training.speed import Speed
@@ -81,16 +82,16 @@ def small_configuration(
         seconds: For training.
     """
     batch = BUDGET.batch_size_3d if standard.dimension == 3 else BUDGET.batch_size_2d
-    probe = probe_configuration(standard)
+    probe = probe_configuration(standard, speed.recipe)
     rate = batch * math.prod(probe.patch_size) / speed.step_seconds(probe)
     fitting = rate * seconds / (BUDGET.min_steps * batch)
     limit = min(fitting, math.prod(standard.patch_size))  # a larger one would need more memory than the standard plan
     spacing, shape = _working_grid(standard, limit)
     patch = _largest_patch(spacing, shape, limit)
-    chosen = _configured(standard, spacing, patch, batch, BUDGET.widths[0])
+    chosen = _configured(standard, spacing, patch, batch, BUDGET.widths[0], speed.recipe)
     steps = seconds * rate / (batch * math.prod(patch))
     for width in BUDGET.widths[1:] if steps >= BUDGET.wide_steps else ():
-        wider = _configured(standard, spacing, patch, batch, width)
+        wider = _configured(standard, spacing, patch, batch, width, speed.recipe)
         if seconds / speed.step_seconds(wider) < BUDGET.wide_steps:
             break
         chosen = wider
@@ -98,14 +99,14 @@ def small_configuration(
     return chosen.model_copy(update={"data_identifier": identifier, "median_image_size_in_voxels": shape})
 
 
-def probe_configuration(standard: Configuration) -> Configuration:
+def probe_configuration(standard: Configuration, recipe: Recipe) -> Configuration:
     """The narrowest network on the standard patch, or on a part of it that is measured quickly."""
     three = standard.dimension == 3
     voxels, batch = (
         (BUDGET.probe_voxels_3d, BUDGET.batch_size_3d) if three else (BUDGET.probe_voxels_2d, BUDGET.batch_size_2d)
     )
     patch = _largest_patch(standard.spacing, standard.median_image_size_in_voxels, voxels)
-    return _configured(standard, standard.spacing, patch, batch, BUDGET.widths[0])
+    return _configured(standard, standard.spacing, patch, batch, BUDGET.widths[0], recipe)
 
 
 def _largest_patch(spacing_mm: Sequence[float], shape: Sequence[float], voxels: float) -> tuple[int, ...]:
@@ -142,14 +143,23 @@ def _working_grid(standard: Configuration, patch_voxels: float) -> tuple[tuple[f
 
 
 def _configured(
-    standard: Configuration, spacing: tuple[float, ...], patch: tuple[int, ...], batch: int, width: int
+    standard: Configuration,
+    spacing: tuple[float, ...],
+    patch: tuple[int, ...],
+    batch: int,
+    width: int,
+    recipe: Recipe,
 ) -> Configuration:
+    """A plain U-Net, which the recipe's network is made of; where the plans name one of U-Mamba's, that."""
+    architecture, planned = plan_network(spacing, patch, base_features=width), standard.architecture.network_class_name
+    if recipe.network is None and planned in UMAMBA_NETWORKS:
+        architecture = with_network(architecture, planned)
     return standard.model_copy(
         update={
             "spacing": spacing,
             "patch_size": patch,
             "batch_size": batch,
-            "architecture": plan_network(spacing, patch, base_features=width),
+            "architecture": architecture,
             "batch_dice": True,
             "next_stage": None,
         }

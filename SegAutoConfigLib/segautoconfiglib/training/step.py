@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,7 @@ class Objective:
         group: The processes that share each batch.
         share: Of a batch's samples, those that this process has.
         clip_norm: Longest gradient; infinite: any.
+        mixed_precision: Compute with 16-bit numbers where the device is faster with them.
     """
 
     loss: Loss
@@ -39,6 +41,7 @@ class Objective:
     group: Group = field(default_factory=Group)
     share: float = 1.0
     clip_norm: float = TRAINING.gradient_clip_norm
+    mixed_precision: bool = True
 
     def move(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Image and target of a batch on the device; a GPU fetches them from pinned memory, nobody waits for it."""
@@ -50,7 +53,7 @@ class Objective:
 
     def evaluate(self, forward: Any, image: Tensor, target: Tensor) -> tuple[Any, Tensor]:
         """The network's outputs and the loss; of several processes its part, which add up to the loss of the batch."""
-        with autocast(self.device):
+        with autocast(self.device) if self.mixed_precision else nullcontext():
             outputs = forward(image)
             return outputs, self.share * supervised_loss(self.loss, self.settings, outputs, target)
 

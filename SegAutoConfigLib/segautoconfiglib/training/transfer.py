@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -169,11 +170,14 @@ class Transfer:
         """
         weights, report = self.prepare(checkpoint, wanted)
         if not report.loaded:
-            raise UserError(f"No weights of {file} fit this network.", "Choose a checkpoint of the same architecture.")
+            hint = _umamba_remedy(checkpoint["network_weights"], wanted)
+            hint = hint or "Choose a checkpoint of the same architecture."
+            raise UserError(f"No weights of {file} fit this network.", hint)
         try:
             check_weights(weights, wanted, file)
         except UserError as error:
-            raise UserError(error.message, _remedy(error.message, self.adapt)) from error
+            hint = _umamba_remedy(weights, wanted) or _remedy(error.message, self.adapt)
+            raise UserError(error.message, hint) from error
         return weights, report
 
     def load(self, network: nn.Module, checkpoint: Mapping[str, Any], file: Path | str) -> TransferReport:
@@ -213,6 +217,15 @@ def check_initial_weights(job: TrainJob) -> None:
     with nullcontext() if own else torch.device("meta"):
         network = build_network(configuration.architecture, channels, outputs, deep_supervision=True)
     transfer_of(job).fitted(content, network.state_dict(), job.initial_weights)
+
+
+def _umamba_remedy(given: Iterable[str], wanted: Iterable[str]) -> str:
+    """What to do with weights of U-Mamba's networks in front of another one; nothing where that is not the matter."""
+    for network, layer in (("UMambaBot", r"(^|\.)mamba_layer\."), ("UMambaEnc", r"(^|\.)encoder\.mamba_layers\.")):
+        there, here = (any(re.search(layer, name) for name in names) for names in (given, wanted))
+        if there and not here:
+            return f"These are weights of {network}: train this network (--network {network})."
+    return ""
 
 
 def _remedy(message: str, adapt: Sequence[str]) -> str:

@@ -83,3 +83,21 @@ def test_the_variables_of_nnunet_v1_count_where_those_of_v2_are_not_set(tmp_path
     assert (both.raw, both.results) == (tmp_path / "raw", tmp_path / "new")
     assert both.v1_tasks == workspace.v1_tasks
     assert Workspace.at(tmp_path).v1_tasks == tmp_path / "nnUNet_raw_data"
+
+
+def test_weights_of_tasks_are_searched_where_totalsegmentator_has_them(tmp_path: Path) -> None:
+    workspace = Workspace.at(tmp_path / "workspace")
+    own = workspace.results / "TotalSegmentator"
+    usual = workspace.task_weights({})
+    home = Path("~/.totalsegmentator").expanduser()
+    assert (usual.searched, usual.target) == ((home / "nnunet" / "results", own), own)
+    moved = workspace.task_weights({"TOTALSEG_HOME_DIR": str(tmp_path)})
+    assert (moved.searched, moved.target) == ((tmp_path / "nnunet" / "results", own), own)
+    named = workspace.task_weights({"TOTALSEG_HOME_DIR": str(tmp_path), "TOTALSEG_WEIGHTS_PATH": str(tmp_path / "w")})
+    assert (named.searched, named.target) == ((tmp_path / "w", own), tmp_path / "w")
+
+
+def test_users_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: Path("/"))
+    searched = Workspace.at(tmp_path).task_weights({}).searched
+    assert searched[0].parts[-4:] == ("tmp", ".totalsegmentator", "nnunet", "results")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -43,7 +44,7 @@ def test_nnunets_names_are_all_there():
         "nnUNetPlannerResEncL_noResampling",
     }
     assert planner_preset("ExperimentPlanner3D_v21") is planner_preset("default")
-    assert OURS == ["cpu", "small", "medium", "large", "xlarge"]
+    assert OURS == ["cpu", "small", "medium", "large", "xlarge", "umamba_bot", "umamba_enc"]
 
 
 def test_networks_are_known():
@@ -184,6 +185,20 @@ class TestSmallComputers:
             plan(dataset, "cpu", gpu_memory_target_gb=gb).configuration("3d_fullres").patch_size for gb in (1, 4)
         ]
         assert patches[0] < patches[1]
+
+    @pytest.mark.parametrize(("planner", "network"), [("umamba_bot", "UMambaBot"), ("umamba_enc", "UMambaEnc")])
+    def test_umamba_is_planned_by_its_own_memory(self, make_dataset, planner, network):
+        """With the memory that the default's patches take in these networks, and with less."""
+        dataset = make_dataset(*LUNG)
+        full, less = plan(dataset, planner), plan(dataset, planner, gpu_memory_target_gb=8)
+        default = plan(dataset, "default").configuration("3d_fullres")
+        entries = [plans.configuration("3d_fullres") for plans in (full, less)]
+        assert {entry.architecture.network_class_name for entry in entries} == {network}
+        assert {entry.data_identifier for entry in entries} == {default.data_identifier}
+        sizes = [math.prod(entry.patch_size) for entry in entries]
+        assert sizes[0] == pytest.approx(math.prod(default.patch_size), rel=0.2)
+        assert sizes[1] < sizes[0] * (0.8 if planner == "umamba_bot" else 0.5)
+        assert full.experiment_planner_used == planner
 
     def test_a_gpu_with_4_gb_takes_a_smaller_patch_of_the_same_network(self, make_dataset):
         small, default = (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from segautoconfiglib.base.errors import ProblemsError
-from segautoconfiglib.planning.recipe import Recipe, optimizer_options, usual_learning_rate
+from segautoconfiglib.planning.recipe import Recipe, optimizer_options, usual_learning_rate, with_usual_rate
 
 
 def test_standard_recipe_is_nnunets():
@@ -44,6 +44,7 @@ def test_all_wrong_values_are_named():
         ({"image_order": 3}, "image_order is 3, but must be 0 or 1"),
         ({"oversampling": "first"}, "last, probabilistic or probabilistic_rounded"),
         ({"norm": "group"}, "instance or batch"),
+        ({"network": "a.package.Net"}, "network is 'a.package.Net', but must be a class name"),
     ],
 )
 def test_limits(changes: dict[str, Any], says: str):
@@ -65,3 +66,14 @@ def test_options_of_the_optimizer_are_those_that_were_given():
 def test_usual_learning_rates():
     names = ("sgd", "adam", "adamw", "adamw_amsgrad", "adan", "muon", "of a plug-in")
     assert [usual_learning_rate(name) for name in names] == [0.01, 1e-3, 1e-3, 1e-3, 1e-3, 8e-3, 0.01]
+    assert [usual_learning_rate(name, "UMambaBot") for name in ("sgd", "adamw", "muon")] == [1e-3, 1e-3, 8e-3]
+
+
+def test_the_usual_rate_goes_with_optimizer_and_network():
+    plain, slow = Recipe(), Recipe(learning_rate=0.002)
+    assert with_usual_rate(plain, {"network": "UMambaEnc"}) == {"network": "UMambaEnc", "learning_rate": 1e-3}
+    assert with_usual_rate(plain, {"network": "PlainConvUNet"}) == {"network": "PlainConvUNet", "learning_rate": 0.01}
+    assert with_usual_rate(slow, {"network": "UMambaEnc"}) == {"network": "UMambaEnc"}
+    assert with_usual_rate(slow, {"optimizer": "muon"}) == {"optimizer": "muon", "learning_rate": 8e-3}
+    assert with_usual_rate(plain, {"optimizer": "muon", "learning_rate": 1.0})["learning_rate"] == 1
+    assert with_usual_rate(plain, {"loss": "ce"}) == {"loss": "ce"}

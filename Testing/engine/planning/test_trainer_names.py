@@ -10,8 +10,10 @@ import pytest
 from segautoconfiglib.base.errors import ProblemsError, UserError
 from segautoconfiglib.planning.choices import AUGMENTATIONS, LOSSES, OPTIMIZERS, RECIPES, SCHEDULES
 from segautoconfiglib.planning.recipe import OVERSAMPLING_KINDS, Recipe
+from segautoconfiglib.planning.topology import plan_network
 from segautoconfiglib.planning.trainer_names import (
     NNUNET_NAMES,
+    as_trained,
     named_fields,
     recipe_from_trainer_name,
     recipe_name,
@@ -55,6 +57,9 @@ SHIPPED: dict[str, dict[str, Any]] = {
     "nnUNetTrainer_warmup": {"warmup_epochs": 50},
     "nnUNetTrainerBN": {"norm": "batch"},
     "nnUNetTrainerNoDeepSupervision": {"deep_supervision": False},
+    "nnUNetTrainerUMambaBot": {"network": "UMambaBot", "learning_rate": 1e-3},
+    "nnUNetTrainerUMambaEnc": {"network": "UMambaEnc", "learning_rate": 1e-3},
+    "nnUNetTrainerUMambaEncNoAMP": {"network": "UMambaEnc", "learning_rate": 1e-3, "mixed_precision": False},
     "nnUNetTrainerAdam": {**ADAM, "learning_rate": 0.01},
     "nnUNetTrainerAdam1en3": {**ADAM, "learning_rate": 1e-3},
     "nnUNetTrainerAdam3en4": {**ADAM, "learning_rate": 3e-4},
@@ -93,6 +98,15 @@ def test_all_shipped_trainers_are_in_the_table() -> None:
         ("nnUNetTrainer_lr0.003_warmup7_noClip", {"learning_rate": 0.003, "warmup_epochs": 7, "gradient_clip": None}),
         ("nnUNetTrainer_dice_topk_hardest0.2_BS3", {"loss": "dice_topk", "topk_share": 0.2, "batch_size": 3}),
         ("nnUNet_Trainer_BS8", {"batch_size": 8}),
+        ("nnUNetTrainerUMambaBot_100epochs_NoMirroring_BN",
+         {"network": "UMambaBot", "learning_rate": 1e-3, "epochs": 100, "mirror": False, "norm": "batch"}),
+        ("nnUNetTrainerDA5_UMambaBot_NoAMP",
+         {"augmentation": "da5", "network": "UMambaBot", "learning_rate": 1e-3, "mixed_precision": False}),
+        ("nnUNetTrainer_UMambaBot_lr0.01", {"network": "UMambaBot", "learning_rate": 0.01}),
+        ("nnUNetTrainer_lr0.002_UMambaBot", {"network": "UMambaBot", "learning_rate": 0.002}),
+        ("nnUNetTrainer_UMambaBot_muon", {"network": "UMambaBot", "optimizer": "muon", "learning_rate": 8e-3}),
+        ("nnUNetTrainer_UMambaEnc_sgd", {"network": "UMambaEnc", "learning_rate": 1e-3}),
+        ("nnUNetTrainer_networkResidualEncoderUNet", {"network": "ResidualEncoderUNet"}),
     ],
 )  # fmt: skip
 def test_words_combine(name: str, changes: dict[str, Any]) -> None:
@@ -169,6 +183,13 @@ def test_words_that_contradict_each_other() -> None:
             {"mirror": "x", "image_order": 0, "foreground_share": 0.5, "oversampling": "probabilistic"},
             "nnUNetTrainer_mirrorx_imageOrd0_foreground0.5_probabilistic",
         ),
+        ("nnUNetTrainer", {"network": "UMambaBot", "learning_rate": 1e-3}, "nnUNetTrainerUMambaBot"),
+        ("nnUNetTrainer", {"network": "UMambaBot"}, "nnUNetTrainer_UMambaBot_lr0.01"),
+        (
+            "nnUNetTrainerDA5",
+            {"network": "UMambaEnc", "learning_rate": 1e-3, "mixed_precision": False},
+            "nnUNetTrainerDA5_UMambaEncNoAMP",
+        ),
         ("nnUNetTrainer", {"augmentation": "fast", "average_weights": 0.99}, "nnUNetTrainer_augfast_average0.99"),
     ],
 )
@@ -182,6 +203,41 @@ def test_every_recipe_has_a_name_that_can_be_read(base: str, changes: dict[str, 
 def test_fields_that_a_name_decides_about() -> None:
     assert named_fields("nnUNetTrainer") == set()
     assert named_fields("nnUNetTrainer_sgd_5epochs") == {"optimizer", "learning_rate", "epochs"}
+
+
+def test_the_learning_rate_of_a_network_was_not_decided_about() -> None:
+    """In a given time another optimizer is taken, with its own."""
+    assert named_fields("nnUNetTrainerUMambaEncNoAMP") == {"network", "mixed_precision"}
+    assert named_fields("nnUNetTrainerUMambaBot_lr0.001") == {"network", "learning_rate"}
+    assert named_fields("nnUNetTrainerUMambaBot_adamw") == {"network", "optimizer", "learning_rate"}
+    RECIPES.register("MyBot", like="nnUNetTrainerUMambaBot", batch_size=3)
+    try:
+        assert recipe_from_trainer_name("MyBot").learning_rate == 1e-3
+        assert named_fields("MyBot") == {"network", "batch_size"}
+    finally:
+        RECIPES.remove("MyBot")
+
+
+PLAIN = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
+
+
+@pytest.mark.parametrize(
+    ("trainer", "network", "norm"),
+    [
+        ("nnUNetTrainer", PLAIN, "InstanceNorm3d"),
+        ("nnUNetTrainerBN", PLAIN, "BatchNorm3d"),
+        ("nnUNetTrainer_BN_5epochs", PLAIN, "BatchNorm3d"),
+        ("nnUNetTrainerUMambaBot", "UMambaBot", "InstanceNorm3d"),
+        ("nnUNetTrainerUMambaEncNoAMP", "UMambaEnc", "InstanceNorm3d"),
+        ("nnUNetTrainer_networkPlainConvUNet", PLAIN, "InstanceNorm3d"),
+        ("TrainerOfSomebody", PLAIN, "InstanceNorm3d"),
+    ],
+)
+def test_the_network_that_a_trainer_makes_of_the_planned_one(trainer: str, network: str, norm: str) -> None:
+    planned = plan_network((1.0, 1.0, 1.0), (16, 16, 16))
+    found = as_trained(planned, trainer)
+    assert (found.network_class_name, found.arch_kwargs["norm_op"].rpartition(".")[2]) == (network, norm)
+    assert found.features_per_stage == planned.features_per_stage
 
 
 def test_a_trainer_of_a_plug_in_takes_words_too() -> None:
@@ -198,6 +254,7 @@ def test_a_trainer_of_a_plug_in_takes_words_too() -> None:
 
 
 VALUES: dict[str, tuple[Any, ...]] = {
+    "network": (None, "UMambaBot", "UMambaEnc", "PlainConvUNet"),
     "loss": tuple(LOSSES),
     "topk_share": (0.1, 1 / 3),
     "label_smoothing": (0.0, 0.1),
@@ -216,6 +273,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "image_order": (0, 1),
     "label_order": (0, 1),
     "deep_supervision": (True, False),
+    "mixed_precision": (True, False),
     "norm": (None, "instance", "batch"),
     "foreground_share": (0.0, 0.33, 1.0),
     "oversampling": OVERSAMPLING_KINDS,
@@ -241,6 +299,7 @@ def test_all_fields_that_a_name_tells_have_values_here() -> None:
         *("nnUNetTrainer", *(name for name in SHIPPED if "epoch" in name), *OWN_NAMES, "nnUNetTrainerNoMirroring"),
         *("nnUNetTrainerDA5ord0", "nnUNetTrainerBN", "nnUNetTrainer_noDummy2DDA", "nnUNetTrainerNoDeepSupervision"),
         *("nnUNet_Trainer_BS8", "nnUNetTrainerTopk10LossLS01", "nnUNetTrainerAdan3en4", "nnUNetTrainer_warmup"),
+        *("nnUNetTrainerUMambaBot", "nnUNetTrainerUMambaEncNoAMP", "nnUNetTrainer_lr0.01_UMambaBot_5epochs"),
     ],
 )
 def test_every_change_of_every_base_can_be_read_back(base: str) -> None:

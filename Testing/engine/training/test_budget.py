@@ -19,6 +19,7 @@ from segautoconfiglib.base.errors import Cancelled, UserError
 from segautoconfiglib.base.events import ListReporter
 from segautoconfiglib.fingerprint.fingerprint import Fingerprint
 from segautoconfiglib.networks.unet import UNet
+from segautoconfiglib.planning.architectures import with_network
 from segautoconfiglib.planning.plans import Configuration, Plans
 from segautoconfiglib.planning.recipe import Recipe
 from segautoconfiglib.planning.topology import plan_network
@@ -135,6 +136,22 @@ def test_plans_are_written_once_and_used_by_further_folds(plans: Plans, folder: 
     remade = budget_plans(plans, "3d_fullres", file, fast, Budget(1200), stored=True, remake=True)
     assert remade.configuration("3d_fullres").architecture.features_per_stage[0] == 32
     assert Plans.load(file) == remade
+
+
+def test_umamba_in_small_plans(plans: Plans, standard: Configuration, folder: Path, describe: Any) -> None:
+    """The trainer's choice is measured and told, but not written: other trainers use the same plans. The plans' is."""
+
+    def made(some: Plans, name: str, **recipe: Any) -> tuple[str, str]:
+        report, speed = ListReporter(), known_speed(describe, 1.0, small_recipe(Recipe(**recipe)))
+        small = budget_plans(some, "3d_fullres", folder / name, speed, Budget(1200), stored=True, report=report)
+        entry = small.configuration("3d_fullres")
+        return entry.architecture.network_class_name.rpartition(".")[2], report.of("log")[-1]["message"].split()[1]
+
+    assert made(plans, "a.json", network="UMambaBot") == ("PlainConvUNet", "UMambaBot")
+    bot = standard.model_copy(update={"architecture": with_network(standard.architecture, "UMambaBot")})
+    planned = plans.model_copy(update={"configurations": {"3d_fullres": bot.to_json()}})
+    assert made(planned, "b.json") == ("UMambaBot", "UMambaBot")
+    assert made(planned, "c.json", network="UMambaEnc") == ("PlainConvUNet", "UMambaEnc")
 
 
 def test_plans_for_other_data_are_made_anew(plans: Plans, folder: Path, describe: Any) -> None:

@@ -11,14 +11,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from segautoconfiglib.base.events import ListReporter  # noqa: E402
 from segautoconfiglib.inference.model import load_model  # noqa: E402
 from segautoconfiglib.networks.checkpoint import read_checkpoint, write_checkpoint  # noqa: E402
-from segautoconfiglib.pipeline.jobs import plans_with_norm  # noqa: E402
+from segautoconfiglib.pipeline.jobs import plans_with_choices  # noqa: E402
 from segautoconfiglib.planning.choices import LOSSES, OPTIMIZERS, SCHEDULES  # noqa: E402
 from segautoconfiglib.planning.recipe import Recipe  # noqa: E402
 from segautoconfiglib.planning.trainer_names import recipe_from_trainer_name  # noqa: E402
+from segautoconfiglib.training import setup, step  # noqa: E402
 from segautoconfiglib.training.hooks import FINAL  # noqa: E402
 from segautoconfiglib.training.run import train_fold  # noqa: E402
+from segautoconfiglib.training.setup import make_objective, make_state, random_batch  # noqa: E402
 from segautoconfiglib.training.small_plans import small_recipe  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -32,6 +35,9 @@ CHOICES: list[dict[str, Any]] = [
     {"augmentation": "da5", "image_order": 0, "label_order": 0, "mirror": "zy"},
     {"augmentation": "fast", "oversampling": "probabilistic_rounded", "batch_size": 3},
     {"oversampling": "probabilistic", "foreground_share": 0.1, "dummy_2d": False, "deep_supervision": False},
+    {"network": "UMambaBot", "mixed_precision": False},
+    {"network": "UMambaEnc", "norm": "batch"},
+    {"network": "ResidualEncoderUNet"},
 ]
 
 
@@ -48,10 +54,37 @@ def test_two_steps(make_job: Any, choice: dict[str, Any]) -> None:
     assert content["segautoconfig"]["recipe"]["optimizer"] == recipe.optimizer
 
 
+def test_the_network_is_in_the_models_plans(make_job: Any, tiny_recipe: Recipe) -> None:
+    """So that the model predicts whatever its folder is called; the plans that it is made of stay."""
+    recipe, report = replace(tiny_recipe, network="UMambaEnc", epochs=1), ListReporter()
+    job = make_job(recipe=recipe, plans=plans_with_choices(make_job().plans, "3d_fullres", recipe))
+    train_fold(job, report=report)
+    assert report.of("warning")[0]["message"].startswith("UMambaEnc is experimental")
+    configurations = json.loads((job.model_folder / "plans.json").read_text())["configurations"]
+    names = {name: entry["architecture"]["network_class_name"] for name, entry in configurations.items()}
+    assert names == {"3d_fullres": "UMambaEnc", "2d": "dynamic_network_architectures.architectures.unet.PlainConvUNet"}
+    (network,) = load_model(job.model_folder).networks
+    assert type(network).__name__ == "UMambaEnc"
+
+
+def test_mixed_precision_can_be_left_out(make_job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Number format and scaler of a CUDA device, shown with those of the CPU."""
+    monkeypatch.setattr(step, "autocast", lambda device: torch.autocast(device.type, torch.bfloat16))
+    monkeypatch.setattr(setup, "gradient_scaler", lambda device: torch.amp.GradScaler("cpu"))
+    job = make_job(configuration="2d")
+    entry, device = job.plans.configuration("2d"), torch.device("cpu")
+    for mixed, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        recipe = Recipe(mixed_precision=mixed)
+        state = make_state(recipe, job.description, entry, device)
+        objective = make_objective(recipe, job.description, entry, device)
+        outputs, _ = objective.evaluate(state.network, *objective.move(random_batch(1, entry, job.description)))
+        assert (outputs[0].dtype, state.scaler is not None) == (dtype, mixed)
+
+
 def test_batch_normalisation_is_in_the_models_plans(make_job: Any, tiny_recipe: Recipe) -> None:
     """So that nnunetv2, whose trainer in the checkpoint takes the network from there, builds the same."""
     recipe = replace(tiny_recipe, norm="batch", epochs=1)
-    job = make_job(recipe=recipe, plans=plans_with_norm(make_job().plans, "3d_fullres", recipe))
+    job = make_job(recipe=recipe, plans=plans_with_choices(make_job().plans, "3d_fullres", recipe))
     train_fold(job)
     content = read_checkpoint(job.fold_folder / FINAL)
     assert content["trainer_name"] == "nnUNetTrainer"

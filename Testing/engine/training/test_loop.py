@@ -113,6 +113,20 @@ def test_bad_steps_in_a_row_end_the_run(linear_state: LinearState):
     assert state.position.train_batches == 22
 
 
+@pytest.mark.parametrize(
+    ("device", "mixed", "named"), [("cuda", True, True), ("cuda", False, False), ("cpu", True, False)]
+)
+def test_the_way_out_names_learning_rate_and_mixed_precision(
+    linear_state: LinearState, device: str, mixed: bool, named: bool
+):
+    state, objective = linear_state(1.0), SimpleNamespace(device=torch.device(device), mixed_precision=mixed)
+    state.position.bad_steps, state.optimizer.param_groups[0]["lr"] = 10, 0.0025
+    with pytest.raises(UserError) as caught:
+        loop._note_loss(state, None, objective)
+    assert "Lower the learning rate (0.0025 now), " in caught.value.hint
+    assert ("without mixed precision (AMP)" in caught.value.hint) is named
+
+
 def test_a_scaler_that_leaves_out_every_step_ends_the_run(linear_state: LinearState):
     """Two steps lower the scale from 4 to 1; the eleven after them are too many."""
     state = linear_state(0.0)

@@ -11,6 +11,8 @@ torch = pytest.importorskip("torch")
 
 from segautoconfiglib.base.errors import UserError  # noqa: E402
 from segautoconfiglib.base.events import ListReporter  # noqa: E402
+from segautoconfiglib.networks.build import build_network  # noqa: E402
+from segautoconfiglib.planning.architectures import as_umamba  # noqa: E402
 from segautoconfiglib.training import setup  # noqa: E402
 from segautoconfiglib.training.losses import LossSettings  # noqa: E402
 
@@ -122,6 +124,18 @@ def test_without_a_compiler_the_plain_network_stays(
     assert all(parameter.grad is None for parameter in state.network.parameters())
     assert torch.equal(torch.get_rng_state(), random_state)
     assert all(torch.equal(before[name], tensor) for name, tensor in weights(state).items())
+
+
+def test_networks_with_a_scan_are_not_compiled(make_job: Any, make_state: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch, "compile", pytest.fail)
+    job = make_job()
+    configuration = job.plans.configuration("3d_fullres")
+    network = build_network(as_umamba(configuration.architecture, "UMambaBot"), 1, 3, deep_supervision=True)
+    state, report = replace(make_state(), network=network, forward=network), ListReporter()
+    objective = setup.make_objective(job.recipe, job.description, configuration, CPU)
+    setup.compile_network(state, objective, 2, configuration, job.description, report)
+    assert state.forward is network
+    assert report.of("log")[0]["message"] == "UMambaBot is a network that is not compiled."
 
 
 @pytest.mark.parametrize("gpus", [0, (), -1])

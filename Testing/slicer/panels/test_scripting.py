@@ -22,7 +22,7 @@ SHORT = '"--epochs", "1", "--iterations", "2", "--device", "cpu", "--workers", "
 @pytest.fixture
 def script(repository: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.syspath_prepend(str(repository / "SegAutoConfig"))
-    (code,) = re.findall(r"```python\n(.*?)```", (repository / "docs" / "scripting.md").read_text(), re.DOTALL)
+    code, _task = re.findall(r"```python\n(.*?)```", (repository / "docs" / "scripting.md").read_text(), re.DOTALL)
     assert code.count(LENGTH) == 1
     return code.replace(LENGTH, SHORT)
 

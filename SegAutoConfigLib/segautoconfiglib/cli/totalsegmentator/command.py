@@ -1,0 +1,19 @@
+"""What a command of TotalSegmentator is, and flags that several have."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from segautoconfiglib.cli.nnunet.command import Command
+
+__all__ = ["Command", "add_weights"]
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """--weights."""
+    parser.add_argument(
+        "--weights", type=Path, metavar="PATH",
+        help="folder or zip file of weights, looked into first (then $TOTALSEG_WEIGHTS_PATH or ~/.totalsegmentator, "
+        "then the workspace)",
+    )  # fmt: skip

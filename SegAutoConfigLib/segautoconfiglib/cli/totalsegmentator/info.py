@@ -1,0 +1,115 @@
+"""TotalSegmentator's command that shows tasks and structures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from segautoconfiglib.base.context import Context
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.cli.totalsegmentator.command import Command, add_weights
+
+Row = dict[str, Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """totalseg_info's flags."""
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("-lt", "--list-tasks", action="store_true", help="all tasks (the default)")
+    what.add_argument("-cl", "--classes", action="store_true", help="the structures of the task -ta")
+    parser.add_argument("-ta", "--task", metavar="TASK", help="name of a task, for --classes")
+    parser.add_argument("--json", action="store_true", help="for programs, in TotalSegmentator's form")
+    add_weights(parser)
+
+
+def run(arguments: argparse.Namespace, context: Context) -> None:
+    """totalseg_info."""
+    if arguments.classes and arguments.task is None:
+        raise UserError("The task is missing.", "totalseg_info --classes -ta total")
+    if arguments.classes:
+        show_classes(context, arguments.task, as_json=arguments.json)
+    else:
+        show_tasks(context, arguments, as_json=arguments.json)
+
+
+def show_tasks(context: Context, arguments: argparse.Namespace, *, as_json: bool = False) -> None:
+    """All tasks, and which weights are missing (``arguments.weights``: where to look first)."""
+    from segautoconfiglib.pipeline.tasks import list_tasks
+    from segautoconfiglib.tasks.catalogue import load_catalogue
+
+    rows = list_tasks(context, getattr(arguments, "weights", None))
+    context.report("done", stage="tasks", tasks=rows)
+    if context.out is None:
+        return
+    if as_json:
+        short = getattr(arguments, "list_tasks", False)
+        form = [_summary(row) for row in rows] if short else _registry(rows, load_catalogue().version)
+        context.out.write(json.dumps(form, indent=2) + "\n")
+        return
+    from segautoconfiglib.base.terminal import print_table
+
+    lines = [_line(row) for row in rows]
+    print_table("Tasks", list(lines[0]), [list(line.values()) for line in lines], context.out)
+    context.report("log", message="Weights: totalseg_download_weights -t TASK. Structures: totalseg_info -cl -ta TASK.")
+
+
+def show_classes(context: Context, task: str, *, as_json: bool = False) -> None:
+    """The structures of a task. Raises: UserError: there is no such task."""
+    from segautoconfiglib.tasks.catalogue import find_task
+
+    classes = find_task(task).classes
+    context.report("done", stage="tasks", classes={name: label for label, name in classes.items()})
+    if context.out is None:
+        return
+    if as_json:
+        context.out.write(json.dumps({str(label): name for label, name in classes.items()}, indent=2) + "\n")
+        return
+    from segautoconfiglib.base.terminal import print_table
+
+    print_table(
+        f"Structures of {task}", ("label", "name"), [[label, name] for label, name in classes.items()], context.out
+    )
+
+
+def _line(row: Row) -> Row:
+    return {
+        "task": row["name"],
+        "images": row["modality"],
+        "structures": len(row["labels"]) - 1,
+        "licence key": "needed" if row["licence"] else "",
+        "weights": ", ".join(_state(mode) for mode in row["modes"]),
+    }
+
+
+def _state(mode: Row) -> str:
+    state = "damaged or wrong" if mode["problem"] else "ready"
+    if mode["missing"]:
+        state = f"{len(mode['missing'])} of {mode['models']} missing"
+    return state if mode["mode"] == "default" else f"{mode['mode']}: {state}"
+
+
+def _summary(row: Row) -> Row:
+    return {
+        "name": row["name"],
+        "modality": row["modality"],
+        "license_required": row["licence"],
+        "num_classes": len(row["labels"]) - 1,
+    }
+
+
+def _registry(rows: list[Row], version: str) -> Row:
+    return {
+        "totalsegmentator_version": version,
+        "tasks": {
+            row["name"]: {
+                "modality": row["modality"],
+                "license_required": row["licence"],
+                "classes": {str(label): name for name, label in row["labels"].items() if label},
+            }
+            for row in rows
+        },
+    }
+
+
+COMMANDS = {"totalseg_info": Command(add_arguments, run)}

@@ -1,0 +1,43 @@
+"""Masks made of the results of TotalSegmentator's tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from segautoconfiglib.base.context import Context
+from segautoconfiglib.base.records import check_writable
+from segautoconfiglib.base.words import counted
+from segautoconfiglib.image.label_names import write_label_names
+from segautoconfiglib.tasks.combine import combine_masks
+
+STAGE = "combine"
+
+
+def combine_task_masks(
+    context: Context, source: Path, output: Path, wanted: str | Sequence[str], *, named: bool = False
+) -> Path:
+    """Write the union of structures as one mask (0, 1).
+
+    Args:
+        context: Is told what was written.
+        source: A folder of masks, or a label file that carries names.
+        output: Its ending chooses the format.
+        wanted: A name of ``tasks.combine.GROUPS``, or names of structures.
+        named: Write the mask's name into the file, where the format has a place for it.
+
+    Raises:
+        UserError: a structure is missing, masks differ in their grid, or the file can't be written.
+    """
+    check_writable(output.parent)
+    mask = combine_masks(source, wanted)
+    name = wanted if isinstance(wanted, str) else "_".join(wanted)
+    like = source if source.is_file() else None
+    write_label_names(mask.array[0], output, mask.geometry, {1: name} if named else {}, like=like)
+    voxels = counted(int(np.count_nonzero(mask.array)), "voxel")
+    context.report("artifact", path=str(output), description="mask")
+    context.report("log", message=f"{name}: {voxels}, written to {output}.")
+    context.report("done", stage=STAGE, output=str(output))
+    return output

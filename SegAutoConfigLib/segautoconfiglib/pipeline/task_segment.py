@@ -1,0 +1,58 @@
+"""Segmenting an image with a task of TotalSegmentator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from segautoconfiglib.base.context import Context
+from segautoconfiglib.base.words import counted
+from segautoconfiglib.pipeline.tasks import task_weights
+from segautoconfiglib.tasks.api import Outcome, run_task
+from segautoconfiglib.tasks.outputs import ENDING
+from segautoconfiglib.tasks.wishes import Wishes
+
+STAGE = "task"
+
+
+def segment_task(
+    context: Context, image: Path, output: Path, task: str, wishes: Wishes, *, weights: Path | None = None
+) -> Outcome:
+    """Find the structures of a task in an image, and write them.
+
+    Args:
+        context: Its workspace may hold weights; gets progress, and can cancel.
+        image: A file, or a DICOM series as a folder or zip file.
+        output: A folder, or a file.
+        task: Its name.
+        wishes: TotalSegmentator's options.
+        weights: A folder or zip file that is looked into first.
+
+    Raises:
+        UserError: see :func:`~segautoconfiglib.tasks.api.totalsegmentator`; what was there is as it was.
+        Cancelled: on request, likewise.
+    """
+    output = output.expanduser().absolute()
+    folders = task_weights(context, weights)
+    outcome = run_task(image, output, task, wishes, folders, report=context.report, cancel=context.cancel)
+    found = np.count_nonzero(np.bincount(outcome.result.labels.reshape(-1))[1:])
+    masks = [file for file in outcome.files if file.name.endswith(ENDING) and file.parent == output]
+    for file in [file for file in outcome.files if file not in masks]:
+        context.report("artifact", path=str(file), description=STAGE)
+    if masks:
+        context.report("artifact", path=str(output), description=f"{STAGE}: {counted(len(masks), 'mask')}")
+    written = f"{counted(len(outcome.files), 'file')} written" if outcome.files else "nothing was written"
+    context.report(
+        "log", message=f"{outcome.task.name}: {found} of {counted(len(outcome.result.names), 'structure')}; {written}."
+    )
+    context.report(
+        "done",
+        stage=STAGE,
+        task=outcome.task.name,
+        output=str(output),
+        files=[str(file) for file in outcome.files],
+        labels={name: label for label, name in outcome.result.names.items()},
+        warnings=list(outcome.result.warnings),
+    )
+    return outcome

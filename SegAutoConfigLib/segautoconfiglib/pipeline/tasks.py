@@ -1,0 +1,153 @@
+"""TotalSegmentator's tasks: their weights, and what there is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from segautoconfiglib.base.context import Context
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.words import counted
+from segautoconfiglib.models.folder import ModelFolder
+from segautoconfiglib.pipeline.models import checkpoint_check
+from segautoconfiglib.tasks.catalogue import Catalogue, Part, Task, load_catalogue
+from segautoconfiglib.tasks.download import SHA256, STAGE, download_weights
+from segautoconfiglib.tasks.listing import task_row, task_rows
+from segautoconfiglib.tasks.weights import WeightsFolders, unpack
+
+Row = dict[str, Any]
+
+ALL = "all"
+FAST = "_fast"
+#: TotalSegmentator's own word for the fast form of total_mr.
+OLD_NAMES = {"total_fast_mr": "total_mr_fast"}
+
+
+def download_task_weights(
+    context: Context,
+    names: Sequence[str],
+    *,
+    folder: Path | None = None,
+    sha256: Sequence[str] = (),
+    overwrite: bool = False,
+) -> list[ModelFolder]:
+    """Fetch the weights of tasks, and those that they crop with, unless they are there.
+
+    Args:
+        context: Its workspace gets them.
+        names: Of tasks, with "_fast" of their fast form; numbers of datasets; "all" for all that need no licence key.
+        folder: Gets them instead.
+        sha256: What the zip file must have; of several ``NUMBER=SHA256``.
+        overwrite: Also what is there.
+
+    Raises:
+        UserError: unknown names; see :func:`~segautoconfiglib.tasks.download.download_weights`.
+    """
+    parts = list(dict.fromkeys(part for name in names for part in wanted_parts(name, load_catalogue())))
+    target = folder or context.workspace.task_weights().target
+    there = WeightsFolders((target, *task_weights(context).folders))
+    models = download_weights(
+        parts,
+        target,
+        sha256=_checksums(sha256, parts),
+        there=there,
+        overwrite=overwrite,
+        check=checkpoint_check(context),
+        report=context.report,
+        cancel=context.cancel,
+    )
+    context.report("done", stage=STAGE, models=[str(model.path) for model in models])
+    return models
+
+
+def import_task_weights(
+    context: Context, file: Path, *, folder: Path | None = None, overwrite: bool = False
+) -> list[ModelFolder]:
+    """Put the models of a zip file among the weights.
+
+    Args:
+        context: Its workspace gets them.
+        file: As TotalSegmentator publishes them.
+        folder: Gets them instead.
+        overwrite: Replace models of the same name.
+
+    Raises:
+        UserError: see :func:`~segautoconfiglib.models.install.import_models`.
+    """
+    target = folder or context.workspace.task_weights().target
+    tools = {"report": context.report, "cancel": context.cancel}
+    models = unpack(file, target, overwrite=overwrite, check=checkpoint_check(context), **tools)  # type: ignore[arg-type]
+    for model in models:
+        context.report("artifact", path=str(model.path), description="model")
+    context.report("done", stage=STAGE, models=[str(model.path) for model in models])
+    return models
+
+
+def task_weights(context: Context, given: Path | str | None = None) -> WeightsFolders:
+    """Where weights are looked for; the models of a given zip file are unpacked.
+
+    Raises:
+        UserError: see :meth:`~segautoconfiglib.tasks.weights.WeightsFolders.search`.
+    """
+    check = checkpoint_check(context) if given is not None and Path(given).is_file() else None
+    return WeightsFolders.search(given, context.workspace, check=check, report=context.report, cancel=context.cancel)
+
+
+def list_tasks(context: Context, given: Path | None = None) -> list[Row]:
+    """A row per task; see :func:`~segautoconfiglib.tasks.listing.task_row`."""
+    return task_rows(task_weights(context, given))
+
+
+def one_task(context: Context, name: str, given: Path | None = None) -> Row:
+    """The row of a task. Raises: UserError: there is none of this name; says which are near."""
+    catalogue = load_catalogue()
+    return task_row(catalogue.find(name), task_weights(context, given), catalogue)
+
+
+def wanted_parts(name: str, catalogue: Catalogue) -> list[Part]:
+    """The models that a word on the command line stands for. Raises: UserError: it stands for none."""
+    if name == ALL:
+        return [part for task in catalogue.tasks if not task.licence for part in _all_parts(task, catalogue)]
+    if re.fullmatch(r"[0-9]+", name):
+        found = [p for task in catalogue.tasks for mode in task.modes.values() for p in mode.parts]
+        parts = [part for part in dict.fromkeys(found) if part.dataset_id == int(name)]
+        if not parts:
+            raise UserError(f"No task has weights of a dataset {name}.", "Give the name of a task (totalseg_info).")
+        return parts[:1]
+    name = OLD_NAMES.get(name, name)
+    fast = name.endswith(FAST) and name not in catalogue.by_name
+    task = catalogue.find(name.removesuffix(FAST) if fast else name)
+    return _parts(task, catalogue, fast)
+
+
+def _parts(task: Task, catalogue: Catalogue, fast: bool) -> list[Part]:
+    """The models of a task at one resolution, with those that it, or a choice of its structures, is cropped with."""
+    crop = catalogue.rough_crop(task, task.structures[:1] if task.allows_subset else ())
+    return catalogue.needed(task, task.mode(fast=fast), crop)
+
+
+def _all_parts(task: Task, catalogue: Catalogue) -> list[Part]:
+    others = [part for mode in task.modes.values() for part in mode.parts]
+    return [*_parts(task, catalogue, fast=False), *others]
+
+
+def _checksums(words: Sequence[str], parts: Sequence[Part]) -> dict[int, str]:
+    """Checksums by dataset. Raises: UserError: one is none, or belongs to nothing."""
+    numbers = list(dict.fromkeys(part.dataset_id for part in parts))
+    found = {}
+    for word in words:
+        number, _, digest = word.rpartition("=")
+        digest = digest.lower()
+        if not SHA256.fullmatch(digest):
+            raise UserError(f"{digest!r} is no SHA-256 checksum.", "It has 64 characters, 0 to 9 and a to f.")
+        if not number and len(numbers) != 1:
+            several = f"There are {counted(len(numbers), 'file')}, of the datasets {', '.join(map(str, numbers))}"
+            raise UserError(f"{several}, and one checksum.", f"Write {numbers[0]}=CHECKSUM.")
+        if number and (not number.isdecimal() or int(number) not in numbers):
+            raise UserError(
+                f"{number!r} is none of the datasets that are fetched.", f"They are {', '.join(map(str, numbers))}."
+            )
+        found[int(number) if number else numbers[0]] = digest
+    return found

@@ -1,0 +1,157 @@
+"""TotalSegmentator's tasks in one call: image in, labels and files out.
+
+from segautoconfiglib.tasks.api import totalsegmentator
+
+totalsegmentator("ct.nii.gz", "segmentations", task="total", fast=True)
+labels = totalsegmentator(sitk.ReadImage("ct.nii.gz"), task="body")
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segautoconfiglib.base.cancel import CancelToken
+from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.image.medical import sitk_from_labels
+from segautoconfiglib.image.volume import Volume
+from segautoconfiglib.tasks.catalogue import Task, find_task
+from segautoconfiglib.tasks.loaded import LoadedModels, Weights
+from segautoconfiglib.tasks.options import TaskResult
+from segautoconfiglib.tasks.report import run_report, write_report
+from segautoconfiglib.tasks.results import Numbers, measured, places, write_results
+from segautoconfiglib.tasks.run import segment
+from segautoconfiglib.tasks.source import Image, Source, opened
+from segautoconfiglib.tasks.statistics import write_statistics
+from segautoconfiglib.tasks.weights import WeightsFolders
+from segautoconfiglib.tasks.wishes import Wishes
+
+#: The same task for the other kind of scanner, chosen by what DICOM says.
+COUNTERPARTS = {("total", "MR"): "total_mr", ("total_mr", "CT"): "total"}
+LICENCE = "weights under a licence of their own, which TotalSegmentator's authors give: it holds here, too."
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run has made.
+
+    Attributes:
+        task: That was run; another one than was asked for where the scanner was another.
+        result: The labels.
+        statistics: If they were wished for.
+        files: That were written.
+    """
+
+    task: Task
+    result: TaskResult
+    statistics: Numbers | None
+    files: tuple[Path, ...]
+
+
+def totalsegmentator(
+    input: Image,
+    output: Path | str | None = None,
+    task: str = "total",
+    *,
+    weights: Path | str | None = None,
+    events: Reporter = silent,
+    cancel: CancelToken | None = None,
+    **options: Any,
+) -> Any:
+    """Segment one image with a task of TotalSegmentator.
+
+    Args:
+        input: A file, a DICOM folder or zip file, a SimpleITK image, or a volume (1, z, y, x).
+        output: A folder (one file per structure) or, with ``ml=True``, a file; None: nothing is written.
+        task: Its name.
+        weights: A folder or zip file of weights; see `tasks.weights.WeightsFolders.search`.
+        events: Gets progress and warnings.
+        cancel: Asked meanwhile.
+        options: TotalSegmentator's, see `tasks.wishes.Wishes`: ml, fast, roi_subset, statistics, preview, device ...
+
+    Returns:
+        The labels: a volume (1, z, y, x) for a volume, else a SimpleITK image. With ``statistics`` (labels, numbers).
+
+    Raises:
+        UserError: something in image, options or weights; nothing was written then.
+        Cancelled: on request.
+    """
+    folders = WeightsFolders.search(weights, report=events, cancel=cancel)
+    outcome = run_task(input, output, task, Wishes.of(**options), folders, report=events, cancel=cancel)
+    result = outcome.result
+    labels: Any = Volume(result.labels[None], result.geometry)
+    if not isinstance(input, Volume):
+        labels = sitk_from_labels(result.labels, result.geometry)
+    return labels if outcome.statistics is None else (labels, outcome.statistics)
+
+
+def run_task(
+    image: Image,
+    output: Path | str | None,
+    task: str,
+    wishes: Wishes,
+    weights: Weights | LoadedModels,
+    *,
+    report: Reporter = silent,
+    cancel: CancelToken | None = None,
+) -> Outcome:
+    """Read the image, find the structures, measure them, write all files. See :func:`totalsegmentator`."""
+    start = time.monotonic()
+    wishes.check(find_task(task))
+    with opened(image) as source:
+        chosen = _fitting(find_task(task), source, report)
+        wishes.check(chosen)
+        to = places(Path(output).expanduser().absolute(), wishes, chosen, source) if output is not None else None
+        _tell(chosen, wishes, report)
+        result = segment(source.volume, chosen, wishes.options(), weights, report=report, cancel=cancel)
+        numbers = measured(result, source, chosen, wishes) if wishes.statistics else None
+        files = write_results(result, source, chosen, wishes, to, numbers, report=report, cancel=cancel) if to else []
+        if numbers is not None and wishes.statistics_file is not None:
+            write_statistics(wishes.statistics_file, numbers)
+            files = [*files, wishes.statistics_file]
+        if wishes.report is not None:
+            content = run_report(
+                task=chosen.name, modality=chosen.modality, licence=chosen.licence, device=_device(wishes),
+                source=source.path, output=None if output is None else Path(output), files=files,
+                classes=result.names, runtime_seconds=time.monotonic() - start, options=wishes.as_report(),
+                warnings=result.warnings,
+            )  # fmt: skip
+            write_report(Path(wishes.report), content)
+            files = [*files, Path(wishes.report)]
+    return Outcome(chosen, result, numbers, tuple(files))
+
+
+def _fitting(task: Task, source: Source, report: Reporter) -> Task:
+    """The task, or the same one for the scanner that the image comes from."""
+    other = COUNTERPARTS.get((task.name, source.modality))
+    if other is not None:
+        report("warning", message=f"The image is {source.modality}: the task {other} is run, not {task.name}.", hint="")
+        return find_task(other)
+    if source.modality in ("CT", "MR") and source.modality != task.modality:
+        text = f"The image is {source.modality}, the task {task.name} is for {task.modality}."
+        report("warning", message=text, hint="Expect nothing of the result.")
+    return task
+
+
+def _tell(task: Task, wishes: Wishes, report: Reporter) -> None:
+    """What a user should know about a task before it runs."""
+    if task.licence:
+        report("log", message=f"The task {task.name} uses {LICENCE}")
+    if task.cropped_images:
+        report(
+            "warning", message=f"The task {task.name} expects an image that shows little else.", hint="Crop it first."
+        )
+    if task.note:
+        report("log", message=f"{task.name}: {task.note}")
+    device = _device(wishes)
+    if wishes.device == "gpu" and device == "cpu":
+        report("log", message="There is no GPU: the processor is used, which --fast and --roi_subset make faster.")
+
+
+def _device(wishes: Wishes) -> str:
+    """What is computed on. Raises: UserError: there is no such device."""
+    from segautoconfiglib.networks.device import resolve_device
+
+    return resolve_device(wishes.options().device).type

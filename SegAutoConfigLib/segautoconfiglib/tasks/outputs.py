@@ -1,0 +1,158 @@
+"""The label files of a task: one with all structures, or one per structure; which files a wish for formats means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from scipy.ndimage import find_objects
+
+from segautoconfiglib.base.cancel import CancelToken
+from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.base.machine import free_memory, usable_cores
+from segautoconfiglib.image.formats import TWO_FILE_ENDINGS, known_ending
+from segautoconfiglib.image.label_names import write_label_names
+from segautoconfiglib.image.label_table import Colour
+from segautoconfiglib.image.volume import Geometry
+
+STAGE = "write"
+OutputType = Literal["nifti", "dicom_seg", "dicom_rtstruct"]
+OUTPUT_TYPES: tuple[OutputType, ...] = ("nifti", "dicom_seg", "dicom_rtstruct")
+ENDING = ".nii.gz"
+#: What DICOM objects are called beside a NIfTI file; as TotalSegmentator does.
+DICOM_SUFFIXES = {"dicom_seg": "_seg.dcm", "dicom_rtstruct": "_rtstruct.dcm"}
+#: Masks are written side by side, at most so many.
+MOST_WRITERS = 6
+
+
+def output_files(
+    output: Path, types: tuple[OutputType, ...] = ("nifti",), *, task: str = "total", multilabel: bool = False
+) -> dict[OutputType, Path]:
+    """Where each format goes; a folder stands for one file per structure.
+
+    Args:
+        output: What the user named: a file, or a folder (existing or without an ending).
+        types: The formats.
+        task: In the name of the file, where a folder was named.
+        multilabel: One NIfTI file with all structures instead of one per structure.
+
+    Returns:
+        By format. As TotalSegmentator has it, several formats share a name, and the NIfTI file then has all structures.
+
+    Raises:
+        UserError: an unknown format, or one file was named where there will be one per structure.
+    """
+    unknown = [kind for kind in types if kind not in OUTPUT_TYPES]
+    if unknown or not types:
+        raise UserError(f"Unknown output type {', '.join(unknown) or 'none'}.", f"Known: {', '.join(OUTPUT_TYPES)}.")
+    is_file = not output.is_dir() and _ending(output) != ""
+    base = output.name[: -len(_ending(output))] if is_file else f"{task}_segmentation"
+    folder = output.parent if is_file else output
+    if len(types) > 1:
+        return {kind: folder / f"{base}{DICOM_SUFFIXES.get(kind, ENDING)}" for kind in types}
+    if types[0] != "nifti":
+        return {types[0]: output if is_file else folder / f"{base}{DICOM_SUFFIXES[types[0]]}"}
+    if not multilabel and is_file:
+        raise UserError(
+            f"{output} is a file, but every structure gets a file of its own.",
+            "Name a folder, or ask for one file with all structures (--ml).",
+        )
+    return {"nifti": (output if is_file else folder / f"{base}{ENDING}") if multilabel else output}
+
+
+def write_multilabel(
+    labels: np.ndarray,
+    file: Path,
+    geometry: Geometry,
+    names: Mapping[int, str],
+    colours: Mapping[int, Colour] | None = None,
+    *,
+    like: Path | None = None,
+) -> Path:
+    """Write one file with all structures and their names; its ending chooses the format (.nii.gz, .seg.nrrd ...).
+
+    Args:
+        labels: (z, y, x).
+        file: Where to.
+        geometry: Of the labels.
+        names: Of all structures of the task, found or not.
+        colours: By label.
+        like: The image's file; see `image.label_names.write_label_names`.
+
+    Raises:
+        UserError: it can't be written.
+    """
+    write_label_names(labels, file, geometry, names, colours, like=like)
+    return file
+
+
+def write_masks(
+    labels: np.ndarray,
+    folder: Path,
+    geometry: Geometry,
+    names: Mapping[int, str],
+    *,
+    ending: str = ENDING,
+    like: Path | None = None,
+    workers: int | None = None,
+    report: Reporter = silent,
+    cancel: CancelToken | None = None,
+) -> list[Path]:
+    """Write one mask (0, 1) per structure, also of those that were not found, named after it.
+
+    Args:
+        labels: (z, y, x).
+        folder: Where to; made where it is missing.
+        geometry: Of the labels.
+        names: Of the structures to write, by label.
+        ending: Chooses the format.
+        like: See :func:`write_multilabel`.
+        workers: Files that are written side by side; None: as cores and memory allow.
+        report: Told of progress.
+        cancel: Asked between files.
+
+    Returns:
+        The files, in the order of ``names``.
+
+    Raises:
+        UserError: unknown format, or a file can't be written.
+    """
+    if known_ending(f"x{ending}") in TWO_FILE_ENDINGS:
+        raise UserError(f"Masks are not written as {ending}.", f"Choose a format of one file, such as {ENDING}.")
+    boxes = find_objects(labels, max_label=max(names, default=0))
+    files = [folder / f"{name}{ending}" for name in names.values()]
+    report("started", stage=STAGE, total=len(files))
+
+    def write(label: int, file: Path) -> None:
+        if cancel is not None:
+            cancel.raise_if_cancelled()
+        write_label_names(one_mask(labels, label, boxes[label - 1]), file, geometry, {}, like=like)
+
+    with ThreadPoolExecutor(_writers(labels.size, workers)) as pool:
+        for done, (file, _) in enumerate(zip(files, pool.map(write, names, files), strict=True), start=1):
+            report("progress", stage=STAGE, done=done, total=len(files), case=file.name)
+    return files
+
+
+def one_mask(labels: np.ndarray, label: int, box: tuple[slice, ...] | None) -> np.ndarray:
+    """Where ``labels`` has one value, (z, y, x) uint8; ``box`` is where to look, None nowhere."""
+    mask = np.zeros(labels.shape, np.uint8)
+    if box is not None:
+        mask[box] = labels[box] == label
+    return mask
+
+
+def _writers(voxels: int, wanted: int | None) -> int:
+    by_memory = int(free_memory() * 0.5) // (4 * voxels + 1)
+    return max(1, min(wanted if wanted is not None else min(usable_cores(), MOST_WRITERS), by_memory))
+
+
+def _ending(file: Path) -> str:
+    """Of a file's name: that of a known format, that of a DICOM object, or none."""
+    lower = file.name.lower()
+    known = (".seg.nrrd", ".dcm", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl.gz", ".gipl")
+    return file.name[-len(end) :] if (end := next((e for e in known if lower.endswith(e)), "")) else ""

@@ -1,0 +1,126 @@
+"""The image that a task is run on: a file, a DICOM series in a folder or a zip file, or one in memory."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from segautoconfiglib.base.errors import UserError, reworded
+from segautoconfiglib.image import dicom
+from segautoconfiglib.image.files import read_stored
+from segautoconfiglib.image.formats import NIFTI_ENDINGS, file_ending
+from segautoconfiglib.image.medical import stored_volume
+from segautoconfiglib.image.volume import Volume
+
+Image = Path | str | sitk.Image | Volume
+#: In zip files and folders of DICOM, but no image.
+DICOM_INDEX = "DICOMDIR"
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image and what is known about it.
+
+    Attributes:
+        volume: (channel, z, y, x) of its own number type.
+        path: As the user named it; None where it was in memory.
+        header: The NIfTI file whose header results keep.
+        series: The DICOM series, as `image.dicom` names it.
+        modality: "CT", "MR" and so on where DICOM says so, else empty.
+    """
+
+    volume: Volume
+    path: Path | None = None
+    header: Path | None = None
+    series: Path | None = None
+    modality: str = ""
+
+
+@contextmanager
+def opened(image: Image) -> Iterator[Source]:
+    """The image, with its files as long as the block lasts.
+
+    Raises:
+        UserError: it can't be read, or holds nothing to be segmented.
+    """
+    if isinstance(image, Volume):
+        yield _checked(Source(image))
+    elif isinstance(image, sitk.Image):
+        yield _checked(Source(stored_volume(image, "the image")))
+    else:
+        path = Path(image).expanduser().absolute()
+        with _unpacked(path) as place:
+            yield _checked(_read(path, place))
+
+
+def _read(path: Path, place: Path) -> Source:
+    if place.is_dir():
+        place = _series_folder(place)
+    if dicom.is_dicom(place):
+        return Source(read_stored(place), path, series=place, modality=dicom.modality(place))
+    return Source(read_stored(place), path, header=place if file_ending(place) in NIFTI_ENDINGS else None)
+
+
+def _checked(source: Source) -> Source:
+    """Raises: UserError: all voxels are the same."""
+    array = source.volume.array
+    if array.size == 0 or array.min() == array.max():
+        what = f"{source.path or 'The image'} is empty: "
+        what += f"all its voxels have the value {array.flat[0]:g}." if array.size else "it has no voxels."
+        raise UserError(what, "Give the scan itself, not a mask or a failed export.")
+    return source
+
+
+def _series_folder(folder: Path) -> Path:
+    """The folder itself, or the one below that holds DICOM. Raises: UserError: none does, or several do."""
+    if dicom.is_dicom(folder):
+        return folder
+    found = [place for place in sorted(folder.rglob("*")) if place.is_dir() and dicom.is_dicom(place)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UserError(f"{folder} holds no DICOM files.", "Name an image file, or the folder of a DICOM series.")
+    shown = ", ".join(str(place.relative_to(folder)) for place in found[:5])
+    raise UserError(f"{folder} holds DICOM in {len(found)} folders: {shown}.", "Name one of them.")
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """A zip file's content as a folder for the time of the block; any other path as it is.
+
+    Members get names of our own: those in the file lead nowhere.
+    """
+    if not (path.is_file() and file_ending(path) is None and zipfile.is_zipfile(path)):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="segautoconfig-dicom-") as name:
+        folder = Path(name)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = [member for member in archive.infolist() if not member.is_dir()]
+                needed, free = sum(member.file_size for member in members), shutil.disk_usage(folder).free
+                if needed > free:
+                    hint = (
+                        f"It needs {needed / 2**30:.1f} GB, {free / 2**30:.1f} GB are free. Set TMPDIR to another disk."
+                    )
+                    raise UserError(f"{path} can't be unpacked in {folder.parent}.", hint)
+                for number, member in enumerate(members):
+                    if Path(member.filename).name != DICOM_INDEX:
+                        with archive.open(member) as packed, (folder / f"{number:06d}").open("wb") as file:
+                            shutil.copyfileobj(packed, file)
+        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:  # encrypted, unknown method
+            raise UserError(f"{path} can't be unpacked: {error}.", "Unpack it, and name the folder.") from error
+        try:
+            dicom.find_series(_series_folder(folder))
+        except UserError as error:
+            told = reworded(error, error.message.replace(str(folder), str(path)))
+            told.hint = "Unpack it, and name the folder of one series."
+            raise told from error
+        yield folder

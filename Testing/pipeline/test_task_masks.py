@@ -1,0 +1,54 @@
+"""``totalseg_combine_masks``: TotalSegmentator's flags, folders and files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segautoconfiglib.base.errors import EXIT_OK, EXIT_USER
+from segautoconfiglib.cli.main import main
+from segautoconfiglib.image.files import read_labels, write_labels
+from segautoconfiglib.image.label_names import read_label_names, write_label_names
+from segautoconfiglib.image.volume import Geometry
+
+GRID = Geometry((3.0, 1.0, 2.0), (1.0, 2.0, 3.0))
+NAMES = {2: "body_trunc", 3: "body_extremities", 4: "liver"}
+
+
+def labels() -> np.ndarray:
+    return np.arange(60, dtype=np.uint8).reshape(3, 4, 5) % 6
+
+
+@pytest.mark.parametrize("source", ["masks", "all.nii.gz"])
+@pytest.mark.parametrize(
+    ("words", "wanted", "name"),
+    [
+        (["-m", "body"], (2, 3), None),
+        (["--masks", "body", "--multilabel"], (2, 3), "body"),
+        (["-m", "liver", "body_trunc", "-ml"], (2, 4), "liver_body_trunc"),
+    ],
+)
+def test_masks_are_combined(source: str, words: list[str], wanted: tuple, name: str | None, tmp_path: Path) -> None:
+    for label, structure in NAMES.items():
+        write_labels(labels() == label, tmp_path / "masks" / f"{structure}.nii.gz", GRID)
+    write_label_names(labels(), tmp_path / "all.nii.gz", GRID, NAMES)
+    output = tmp_path / "new" / "mask.nii.gz"
+    assert main(["totalseg_combine_masks", "-i", str(tmp_path / source), "-o", str(output), *words]) == EXIT_OK
+    mask = read_labels(output)
+    np.testing.assert_array_equal(mask.array[0], np.isin(labels(), wanted))
+    assert mask.geometry.differences(GRID) == []
+    assert read_label_names(output) == ({} if name is None else {1: name})
+
+
+def test_what_is_missing_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_labels(labels() == 2, tmp_path / "body_trunc.nii.gz", GRID)
+    output = tmp_path / "mask.nii.gz"
+    assert main(["totalseg_combine_masks", "-i", str(tmp_path), "-o", str(output), "-m", "body"]) == EXIT_USER
+    assert "body_extremities is missing" in capsys.readouterr().err
+    assert (
+        main(["totalseg_combine_masks", "-i", str(tmp_path / "no.nii.gz"), "-o", str(output), "-m", "a"]) == EXIT_USER
+    )
+    assert "does not exist" in capsys.readouterr().err
+    assert not output.exists()
