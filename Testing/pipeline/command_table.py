@@ -313,7 +313,7 @@ nnUNet_train_DDP: as nnUNetv2_train -num_gpus
 o | --local_rank | none | torchrun tells it
 o | --dbs | | the batch is always shared among the GPUs
 
-nnUNet_predict: as nnUNetv2_predict; cases that are there are left out, as in v1
+nnUNet_predict: as nnUNetv2_predict; as in v1 finished cases are left out, and the model's postprocessing is applied
 + | -i | required |
 + | -o | required |
 + | -t | required | number or name

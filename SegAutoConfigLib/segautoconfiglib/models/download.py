@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.base.lock import scratch_folder
 from segautoconfiglib.base.records import existing_folder
 from segautoconfiglib.models.bundle import Transfer
 
@@ -57,8 +57,8 @@ def downloaded(
     """
     _check_scheme(address)
     place = existing_folder(folder)
-    with TemporaryDirectory(prefix=".downloading-", dir=place) as temporary:
-        file = Path(temporary) / _file_name(address)
+    with scratch_folder(place, ".downloading-") as temporary:
+        file = temporary / _file_name(address)
         with _speaking_of(address), _opened(address) as answer:
             _receive(answer, file, address, largest, report, cancel or CancelToken())
         yield file
