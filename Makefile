@@ -61,7 +61,7 @@ test-engine: $(STAMP)
 # The Slicer extension: its logic against real MRML without Qt, then the stand-in for Slicer and the panels in it.
 # Training and prediction run in .venv's Python, as in an external Python that a user chose.
 test-slicer: $(STAMP) $(SLICER_STAMP)
-	$(SLICER_PYTEST) Testing/slicer/logic $(SLICERTESTARGS)
+	$(SLICER_PYTEST) Testing/slicer/logic $(AT_ONCE) $(SLICERTESTARGS)
 	$(SLICER_PYTEST) Testing/slicer/host Testing/slicer/panels $(AT_ONCE) $(SLICERTESTARGS)
 
 # After test-slicer: the pictures that it took become those of the documentation.

@@ -80,7 +80,7 @@ def test_importing_the_torch_free_stages_loads_no_torch() -> None:
         for file in MODULES
         if stage_of(file) not in TORCH_FOLDERS and file.name not in ("__main__.py", "__init__.py")
     ]
-    pytest.importorskip("matplotlib")  # of evaluation/pictures.py
+    pytest.importorskip("matplotlib")  # of evaluation/overlays.py
     code = f"import importlib, sys\nfor name in {names!r}: importlib.import_module(name)\nprint('torch' in sys.modules)"
     assert run_python(code) == "False"
 

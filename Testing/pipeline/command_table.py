@@ -64,7 +64,7 @@ nnUNetv2_train: as `train`; a fold that was trained is not overwritten without `
 + | DATASET | required | number or name
 + | CONFIGURATION | required |
 + | FOLD | required | 0 to 4, or all
-+ | -tr | nnUNetTrainer | a recipe; all names of nnU-Net but those of transformers, and those of U-Mamba, in any combination
++ | -tr | nnUNetTrainer | a recipe; nnU-Net's names but those of transformers, and U-Mamba's, in any combination
 + | -p | nnUNetPlans |
 + | -pretrained_weights | none | also other heads and channels, with `--adapt`
 + | -num_gpus | 1 |
@@ -313,7 +313,7 @@ nnUNet_train_DDP: as nnUNetv2_train -num_gpus
 o | --local_rank | none | torchrun tells it
 o | --dbs | | the batch is always shared among the GPUs
 
-nnUNet_predict: as nnUNetv2_predict; cases that are there are left out, as in v1
+nnUNet_predict: as nnUNetv2_predict; as in v1 finished cases are left out, and the model's postprocessing is applied
 + | -i | required |
 + | -o | required |
 + | -t | required | number or name

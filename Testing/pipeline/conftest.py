@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pytest
 from made_once import made_once
 from segautoconfiglib.base.events import Event, parse_line
 from segautoconfiglib.cli.main import main
+from segautoconfiglib.defaults import BUDGET
 from segautoconfiglib.image.files import write_image, write_labels
 from segautoconfiglib.image.volume import Geometry
 
@@ -194,6 +195,15 @@ def trained(trained_once: Path, workspace: Path) -> Path:
     """A copy of the trained workspace, for tests to damage."""
     shutil.copytree(trained_once, workspace)
     return workspace
+
+
+@pytest.fixture
+def short_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of tiny networks may be given less time than those of users; none of it goes into loading torch."""
+    pytest.importorskip("torch._dynamo")
+    import segautoconfiglib.training.run  # noqa: F401
+
+    monkeypatch.setattr("segautoconfiglib.pipeline.options.BUDGET", replace(BUDGET, min_seconds=10))
 
 
 class Process:

@@ -117,14 +117,18 @@ def test_lowres_predicts_the_next_stage(lowres: Path) -> None:
     for case in store.case_ids():
         assert stage.shape(case) == tuple(store.open(case).data.shape[1:])
         assert set(np.unique(stage.open(case)[...])) <= {0, 1, 2}
+        assert stage.open(case).dtype == np.uint8
+    kinds = {file.suffix for file in store.folder.iterdir() if file.is_file()}
+    assert kinds == {".b2nd", ".pkl"}  # nnU-Net tells by the only ending besides .pkl how cases are stored
 
 
 def test_all_folds_of_lowres_come_first(lowres: Path, cli: Callable[..., Any], refused: Callable[..., str]) -> None:
     for fold in (0, 1):
         (model(lowres, LOWRES) / f"fold_{fold}" / "checkpoint_final.pth").unlink()
     shutil.rmtree(predicted(lowres).folder)
-    command = "train Dataset007_Test --configuration 3d_lowres --fold"
-    says = ["5 of 5 cases", "folds 0, 1 of 3d_lowres", f"{command} 0 --plans tiny; {command} 1 --plans tiny"]
+    command = "python -m segautoconfiglib train Dataset007_Test --configuration 3d_lowres --fold"
+    lines = [f"  {command} {fold} --plans tiny --workspace {lowres}\n" for fold in (0, 1)]
+    says = ["5 of 5 cases", "folds 0, 1 of 3d_lowres", "".join(lines)]
     refused(*train(CASCADE, 0), says=says)
     assert cli(*train(LOWRES, 1, "--overwrite")).code == 0
     text = refused(*train(CASCADE, 0), says=["2 of 5 cases", "fold 0 of 3d_lowres"])
@@ -170,6 +174,43 @@ def test_training_and_prediction(lowres: Path, cli: Callable[..., Any], tmp_path
     for number in range(5):
         mean, chosen = (read_labels(tmp_path / name / f"c{number}.nii.gz").array for name in ("mean", "chosen"))
         assert np.array_equal(mean, chosen)
+
+
+def test_exported_and_used_elsewhere(lowres: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
+    assert cli(*train(CASCADE, 0)).code == 0
+    images = tmp_path / "images"
+    images.mkdir()
+    shutil.copyfile(lowres / "nnUNet_raw" / DATASET / "imagesTr" / "c0_0000.nii.gz", images / "c0_0000.nii.gz")
+    write_choice(lowres)
+    given = ("-i", images, *FAST)
+    assert cli("predict", "--choice", 7, *given, "-o", tmp_path / "chosen").code == 0
+    assert cli("predict", "-m", model(lowres, CASCADE), *given, "-o", tmp_path / "one").code == 0
+    found = model(lowres, LOWRES) / "crossval_results_folds_0_1" / "postprocessing.json"
+    found.parent.mkdir()
+    found.write_text(json.dumps({"postprocessing_fns": [], "postprocessing_kwargs": []}))
+    v1 = ("nnUNet_predict", "-t", 7, "-m", CASCADE, "-p", "tiny", "-i", images, "-o", tmp_path / "v1", "--disable_tta")
+    assert cli(*v1, "--device", "cpu").code == 0
+    assert (tmp_path / "v1" / "3d_lowres_predictions" / "c0.nii.gz").is_file()
+
+    outcome = cli("export-model", model(lowres, CASCADE), tmp_path / "cascade.zip")
+    assert f"with it goes what it needs: nnUNetTrainer__tiny__{LOWRES}." in outcome.err
+    named_alone = cli(
+        "nnUNetv2_export_model_to_zip", "-d", 7, "-p", "tiny", "-c", CASCADE, "-o", tmp_path / "alone.zip"
+    )
+    assert f"is a cascade; what it needs is not part of the file: nnUNetTrainer__tiny__{LOWRES}." in named_alone.err
+    assert cli("export-model", 7, tmp_path / "choice.zip").code == 0
+    shutil.rmtree(lowres)
+
+    place = lowres / "nnUNet_results" / "Dataset012_There"
+    for file, words in (("cascade", ("-m", place / model(lowres, CASCADE).name)), ("choice", ("--choice", 12))):
+        outcome = cli("import-model", tmp_path / f"{file}.zip", "-d", place.name)
+        assert outcome.code == 0, outcome.err
+        assert "Next: python -m segautoconfiglib predict --choice Dataset012_There " in outcome.err
+        assert cli("predict", *words, *given, "-o", tmp_path / f"{file} there").code == 0
+        shutil.rmtree(lowres)
+    for before, after in (("one", "cascade there"), ("chosen", "choice there"), ("one", "v1")):
+        one, other = (read_labels(tmp_path / name / "c0.nii.gz").array for name in (before, after))
+        assert np.array_equal(one, other)
 
 
 def made_ready(workspace: Path, also: Reporter = silent) -> list[str]:

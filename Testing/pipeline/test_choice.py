@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segautoconfiglib.base.errors import Cancelled, UserError
+from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.defaults import EVALUATION
 from segautoconfiglib.evaluation.choice import CHOICE_FILE, INSTRUCTIONS_FILE, Choice
 from segautoconfiglib.image.files import read_labels
@@ -295,7 +295,7 @@ class TestPredictChoice:
         place = tmp_path / "out"
         place.mkdir()
         shutil.copyfile(images / "c0_0000.nii.gz", place / "c0.nii.gz")
-        left = place / ".unfinished-dead"
+        left = place / ".unfinished-deadbeef"
         left.mkdir()
         (left / "in-use").write_text("process 1 on nowhere")
         words = ("predict", "-i", images, "-o", place, "--choice", chosen / CHOICE_FILE, "--disable_tta", "--continue")
@@ -322,26 +322,6 @@ class TestPredictChoice:
         assert "c0" in outcome.err[outcome.err.index("Error: ") :]
         assert (place / "c1.nii.gz").is_file()
         assert not list(place.glob(".*"))
-
-
-class TestUnfinishedFolder:
-    def test_those_in_use_stay(self, tmp_path):
-        with chosen_module.unfinished_folder(tmp_path) as one:
-            with chosen_module.unfinished_folder(tmp_path) as two:
-                assert one.is_dir()
-                assert two != one
-            (one / "file").write_text("x")
-        assert not list(tmp_path.iterdir())
-
-    def test_removed_when_cancelled(self, tmp_path):
-        def stopped() -> None:
-            with chosen_module.unfinished_folder(tmp_path) as folder:
-                (folder / "model_1").mkdir()
-                raise Cancelled
-
-        with pytest.raises(Cancelled):
-            stopped()
-        assert not list(tmp_path.iterdir())
 
 
 def test_without_torch(workspace):

@@ -521,7 +521,7 @@ def test_convert_msd(raw: Path, cli: Cli, refused: Refused, tmp_path: Path) -> N
 
 
 @pytest.mark.torch
-def test_demo(raw: Path, refused: Refused, cli: Cli, tmp_path: Path) -> None:
+def test_demo(raw: Path, refused: Refused, cli: Cli, tmp_path: Path, short_budgets: None) -> None:
     pytest.importorskip("torch")
     task, output = decathlon(raw, tmp_path / "Task09_New"), tmp_path / "output"
     demo = ("demo", "--data", task, "--output", output, "--device", "cpu")
@@ -530,14 +530,14 @@ def test_demo(raw: Path, refused: Refused, cli: Cli, tmp_path: Path) -> None:
     leftover = output / ".partial-0123-curves.png"
     (output / "predictions").rename(leftover.with_name("mine"))
     leftover.touch()
-    outcome = cli(*demo, "--budget", "40s")
+    outcome = cli(*demo, "--budget", "15s")
     assert outcome.code == 0, outcome.err
     assert ["1", "case"] in [line.split() for line in outcome.out.splitlines()]
     new = raw.with_name("Dataset009_New")
     for folder, count in (("imagesTr", 4), ("labelsTr", 4), ("imagesTs", 1), ("labelsTs", 1)):
         assert len(list((new / folder).iterdir())) == count
     assert (output / "curves.png").stat().st_size > 1000
-    assert len(list((output / "pictures").glob("c*.png"))) == 1
+    assert len(list((output / "pictures").glob("001_c*.png"))) == 1
     assert not leftover.exists()
     assert json.loads((output / "demo.json").read_text()) == {"data": str(task), "seed": 0}
     refused(*demo, "--seed", 1, says=["Dataset009_New exists", "data and seed", "--output"])

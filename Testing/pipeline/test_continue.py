@@ -173,8 +173,8 @@ def test_more_cases_and_more_labels(model: Path, trained: Path, cli: Cli) -> Non
     assert weights(new, 1)["decoder.seg_layers.0.weight"].shape[0] == 4
 
 
-def test_within_a_time(model: Path, cli: Cli) -> None:
-    words = ("train", 7, "--continue-from", model, "--budget", "30s", "--device", "cpu", "--workers", 0)
+def test_within_a_time(model: Path, cli: Cli, short_budgets: None) -> None:
+    words = ("train", 7, "--continue-from", model, "--budget", "15s", "--device", "cpu", "--workers", 0)
     outcome = cli(*words, "--events", "jsonl")
     assert outcome.code == 0, outcome.out
     new = model.with_name("nnUNetTrainer__tiny_c1__3d_fullres")

@@ -58,7 +58,9 @@ def test_what_can_not_be_is_refused_before_any_work(planned: Path, refused: Call
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs process groups")
-def test_torchrun_stopped_in_the_middle_and_resumed_by_the_command(planned: Path, start: Callable[..., Any]) -> None:
+def test_torchrun_stopped_in_the_middle_and_resumed_by_the_command(
+    planned: Path, start: Callable[..., Any], cli: Callable[..., Any]
+) -> None:
     words = (*WORDS, "--device", "cpu", "--iterations", 3)
     process = start(*words, "--epochs", 500, python=TORCHRUN)
     process.wait_for('"kind": "metric"')
@@ -71,7 +73,7 @@ def test_torchrun_stopped_in_the_middle_and_resumed_by_the_command(planned: Path
     assert (planned / "checkpoint_latest.pth").is_file()
 
     done = outcome.of("metric")[-1]["epoch"] + 1
-    resumed = start(*words, "--epochs", done + 2, "--processes", 2, "--resume").outcome()
+    resumed = cli(*words, "--epochs", done + 2, "--processes", 2, "--resume", "--events", "jsonl")
     assert resumed.code == 0, resumed.err
     assert [each["epoch"] for each in resumed.of("metric")][-1] == done + 1
     assert (planned / "checkpoint_final.pth").is_file()

@@ -21,6 +21,7 @@ DATASET = "Dataset998_Small"
 CASES, HELD_OUT = 6, 2
 #: Mean Dice over both structures that a working engine passes by far after so short a training (reached: 0.6 and 0.9).
 FLOOR, FLOOR_2D = 0.4, 0.6
+BUDGET = "20s"
 
 
 @pytest.fixture(scope="module")
@@ -156,13 +157,13 @@ def test_validation_alone_finds_the_model_of_a_budget(trained: Path, cli: Callab
     assert (model / "fold_0" / "validation_best" / "summary.json").is_file()
 
 
-def test_a_budget_is_kept(raw: Path, cli: Callable[..., Any], workspace: Path) -> None:
+def test_a_budget_is_kept(raw: Path, cli: Callable[..., Any], workspace: Path, short_budgets: None) -> None:
     pytest.importorskip("torch")
     begin = time.monotonic()
-    outcome = cli("train", 7, "--fold", "all", "--budget", "30s", "--device", "cpu", "--events", "jsonl")
+    outcome = cli("train", 7, "--fold", "all", "--budget", BUDGET, "--device", "cpu", "--events", "jsonl")
     seconds = time.monotonic() - begin
     assert outcome.code == 0, outcome.out
-    assert seconds < 40
+    assert seconds < 25
     reasons = " ".join(event["message"] for event in outcome.of("log"))
     for part in ("Network: PlainConvUNet in 3D", "steps in", "fit into", "none is held out"):
         assert part in reasons
@@ -176,8 +177,8 @@ def assert_resumed_with_the_budget_alone(fold: Path, cli: Callable[..., Any]) ->
     """Finished: nothing is done. Stopped: another plan's run does not find it; the same budget goes on with it."""
     words = ("train", 7, "--fold", "all", "--device", "cpu")
     final = fold / "checkpoint_final.pth"
-    assert cli(*words, "--budget", "30s").code == 2
-    again = cli(*words, "--budget", "30s", "--resume", "--events", "jsonl")
+    assert cli(*words, "--budget", BUDGET).code == 2
+    again = cli(*words, "--budget", BUDGET, "--resume", "--events", "jsonl")
     assert again.code == 0
     assert "trained already" in again.of("log")[0]["message"]
     final.rename(fold / "checkpoint_latest.pth")
@@ -186,7 +187,7 @@ def assert_resumed_with_the_budget_alone(fold: Path, cli: Callable[..., Any]) ->
     assert str(fold) in other.err
     assert "--budget" in other.err
     assert not list(fold.parents[1].glob("nnUNetTrainer__nnUNetPlans__*"))
-    resumed = cli(*words, "--budget", "30s", "--resume", "--events", "jsonl")
+    resumed = cli(*words, "--budget", BUDGET, "--resume", "--events", "jsonl")
     assert resumed.code == 0
     assert "another recipe" not in str(resumed.of("warning"))
     assert "Resuming in epoch" in " ".join(event["message"] for event in resumed.of("log"))

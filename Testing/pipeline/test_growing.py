@@ -81,7 +81,8 @@ def test_what_people_see(raw: Path, cli: Callable[..., Any], tmp_path: Path) -> 
     assert outcome.code == 0
     assert "add-cases done" in outcome.err
     assert "training 6" in outcome.err
-    assert "Next: train" in outcome.err
+    train = f"train {DATASET} --budget 20m --workspace {raw.parents[1]}"
+    assert f"Next: python -m segautoconfiglib {train}" in outcome.err.splitlines()
     assert '"cases": [{"id"' in cli("add-cases", "--help").out
 
 

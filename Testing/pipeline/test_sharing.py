@@ -57,7 +57,7 @@ def test_plans_go_to_another_dataset(trained: Path, other: Path, cli: Cli, refus
         f"of7_{entry['data_identifier']}" for entry in source["configurations"].values()
     ]
     assert made["configurations"]["2d"]["architecture"] == source["configurations"]["2d"]["architecture"]
-    assert sorted(file.name for file in folder.iterdir()) == ["dataset.json", "of7.json"]
+    assert sorted(file.name for file in folder.iterdir()) == [".segautoconfig", "dataset.json", "of7.json"]
     assert cli("nnUNetv2_move_plans_between_datasets", "-s", 7, "-t", OTHER, "-sp", "tiny", "-tp", "of7").code == 0
     words = ("move-plans", 7, 8, "-p", "nnUNetPlans", "--as", "of7")
     refused(*words, says=["has other plans of the name of7", "--as", "--overwrite"])
@@ -248,7 +248,9 @@ def test_what_comes_after_an_import(model: Path, trained: Path, cli: Cli, tmp_pa
     shutil.rmtree(trained)
     outcome = cli("import-model", tmp_path / "model.zip")
     assert outcome.code == 0, outcome.err
-    assert f"Next: predict --model {model} -i IN -o OUT" in outcome.err.splitlines()
+    predict = f"python -m segautoconfiglib predict --model {model} -i IN -o OUT --workspace {trained}"
+    assert f"Next: {predict}" in outcome.err.splitlines()
     assert "Next: plan" not in cli("info", 7).err
     (trained / "nnUNet_raw" / DATASET).mkdir(parents=True)
-    assert f"Nothing is planned for {DATASET} yet. Next: plan, or train." in cli("info", 7).err.splitlines()
+    plan, train = (f"`python -m segautoconfiglib {name} {DATASET} --workspace {trained}`" for name in ("plan", "train"))
+    assert f"Nothing is planned for {DATASET} yet. Next: {plan}, or {train}." in cli("info", 7).err.splitlines()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import math
 import os
+import secrets
+import shutil
 import socket
 import sys
 import time
@@ -21,6 +23,8 @@ from segautoconfiglib.base.events import Reporter, silent
 POLL_SECONDS = 0.2
 #: Byte of the lock file that is locked on Windows, where locked bytes can't be read: behind the owner's name.
 LOCKED_BYTE = 4096
+#: In a folder of `scratch_folder`: its owner keeps it locked.
+IN_USE = "in-use"
 
 
 @contextmanager
@@ -94,6 +98,28 @@ def is_taken(file: Path) -> bool | None:
         with suppress(OSError):  # Windows keeps open files
             file.unlink()
     return False
+
+
+@contextmanager
+def scratch_folder(place: Path, prefix: str) -> Iterator[Path]:
+    """A folder for what lies in between, removed at the end. Those that killed processes have left there go, too.
+
+    Args:
+        place: Gets the folder; made if missing.
+        prefix: Of its name, such as ".unfinished-".
+
+    Raises:
+        UserError: it can't be made.
+    """
+    for left in place.glob(f"{prefix}{'[0-9a-f]' * 8}"):
+        if is_taken(left / IN_USE) is False:
+            shutil.rmtree(left, ignore_errors=True)
+    folder = place / f"{prefix}{secrets.token_hex(4)}"
+    try:
+        with alone(folder / IN_USE, f"Work in {folder}"):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _locked_file(file: Path) -> TextIO | None:

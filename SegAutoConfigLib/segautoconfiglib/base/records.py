@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import sys
 import tempfile
 import time
@@ -68,6 +69,24 @@ def _replace(temporary: Path, path: Path) -> None:
             if sys.platform != "win32" or time.monotonic() >= until:
                 raise
             time.sleep(READER_PATIENCE_S / 100)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file's content; the copy appears when it is whole.
+
+    Raises:
+        UserError: the folder of ``target`` can't be written to.
+        OSError: ``source`` can't be read, or the disk is full.
+    """
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def checked_folder(folder: Path | str) -> Path:
+    """The folder. Raises: UserError: there is no such folder."""
+    if not Path(folder).is_dir():
+        raise UserError(f"The folder {folder} does not exist.", "Check the path.")
+    return Path(folder)
 
 
 def check_writable(folder: Path) -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
+import textwrap
 import time
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from segautoconfiglib.base.errors import Problem
-from segautoconfiglib.base.words import counted
+from segautoconfiglib.base.words import COMMAND, counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
@@ -22,6 +24,11 @@ LINE_INTERVAL = 10.0
 
 #: Everything that would move the cursor, change colours or ring the bell; tab and newline stay.
 CONTROL_CHARACTERS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+#: Stands for a space in a command, which is not to be divided among lines.
+UNBROKEN = "\0"
+#: How lines are divided.
+WHOLE_WORDS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False, "expand_tabs": False}
 
 #: How a line of metrics names its values, in this order; others follow under their own name.
 METRIC_NAMES = {
@@ -39,10 +46,12 @@ class HumanReporter:
 
     Args:
         stream: Where to write, normally ``sys.stderr``.
+        given: Options of this run that commands in messages need, too, such as ("--workspace", "data").
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, given: Sequence[str] = ()) -> None:
         self._stream = stream
+        self._given = tuple(given)
         self._view: _Bars | _Lines = _Bars(stream) if stream.isatty() else _Lines(stream)
 
     def __call__(self, kind: str, **data: Any) -> None:
@@ -69,7 +78,7 @@ class HumanReporter:
     def _write(self, *lines: tuple[str, str]) -> None:
         for text, style in lines:
             if text:
-                self._view.line(CONTROL_CHARACTERS.sub("", text), style)
+                self._view.line(_with_commands(CONTROL_CHARACTERS.sub("", text), self._given), style)
 
 
 class _Bars:
@@ -121,7 +130,8 @@ class _Bars:
             self._progress.stop()
 
     def line(self, text: str, style: str) -> None:
-        self._console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
+        wrapped = _wrapped(text, self._console.width)
+        self._console.print(wrapped, style=style or None, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         self._progress.stop()
@@ -172,7 +182,7 @@ class _Lines:
         self._clocks.pop(stage, None)
 
     def line(self, text: str, style: str) -> None:
-        self._stream.write(text + "\n")
+        self._stream.write(text.replace(UNBROKEN, " ") + "\n")
         self._stream.flush()
 
     def close(self) -> None:
@@ -218,6 +228,27 @@ class _Clock:
         return "" if self._end is None else f"{time_text(self._end - time.monotonic())} left"
 
 
+def _with_commands(text: str, given: Sequence[str]) -> str:
+    """The commands of a text as they can be copied; without quotes around them where they end a line."""
+
+    def whole(match: re.Match[str]) -> str:
+        command = f"{match[1]} {shlex.join(given)}".rstrip().replace(" ", UNBROKEN)
+        return command if text[match.end() :].partition("\n")[0] == "" else f"`{command}`"
+
+    return COMMAND.sub(whole, text)
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Lines not wider than a terminal, divided at spaces and continued below their beginning; commands stay whole."""
+    lines = []
+    for line in text.split("\n"):
+        body = line.lstrip(" ")
+        before = " " * (len(line) - len(body))
+        margin = (before + "  " * body.startswith("- ")) or "  "
+        lines += textwrap.wrap(body, width, initial_indent=before, subsequent_indent=margin, **WHOLE_WORDS) or [""]
+    return "\n".join(lines).replace(UNBROKEN, " ")
+
+
 def _what(data: dict[str, Any]) -> str:
     return CONTROL_CHARACTERS.sub("", str(data.get("case") or ""))
 
@@ -233,7 +264,7 @@ def event_lines(kind: str, data: dict[str, Any]) -> list[tuple[str, str]]:
     if kind in ("warning", "error"):
         style = "bold red" if kind == "error" else "yellow"
         problems = [(f"  - {_problem_text(problem)}", "") for problem in data.get("problems") or []]
-        return [(f"{kind.capitalize()}: {message}", style), *problems, (f"  {hint}" if hint else "", "bold")]
+        return [(f"{kind.capitalize()}: {message}", style), *problems, (textwrap.indent(hint, "  "), "bold")]
     return [(message, "dim" if data.get("level") == "debug" else "")]
 
 

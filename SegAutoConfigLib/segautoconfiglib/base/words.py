@@ -1,6 +1,13 @@
-"""Numbers and names of things, as people say them."""
+"""Numbers, names and commands, as people say and type them."""
 
+import re
+import shlex
 from collections.abc import Sequence
+
+#: What stands before a command on the command line.
+PROGRAM = "python -m segautoconfiglib"
+#: A command in a message or hint; see `command`.
+COMMAND = re.compile(rf"`({re.escape(PROGRAM)} [^`\n]+)`")
 
 
 def counted(number: int, noun: str) -> str:
@@ -13,3 +20,16 @@ def named(names: Sequence[object], noun: str) -> str:
     if not names:
         return f"no {noun}s"
     return f"{noun}{'' if len(names) == 1 else 's'} {', '.join(map(str, names))}"
+
+
+def first_of(names: Sequence[object], most: int) -> str:
+    """For example "a, b", or "a, b ..." where there are more than `most`."""
+    return ", ".join(map(str, names[:most])) + (" ..." if len(names) > most else "")
+
+
+def command(*words: object) -> str:
+    """A command for messages and hints, to be copied: "`python -m segautoconfiglib train 4 --fold 0`".
+
+    Terminals add the options that the user gave and it needs, too (``--workspace``).
+    """
+    return f"`{PROGRAM} {shlex.join(map(str, words))}`"

@@ -149,3 +149,8 @@ def dataset_id(name: str) -> int:
     if match is None:
         raise UserError(f"{name!r} is not a dataset name.", "Use DatasetXXX_Name, for example Dataset004_Hippocampus.")
     return int(match[1])
+
+
+def stage_model(model_folder: Path, configuration: str) -> Path:
+    """The model of another configuration with the same trainer and plans: ``<trainer>__<plans>__<configuration>``."""
+    return model_folder.with_name(f"{model_folder.name.rpartition('__')[0]}__{configuration}")

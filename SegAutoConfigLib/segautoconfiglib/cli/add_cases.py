@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from segautoconfiglib.base.context import Context
-from segautoconfiglib.cli.options import add_workers
+from segautoconfiglib.base.words import command
+from segautoconfiglib.cli.options import add_new_dataset, add_workers
 
 EPILOG = """STAGING holds the files, in any readable format, and cases.json:
 
@@ -27,9 +28,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """DATASET, --from, --workers."""
-    parser.add_argument(
-        "dataset", metavar="DATASET", help="full name of a new dataset (Dataset005_Liver), or an existing one"
-    )
+    add_new_dataset(parser)
     parser.add_argument(
         "--from", dest="source", type=Path, required=True, metavar="STAGING", help="folder with cases.json"
     )
@@ -41,4 +40,4 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
     from segautoconfiglib import pipeline
 
     folder = pipeline.add_cases(context, arguments.dataset, arguments.source, workers=arguments.workers)
-    context.report("log", message=f"Next: train {folder.name} --budget 20m")
+    context.report("log", message=f"Next: {command('train', folder.name, '--budget', '20m')}")

@@ -1,14 +1,14 @@
 """``delete-model FOLDER``: remove a model with all its folds."""
 
 import argparse
-from pathlib import Path
 
 from segautoconfiglib.base.context import Context
+from segautoconfiglib.cli.options import add_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FOLDER."""
-    parser.add_argument("model", type=Path, metavar="FOLDER", help="a model folder ('info' lists them)")
+    add_model(parser)
 
 
 def run(arguments: argparse.Namespace, context: Context) -> None:

@@ -23,6 +23,7 @@ nnU-Net's environment variables have no effect on it."""
 #: In the output folder: the data and the seed that everything beside it was made with.
 DEMO_FILE = "demo.json"
 PREDICTIONS, PICTURES = "predictions", "pictures"
+MOST_PICTURES = 12
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,9 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, context: Context) -> None:
     """Data, plan, train within the budget, predict cases never seen, evaluate, draw; then say where to look."""
     from segautoconfiglib import pipeline
+    from segautoconfiglib.base.records import copy_file
     from segautoconfiglib.base.workspace import Workspace
     from segautoconfiglib.cli.tables import print_evaluation
-    from segautoconfiglib.dataset.description import load_description
     from segautoconfiglib.inference.run import PredictOptions
 
     output = (arguments.output or arguments.workspace or Path("demo-output")).absolute()
@@ -63,13 +64,10 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
     fast = PredictOptions(mirror=False)  # mirrored images would take up to eight times as long
     predictions = pipeline.predict(context, model, images, output / PREDICTIONS, device=arguments.device, options=fast)
     summary = pipeline.evaluate(context, truth, predictions)
-    description = load_description(model / "dataset.json")
-    from segautoconfiglib.evaluation.pictures import draw_overlays  # without a home folder its library complains
-
-    pictures = draw_overlays(images, truth, predictions, description, output / PICTURES)
-    curves = _copy(model / "fold_all" / "progress.png", output / "curves.png")
-    context.report("artifact", path=str(curves), description="curves of the training")
-    context.report("artifact", path=str(output / PICTURES), description=f"{len(pictures)} overlay pictures")
+    shutil.rmtree(output / PICTURES, ignore_errors=True)  # of an earlier run
+    pipeline.draw_predictions(context, raw.name, predictions, output / PICTURES, most=MOST_PICTURES)
+    copy_file(model / "fold_all" / "progress.png", output / "curves.png")
+    context.report("artifact", path=str(output / "curves.png"), description="curves of the training")
     if context.out:
         print_evaluation(summary, context.out)
 
@@ -120,11 +118,3 @@ def _remove_unfinished(folders: Iterable[Path]) -> None:
     for folder in folders:
         for file in folder.glob(".partial-*"):
             file.unlink(missing_ok=True)
-
-
-def _copy(source: Path, target: Path) -> Path:
-    from segautoconfiglib.base.records import atomic_path
-
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
-    return target

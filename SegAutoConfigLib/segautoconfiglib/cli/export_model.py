@@ -9,7 +9,7 @@ from segautoconfiglib.base.workspace import DATASET_NAME
 from segautoconfiglib.cli.options import fold
 
 EPILOG = """The zip file has nnU-Net's layout: nnUNetv2_install_pretrained_model_from_zip takes it, too.
-Logs, paths of this computer and names of cases are not part of it.
+With a cascade goes the model of its lower stage. Logs, paths of this computer and names of cases are not part of it.
 
 examples:
   export-model .../nnUNetTrainer__nnUNetPlans__3d_fullres liver.zip
@@ -24,7 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE.zip", help="is written")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
     parser.add_argument(
-        "--folds", "--fold", "-f", nargs="+", type=fold, metavar="FOLD", help="default: all that were trained"
+        "--folds",
+        "--fold",
+        "-f",
+        nargs="+",
+        type=fold,
+        metavar="FOLD",
+        help="default: all of the splits that were trained",
     )
     parser.add_argument(
         "--checkpoint", "-chk", nargs="+", default=["checkpoint_final.pth"], metavar="FILE",
@@ -43,7 +49,7 @@ def add_case_names(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, context: Context) -> None:
     """Write the file."""
-    from segautoconfiglib.pipeline.models import chosen_models, export_models
+    from segautoconfiglib.pipeline.models import chosen_models, export_models, with_lower_stages
 
     if arguments.file.is_file() and not arguments.overwrite:
         raise UserError(f"{arguments.file} exists already.", "Name another file, or replace it with --overwrite.")
@@ -52,7 +58,7 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
     )
     export_models(
         context,
-        chosen_models(context, arguments.model) if dataset else [Path(arguments.model)],
+        chosen_models(context, arguments.model) if dataset else with_lower_stages(context, Path(arguments.model)),
         arguments.file,
         folds=arguments.folds,
         checkpoints=arguments.checkpoint,

@@ -4,7 +4,9 @@ import argparse
 from pathlib import Path
 
 from segautoconfiglib.base.context import Context
-from segautoconfiglib.cli.making import COMMON_EPILOG, add_making, add_target, add_threshold, making
+from segautoconfiglib.base.words import command
+from segautoconfiglib.cli.making import COMMON_EPILOG, add_making, add_threshold, making
+from segautoconfiglib.cli.options import add_new_dataset
 
 EPILOG = f"""LIST is a CSV file (comma, semicolon or tab) whose first line names the columns:
 
@@ -22,7 +24,7 @@ example: from-csv Dataset005_Liver cases.csv --labels liver tumour"""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """DATASET, LIST, --labels, --threshold and the common ones."""
-    add_target(parser)
+    add_new_dataset(parser)
     parser.add_argument("list", type=Path, metavar="LIST", help="CSV file")
     parser.add_argument(
         "--labels", nargs="+", metavar="NAME[=VALUE]",
@@ -41,4 +43,4 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
     folder = pipeline.from_csv(
         context, arguments.dataset, arguments.list, making(arguments, labels), workers=arguments.workers
     )
-    context.report("log", message=f"Next: train {folder.name} --budget 20m")
+    context.report("log", message=f"Next: {command('train', folder.name, '--budget', '20m')}")

@@ -4,7 +4,9 @@ import argparse
 from pathlib import Path
 
 from segautoconfiglib.base.context import Context
-from segautoconfiglib.cli.making import COMMON_EPILOG, add_making, add_target, making
+from segautoconfiglib.base.words import command
+from segautoconfiglib.cli.making import COMMON_EPILOG, add_making, making
+from segautoconfiglib.cli.options import add_new_dataset
 
 EPILOG = f"""Images and label maps are paired by their names; _seg, _label, _mask, -label and the like do not count, and
 files that all end in _0000, _0001 ... are channels. Any readable format, mixed too, and folders of DICOM files.
@@ -18,7 +20,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """DATASET, IMAGES, LABELS, --labels, --unlabelled-as-test and the common ones."""
-    add_target(parser)
+    add_new_dataset(parser)
     parser.add_argument("images", type=Path, metavar="IMAGES", help="folder of images")
     parser.add_argument(
         "label_maps", nargs="?", type=Path, metavar="LABELS", help="folder of label maps (default: among the images)"
@@ -46,4 +48,4 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
         unlabelled_as_test=arguments.unlabelled_as_test,
         workers=arguments.workers,
     )
-    context.report("log", message=f"Next: train {folder.name} --budget 20m")
+    context.report("log", message=f"Next: {command('train', folder.name, '--budget', '20m')}")

@@ -4,7 +4,9 @@ import argparse
 from pathlib import Path
 
 from segautoconfiglib.base.context import Context
-from segautoconfiglib.cli.making import COMMON_EPILOG, add_making, add_target, add_threshold, making
+from segautoconfiglib.base.words import command
+from segautoconfiglib.cli.making import COMMON_EPILOG, add_making, add_threshold, making
+from segautoconfiglib.cli.options import add_new_dataset
 
 EPILOG = f"""FOLDER is arranged in one of these ways:
 
@@ -23,7 +25,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """DATASET, FOLDER, --labels, --images, --masks, --threshold and the common ones."""
-    add_target(parser)
+    add_new_dataset(parser)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of cases, or of structures")
     parser.add_argument(
         "--labels", nargs="+", metavar="NAME[=MASK]",
@@ -55,4 +57,4 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
         masks=arguments.masks,
         workers=arguments.workers,
     )
-    context.report("log", message=f"Next: train {folder.name} --budget 20m")
+    context.report("log", message=f"Next: {command('train', folder.name, '--budget', '20m')}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segautoconfiglib.base.context import Context
+from segautoconfiglib.base.words import command
 
 Row = dict[str, Any]
 
@@ -52,7 +53,9 @@ def _show_all(context: Context) -> None:
     _show(context, f"Datasets in {context.workspace.raw.parent}", [_dataset_line(row, context) for row in datasets])
     _show(context, "Models", [_model_line(row) for row in models])
     if not datasets:
-        context.report("log", message="No datasets yet. Start with: convert-msd FOLDER, or demo")
+        context.report(
+            "log", message=f"No datasets yet. Start with {command('convert-msd', 'FOLDER')}, or {command('demo')}."
+        )
 
 
 def _show_dataset(name: str, context: Context) -> None:
@@ -65,9 +68,12 @@ def _show_dataset(name: str, context: Context) -> None:
     _show(context, f"{name}: plans", plans)
     _show(context, f"{name}: models", [_model_line(row) for row in models])
     if not plans and (context.workspace.raw / name).is_dir():
-        context.report("log", message=f"Nothing is planned for {name} yet. Next: plan, or train.")
+        context.report(
+            "log",
+            message=f"Nothing is planned for {name} yet. Next: {command('plan', name)}, or {command('train', name)}.",
+        )
     elif plans and not models:
-        context.report("log", message=f"No model of {name} is trained yet. Next: train.")
+        context.report("log", message=f"No model of {name} is trained yet. Next: {command('train', name)}.")
 
 
 def _show_model(path: Path, context: Context) -> None:
@@ -119,7 +125,8 @@ def _model_line(row: Row) -> Row:
 
 def _fold_line(row: Row) -> Row:
     classes = {entry["label"]: entry["dice"] for entry in row["per_label"]}
-    shown = {"fold": row["fold"], "state": row["state"], "epochs": row["epochs"], "cases": len(row["cases"])}
+    fold = f"{row['fold']} (random split)" if row["random_split"] else row["fold"]
+    shown = {"fold": fold, "state": row["state"], "epochs": row["epochs"], "cases": len(row["cases"])}
     return {**shown, "Dice": row["dice"], **classes}
 
 

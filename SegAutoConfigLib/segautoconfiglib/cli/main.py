@@ -211,7 +211,7 @@ def run_command(words: Sequence[str], command: object, arguments: argparse.Names
 
     place = place_among_others(words[0])
     follower = place is not None and place.rank > 0
-    report = errors_only(place) if place is not None and follower else _make_reporter(arguments.events)
+    report = errors_only(place) if place is not None and follower else _make_reporter(arguments)
     cancel = CancelToken()
     restore = cancel.install_signal_handlers(echo_s=0.0 if place is None else ECHO_S)
     if arguments.events == "jsonl" and not follower and not sys.stdin.isatty():
@@ -301,14 +301,20 @@ def _stopped(name: str, arguments: argparse.Namespace) -> str:
     return f"Stopped. What was finished is kept; to continue, run the command {again}."
 
 
-def _make_reporter(events: str) -> Reporter:
-    if events == "jsonl":
+def _make_reporter(arguments: argparse.Namespace) -> Reporter:
+    if arguments.events == "jsonl":
         from segautoconfiglib.base.events import JsonReporter
 
         return JsonReporter(sys.stdout)
     from segautoconfiglib.base.terminal import HumanReporter
 
-    return HumanReporter(sys.stderr)
+    return HumanReporter(sys.stderr, _given(arguments))
+
+
+def _given(arguments: argparse.Namespace) -> list[str]:
+    """Options of this command without which the next one, as messages advise it, would not do what they say."""
+    workspace = [] if arguments.workspace is None else ["--workspace", str(arguments.workspace)]
+    return [*workspace, *(word for file in arguments.plugin for word in ("--plugin", str(file)))]
 
 
 def _report_failure(error: Exception, report: Reporter) -> int:

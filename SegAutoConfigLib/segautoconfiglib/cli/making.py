@@ -15,13 +15,6 @@ they are. DATASET is the full name of a new dataset, or an existing one that get
 numbers)."""
 
 
-def add_target(parser: argparse.ArgumentParser) -> None:
-    """The positional argument DATASET."""
-    parser.add_argument(
-        "dataset", metavar="DATASET", help="full name of a new dataset (Dataset005_Liver), or an existing one"
-    )
-
-
 def add_making(parser: argparse.ArgumentParser) -> None:
     """What all of them take."""
     parser.add_argument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -74,23 +75,26 @@ def seed(text: str) -> int:
 
 def above_zero(text: str) -> float:
     """A number above 0, with or without decimals."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
+    return _number(text, lambda value: 0 < value < math.inf, "above 0")
+
+
+def from_zero(text: str) -> float:
+    """A number of at least 0."""
+    return _number(text, lambda value: 0 <= value < math.inf, "from 0")
 
 
 def share(text: str) -> float:
     """A number from 0 to 1."""
+    return _number(text, lambda value: 0 <= value <= 1, "from 0 to 1")
+
+
+def _number(text: str, fits: Callable[[float], bool], rule: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+        value = math.nan
+    if not fits(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number {rule}")
     return value
 
 
@@ -120,6 +124,23 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 def add_dataset(parser: argparse.ArgumentParser) -> None:
     """The positional argument DATASET."""
     parser.add_argument("dataset", metavar="DATASET", help="number or name: 4, 004 or Dataset004_Hippocampus")
+
+
+def add_new_dataset(parser: argparse.ArgumentParser) -> None:
+    """The positional argument DATASET of commands that bring cases."""
+    parser.add_argument(
+        "dataset", metavar="DATASET", help="full name of a new dataset (Dataset005_Liver), or an existing one"
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The positional argument FOLDER, a model."""
+    parser.add_argument("model", type=Path, metavar="FOLDER", help="a model folder ('info' lists them)")
+
+
+def add_replacing(parser: argparse.ArgumentParser) -> None:
+    """``--overwrite`` of commands that bring models."""
+    parser.add_argument("--overwrite", action="store_true", help="replace models of the same name")
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:

@@ -49,27 +49,26 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
 
     if arguments.predictions is None and (arguments.images or arguments.truth or arguments.most):
         raise UserError("--images, --truth and --most belong to --predictions.", "Give --predictions FOLDER, too.")
-    common = {"channel": arguments.channel, "workers": arguments.workers}
+    options = pipeline.OverlayOptions(arguments.channel, arguments.intensity, arguments.workers)
     if arguments.predictions is not None:
         pipeline.draw_predictions(
             context,
             arguments.dataset,
             arguments.predictions,
             arguments.output,
+            options,
             images=arguments.images,
             truth=arguments.truth,
             most=arguments.most,
-            **common,
         )
     elif arguments.preprocessed:
         pipeline.draw_preprocessed(
             context,
             arguments.dataset,
             arguments.output,
+            options,
             plans_name=arguments.plans,
             configuration=arguments.configuration,
-            intensity=arguments.intensity,
-            **common,
         )
     else:
-        pipeline.draw_dataset(context, arguments.dataset, arguments.output, intensity=arguments.intensity, **common)
+        pipeline.draw_dataset(context, arguments.dataset, arguments.output, options)

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trainer", "-tr", metavar="NAME", help="of the model (default: the one trained last)")
     parser.add_argument(
         "--folds", "--fold", "-f", nargs="+", type=fold, metavar="FOLD",
-        help="0 to 4, several are averaged, or all (default: every numbered fold that was trained, else all)",
+        help="0 to 4, several are averaged, or all (default: every fold of the splits that was trained, else all)",
     )  # fmt: skip
     add_options(parser)
 

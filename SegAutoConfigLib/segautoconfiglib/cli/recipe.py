@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Callable
 from typing import Any
 
-from segautoconfiglib.cli.options import above_zero, positive, whole_number
+from segautoconfiglib.cli.options import above_zero, from_zero, positive, share, whole_number
 from segautoconfiglib.planning.choices import AUGMENTATIONS, LOSSES, OPTIMIZERS, SCHEDULES
 from segautoconfiglib.planning.recipe import NORMS, OVERSAMPLING_KINDS
 
@@ -103,26 +101,6 @@ def _add_augmentation(parser: argparse.ArgumentParser) -> None:
             group, f"--{what}-order", type=int, choices=(0, 1),
             help=f"interpolation of rotated {what}s: 1 linear, 0 nearest voxel (1)",
         )  # fmt: skip
-
-
-def _number(text: str, fits: Callable[[float], bool], rule: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not fits(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number {rule}")
-    return value
-
-
-def share(text: str) -> float:
-    """A number from 0 to 1."""
-    return _number(text, lambda value: 0 <= value <= 1, "from 0 to 1")
-
-
-def from_zero(text: str) -> float:
-    """A number of at least 0."""
-    return _number(text, lambda value: 0 <= value < math.inf, "from 0")
 
 
 def numbers(text: str) -> tuple[float, ...]:

@@ -1,14 +1,14 @@
 """``rename-model FOLDER TITLE``: what a model is called in lists."""
 
 import argparse
-from pathlib import Path
 
 from segautoconfiglib.base.context import Context
+from segautoconfiglib.cli.options import add_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FOLDER, TITLE."""
-    parser.add_argument("model", type=Path, metavar="FOLDER", help="a model folder ('info' lists them)")
+    add_model(parser)
     parser.add_argument("title", metavar="TITLE", help="one line of text; the folder keeps its name")
 
 

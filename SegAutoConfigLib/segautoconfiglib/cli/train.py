@@ -80,10 +80,10 @@ def add_length(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_processes(parser: argparse.ArgumentParser) -> None:
-    """``--gpus`` and ``--processes``."""
+def add_processes(parser: argparse.ArgumentParser, *names: str) -> None:
+    """``--gpus``, also by other names, and ``--processes``."""
     parser.add_argument(
-        "--gpus", type=gpus, default=1, metavar="N",
+        *names, "--gpus", dest="gpus", type=gpus, default=1, metavar="N",
         help="train on so many GPUs of this computer, or on these: 0,2 (default: 1; on several computers start the "
         "command with torchrun)",
     )  # fmt: skip

@@ -18,7 +18,7 @@ from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.lock import alone
-from segautoconfiglib.base.records import Record, atomic_path, write_json
+from segautoconfiglib.base.records import Record, copy_file, write_json
 from segautoconfiglib.dataset.dataset import DATASET_FILE
 from segautoconfiglib.dataset.splits import SPLITS_FILE
 
@@ -92,7 +92,7 @@ def _complete(folder: Path) -> tuple[str, ...]:
     try:
         for source, target in change.keeps:  # all of them before the first move
             if (folder / source).exists() and not (folder / target).exists():
-                _copy(folder / source, folder / target)
+                copy_file(folder / source, folder / target)
         for source, target in change.moves:
             if (folder / source).exists():
                 _move(folder / source, folder / target)
@@ -131,11 +131,5 @@ def _move(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        _copy(source, target)  # imagesTr may be a link to another disk
+        copy_file(source, target)  # imagesTr may be a link to another disk
         source.unlink()
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)

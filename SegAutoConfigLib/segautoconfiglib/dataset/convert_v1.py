@@ -12,7 +12,7 @@ from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.records import read_json
-from segautoconfiglib.base.words import counted
+from segautoconfiglib.base.words import command, counted, first_of
 from segautoconfiglib.dataset.case_names import CHANNEL
 from segautoconfiglib.dataset.convert import (
     ENDING,
@@ -121,7 +121,7 @@ def v1_name(source: Path) -> str:
     if match is None:
         raise UserError(
             f"{source.name!r} is no name of a v1 task (TaskXXX_Name).",
-            "Give the new name: convert-v1 FOLDER Dataset005_X",
+            f"Give the new name: {command('convert-v1', 'FOLDER', 'Dataset005_X')}",
         )
     return f"Dataset{int(match[1]):03d}_{match[2]}"
 
@@ -146,7 +146,7 @@ def _jobs(
         names = set(label_files) | listed_cases(content, "test")
         cases, bare = _cases(image_files, names)
         if bare:
-            shown = ", ".join(bare[:SHOWN]) + (" ..." if len(bare) > SHOWN else "")
+            shown = first_of(bare, SHOWN)
             remarks.append(f"{counted(len(bare), 'image')} in {images} without _0000 in the name ({shown}): added.")
         if images == IMAGES:
             training = sorted(cases)
@@ -234,7 +234,7 @@ def _description(
         remarks.append(f"numTraining is {content['numTraining']!r}; there are {counted(len(cases), 'training case')}.")
     missing = sorted(listed_cases(content, "training") - set(cases))
     if missing:
-        shown = ", ".join(missing[:SHOWN]) + (" ..." if len(missing) > SHOWN else "")
+        shown = first_of(missing, SHOWN)
         remarks.append(f"{DATASET_FILE} lists {counted(len(missing), 'training case')} without files: {shown}.")
     kept |= {"numTraining": len(cases), "file_ending": ENDING}
     try:

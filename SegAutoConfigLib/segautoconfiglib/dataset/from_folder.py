@@ -7,7 +7,7 @@ from pathlib import Path
 
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
-from segautoconfiglib.base.words import counted
+from segautoconfiglib.base.words import counted, first_of
 from segautoconfiglib.dataset.case_names import channels_of, is_label_name, match_labels, twins
 from segautoconfiglib.dataset.dataset import visible
 from segautoconfiglib.dataset.source_cases import SourceCase
@@ -79,8 +79,7 @@ def image_files(folder: Path) -> list[Path]:
 def _tell(pairs: dict[str, Path], left: Sequence[str], report: Reporter) -> None:
     renamed = [f"{case} with {file.name}" for case, file in pairs.items() if stem(file) != case]
     if renamed:
-        more = " ..." if len(renamed) > SHOWN else ""
-        report("log", message=f"Paired by parts of the names: {', '.join(renamed[:SHOWN])}{more}.")
+        report("log", message=f"Paired by parts of the names: {first_of(renamed, SHOWN)}.")
     if left:
-        names = ", ".join(left[:SHOWN]) + (" ..." if len(left) > SHOWN else "")
-        report("warning", message=f"{counted(len(left), 'label map')} without an image: {names}.", hint="Left out.")
+        message = f"{counted(len(left), 'label map')} without an image: {first_of(left, SHOWN)}."
+        report("warning", message=message, hint="Left out.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,25 +12,28 @@ import numpy as np
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.base.lock import scratch_folder
 from segautoconfiglib.base.parallel import map_cases
 from segautoconfiglib.base.records import existing_folder
-from segautoconfiglib.base.words import counted
-from segautoconfiglib.dataset.add import Membership, add_staged
+from segautoconfiglib.base.words import command, counted, first_of
+from segautoconfiglib.dataset.add import add_staged
 from segautoconfiglib.dataset.case_labels import LabelTask, PreparedLabels, prepare_labels
 from segautoconfiglib.dataset.case_names import clean_id, numbered_ids
 from segautoconfiglib.dataset.labels import BACKGROUND
 from segautoconfiglib.dataset.members import Members, load_members
+from segautoconfiglib.dataset.membership import Membership
 from segautoconfiglib.dataset.new_dataset import channel_names, dataset_ending
 from segautoconfiglib.dataset.relabel import numbering
 from segautoconfiglib.dataset.source_cases import Making, SourceCase
 from segautoconfiglib.dataset.split import choose_test
 from segautoconfiglib.dataset.splits import Split, make_splits
 from segautoconfiglib.dataset.staging import CASES_FILE, NAME_TAKEN, StagedCase, Staging
-from segautoconfiglib.dataset.workers import workers_for_files
-from segautoconfiglib.image.files import read_header, read_labels
+from segautoconfiglib.dataset.workers import workers_for_largest
+from segautoconfiglib.image.files import read_labels
 
 STAGE = "labels"
 SHOWN = 5
+FOLDS_COMMAND = command("split", "DATASET", "--folds", 5, "--groups", "FILE")
 
 
 def make_dataset(
@@ -62,12 +64,12 @@ def make_dataset(
     members = load_members(folder)
     cases = _named(cases, making, members, report)
     scratch_place = existing_folder(folder.parent)
-    with tempfile.TemporaryDirectory(prefix=".making-", dir=scratch_place) as scratch:
+    with scratch_folder(scratch_place, ".making-") as scratch:
         labels, values = _label_plan(cases, making, members, workers, report, cancel)
         numbers = {name: entry for name, entry in (labels or {}).items() if isinstance(entry, int)}
         prepared = map_cases(
             prepare_labels,
-            [(case.id, (LabelTask(case, numbers, values, making, Path(scratch)),)) for case in cases],
+            [(case.id, (LabelTask(case, numbers, values, making, scratch),)) for case in cases],
             workers=_workers(cases, workers),
             stage=STAGE,
             report=report,
@@ -88,9 +90,7 @@ def make_dataset(
         )
         splits = _splits(cases, members, report)
         try:
-            return add_staged(
-                staging, Path(scratch), folder, splits=splits, workers=workers, report=report, cancel=cancel
-            )
+            return add_staged(staging, scratch, folder, splits=splits, workers=workers, report=report, cancel=cancel)
         except ProblemsError as error:
             found = _reworded(error.problems, folder.name, members, labels)
             raise ProblemsError(error.message, found, error.hint) from error
@@ -101,7 +101,8 @@ def _reworded(
 ) -> list[Problem]:
     """Problems in the words of commands that know no cases.json."""
     found = [replace(p, file="" if p.file.endswith(CASES_FILE) else p.file) for p in problems]
-    taken = f"Name the new cases otherwise (--rename NAME), or first take out the old: remove-cases {dataset} CASE"
+    remove = command("remove-cases", dataset, "CASE")
+    taken = f"Name the new cases otherwise (--rename NAME), or first take out the old: {remove}"
     found = [replace(p, hint=taken) if p.message == NAME_TAKEN else p for p in found]
     had = [name for name in (members.description.labels if members.description else ()) if name != BACKGROUND]
     new = [name for name in labels or () if name != BACKGROUND and name not in had]
@@ -236,7 +237,7 @@ def _tell(
 
 
 def _shown(ids: Sequence[str]) -> str:
-    return f"{counted(len(ids), 'case')} ({', '.join(ids[:SHOWN])}{' ...' if len(ids) > SHOWN else ''})"
+    return f"{counted(len(ids), 'case')} ({first_of(ids, SHOWN)})"
 
 
 def _splits(cases: Sequence[SourceCase], members: Members, report: Reporter) -> list[Split] | None:
@@ -249,7 +250,7 @@ def _splits(cases: Sequence[SourceCase], members: Members, report: Reporter) -> 
         report(
             "warning",
             message="The dataset has cases already: its folds do not follow the list of the new ones.",
-            hint="Make folds for all cases: split DATASET --folds 5 --groups FILE",
+            hint=f"Make folds for all cases: {FOLDS_COMMAND}",
         )
         return None
     if held:
@@ -261,7 +262,7 @@ def _splits(cases: Sequence[SourceCase], members: Members, report: Reporter) -> 
             "warning",
             message=f"All training cases are of patient {training[0].patient!r} (column patient): no folds written.",
             hint="Usual folds divide the patient, so that validation promises too much. Add patients, or correct the "
-            "column and make folds: split DATASET --folds 5 --groups FILE",
+            f"column and make folds: {FOLDS_COMMAND}",
         )
         return None
     return make_splits([case.id for case in training], groups=groups)
@@ -269,13 +270,7 @@ def _splits(cases: Sequence[SourceCase], members: Members, report: Reporter) -> 
 
 def _workers(cases: Sequence[SourceCase], requested: int | None) -> int:
     """Processes: each holds a label map and one mask or label file."""
-    files = [file for case in cases for file in (case.labels, *(f for many in case.masks.values() for f in many))
-             if file is not None and file.is_file()]  # fmt: skip
-    largest = 0
-    for file in sorted(files, key=lambda file: -file.stat().st_size)[:SHOWN]:
-        try:
-            header = read_header(file)
-        except UserError:  # is reported with the others
-            continue
-        largest = max(largest, 3 * header.bytes + 8 * header.bytes // header.dtype.itemsize)
-    return workers_for_files(files, largest, requested)
+    files = [file for case in cases for file in (case.labels, *(f for many in case.masks.values() for f in many))]
+    return workers_for_largest(
+        files, lambda header: 3 * header.bytes + 8 * header.bytes // header.dtype.itemsize, requested
+    )

@@ -24,6 +24,11 @@ from segautoconfiglib.dataset.dataset import (
 TEST_IMAGES, TEST_LABELS = "imagesTs", "labelsTs"
 
 
+def places(test: bool) -> tuple[str, str]:
+    """The folders of images and labels of the cases for testing, or else for training."""
+    return (TEST_IMAGES, TEST_LABELS) if test else (IMAGES, LABELS)
+
+
 @dataclass(frozen=True)
 class Members:
     """What a raw dataset consists of.

@@ -8,10 +8,13 @@ from pathlib import Path
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
-from segautoconfiglib.dataset.add import Membership, counted_content, files_in, kept_at, new_splits
+from segautoconfiglib.base.words import first_of
 from segautoconfiglib.dataset.change import Change, carry_out, changing
 from segautoconfiglib.dataset.members import load_members
+from segautoconfiglib.dataset.membership import Membership, counted_content, files_in, kept_at, new_splits
 from segautoconfiglib.dataset.splits import splits_content
+
+SHOWN = 10
 
 
 def remove_cases(
@@ -36,10 +39,8 @@ def remove_cases(
         known = {**members.test, **members.training}
         unknown = [case for case in dict.fromkeys(ids) if case not in known]
         if unknown or members.description is None:
-            shown = ", ".join(list(known)[:10]) + (" ..." if len(known) > 10 else "")
-            problems = [
-                Problem("the dataset has no such case.", f"It has: {shown or 'none'}.", case=c) for c in unknown
-            ]
+            hint = f"It has: {first_of(list(known), SHOWN) or 'none'}."
+            problems = [Problem("the dataset has no such case.", hint, case=case) for case in unknown]
             raise ProblemsError(f"The cases can't be removed from {folder.name}:", problems)
         training = [case for case in members.training if case not in ids]
         test = [case for case in members.test if case not in ids]

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from segautoconfiglib.base.cancel import CancelToken
-from segautoconfiglib.base.errors import Problem, UserError
+from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.parallel import map_cases
 from segautoconfiglib.base.records import read_json
-from segautoconfiglib.dataset.add import files_in, kept_at
 from segautoconfiglib.dataset.change import PENDING, Change, carry_out, changing
 from segautoconfiglib.dataset.dataset import (
     DATASET_FILE,
@@ -28,43 +27,17 @@ from segautoconfiglib.dataset.dataset import (
 from segautoconfiglib.dataset.description import DatasetDescription, describe, upgrade
 from segautoconfiglib.dataset.labels import BACKGROUND, IGNORE
 from segautoconfiglib.dataset.members import TEST_IMAGES, TEST_LABELS
+from segautoconfiglib.dataset.membership import files_in, kept_at
 from segautoconfiglib.dataset.merge import label_values
-from segautoconfiglib.dataset.relabel import changed_values, numbering, on_grid
-from segautoconfiglib.dataset.workers import workers_for_files
-from segautoconfiglib.image.files import Header, read_header, read_stored, write_image, write_labels
+from segautoconfiglib.dataset.relabel import numbering
+from segautoconfiglib.dataset.repair_case import CaseRepair, RepairTask, repair_case, shown
+from segautoconfiglib.dataset.workers import workers_for_largest
 from segautoconfiglib.image.formats import file_ending, stem
-from segautoconfiglib.image.volume import Geometry, Volume
 
 STAGE = "repair"
 #: Folder in the dataset's raw folder; each case has a folder of its own in it, with imagesTr, labelsTr ...
 REPLACED = "replaced"
-#: Grids that differ by less are what rounding in a file format leaves; by more, up to `Geometry.differences`, noise.
-ROUNDING = 1e-9
-#: Label values this close to a whole number are rounded.
-FRACTION = 1e-3
-SHOWN_VALUES = 5
 PARTS = ((IMAGES, LABELS), (TEST_IMAGES, TEST_LABELS))
-
-
-@dataclass
-class CaseRepair:
-    """What is to be done about one case; travels between processes.
-
-    Attributes:
-        case: Its id.
-        done: What was put right, in words.
-        files: New files, relative to the folder of unfinished ones, with those that they replace.
-        renamed: Files that get another name: old and new path, relative to the dataset's folder.
-        left: What can't be put right without a decision.
-        values: That stand in its label map as it was.
-    """
-
-    case: str
-    done: list[str] = field(default_factory=list)
-    files: list[tuple[str, str]] = field(default_factory=list)
-    renamed: list[tuple[str, str]] = field(default_factory=list)
-    left: list[Problem] = field(default_factory=list)
-    values: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,16 +55,6 @@ class Repairs:
     description: tuple[str, ...]
     applied: bool
     kept: bool = False
-
-
-@dataclass(frozen=True)
-class _Task:
-    case: Case
-    folder: Path
-    ending: str
-    values: Mapping[int, int]
-    expected: frozenset[int]
-    write: bool
 
 
 def repair_dataset(
@@ -138,9 +101,11 @@ def repair_dataset(
             )
         expected = frozenset(label_values(description.labels))
         training, test = (_members(folder, *parts, description.file_ending) for parts in PARTS)
-        tasks = [_Task(case, folder, description.file_ending, changes, expected, apply) for case in training + test]
+        tasks = [
+            RepairTask(case, folder, description.file_ending, changes, expected, apply) for case in training + test
+        ]
         repairs = map_cases(
-            _repair,
+            repair_case,
             [(task.case.id, (task,)) for task in tasks],
             workers=_workers([task.case for task in tasks], workers),
             stage=STAGE,
@@ -165,17 +130,13 @@ def _check_named(labels: Mapping[str, tuple[int, ...]], repairs: Sequence[CaseRe
     """Raises: UserError: a value is named that no label map holds, or one that occurs is not."""
     found = {value for repair in repairs for value in repair.values} - {0}
     named = {value for values in labels.values() for value in values} - {0}
-    held = f"The label maps hold the values {_shown(sorted(found)) or 'of background only'}"
+    held = f"The label maps hold the values {shown(sorted(found)) or 'of background only'}"
     if missing := sorted(named - found):
         hint = "Give the values that stand in the label maps now; change names alone in dataset.json."
-        raise UserError(f"{held}; none holds {_shown(missing)}, which --labels names.", hint)
+        raise UserError(f"{held}; none holds {shown(missing)}, which --labels names.", hint)
     if unnamed := sorted(found - named):
         hint = f"Name every value: --labels ... NAME={unnamed[0]}, or background={unnamed[0]} for what is no structure."
-        raise UserError(f"{held}; --labels does not say what {_shown(unnamed)} is.", hint)
-
-
-def _shown(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values[:SHOWN_VALUES])) + (" ..." if len(values) > SHOWN_VALUES else "")
+        raise UserError(f"{held}; --labels does not say what {shown(unnamed)} is.", hint)
 
 
 def _description(
@@ -231,105 +192,6 @@ def _members(folder: Path, images: str, labels: str, ending: str) -> list[Case]:
     return [Case(case, files, label_of.get(case)) for case, files in sorted(found.items())]
 
 
-def _repair(task: _Task) -> CaseRepair:
-    case, result = task.case, CaseRepair(task.case.id)
-    try:
-        headers = [read_header(file) for file in case.images]
-    except UserError as error:
-        result.left.append(Problem(error.message, error.hint, case=case.id))
-        return result
-    first, pending = headers[0], task.folder / PENDING
-    if stem(case.images[0]) == case.id:
-        target = case.images[0].with_name(f"{case.id}_0000{task.ending}")
-        result.renamed.append((str(case.images[0].relative_to(task.folder)), str(target.relative_to(task.folder))))
-        result.done.append(f"{case.images[0].name} becomes {target.name}")
-    for file, header in zip(case.images[1:], headers[1:], strict=True):
-        differences = _differences(first, header)
-        if differences:
-            hint = "Resample the channels onto one grid."
-            text = f"does not lie on the grid of {case.images[0].name}: {'; '.join(differences)}."
-            result.left.append(Problem(text, hint, str(file), case.id))
-        elif _noise(first.geometry, header.geometry):
-            result.done.append(f"{file.name}: {_noise(first.geometry, header.geometry)} as in the first channel")
-            _new_file(result, task, file, file.name)
-            if task.write:
-                write_image(read_stored(file).array[0], pending / file.parent.name / file.name, first.geometry)
-    if case.label is not None:
-        try:
-            _repair_labels(task, first, case.label, result)
-        except UserError as error:
-            result.left.append(Problem(error.message, error.hint, str(case.label), case.id))
-    return result
-
-
-def _repair_labels(task: _Task, image: Header, file: Path, result: CaseRepair) -> None:
-    """What is to be done about a label map. Raises: UserError: it can't be read or put right."""
-    volume = read_stored(file)
-    done: list[str] = []
-    labels = _whole(volume, file, done)
-    if labels.array.shape[0] != 1:
-        raise UserError(f"It has {labels.array.shape[0]} channels.", "Save it with one whole number per voxel.")
-    array = labels.array[0]
-    result.values = tuple(np.unique(array).tolist())
-    changes = {old: new for old, new in task.values.items() if old in result.values}
-    if changes:
-        array = changed_values(array, changes)
-        done.append("values " + ", ".join(f"{old} to {new}" for old, new in changes.items()))
-    differences = _differences(image, Header(labels.shape, 1, labels.geometry, array.dtype))
-    if differences:
-        array = on_grid(Volume(array[None], labels.geometry), image)
-        done.append(f"resampled onto the image's grid ({'; '.join(differences)})")
-    elif noise := _noise(image.geometry, labels.geometry):
-        done.append(f"{noise} as in the image")
-    name = f"{task.case.id}{task.ending}"
-    if file.name.lower() != name.lower():
-        done.append(f"saved as {name}")
-    unknown = sorted(set(np.unique(array).tolist()) - task.expected)
-    if unknown:
-        hint = f"Say what they become: --map {unknown[0]}=1. Declared are {', '.join(map(str, sorted(task.expected)))}."
-        result.left.append(
-            Problem(
-                f"label values that dataset.json does not declare: {_shown(unknown)}.", hint, str(file), task.case.id
-            )
-        )
-    if done:
-        result.done.append(f"{file.name}: {'; '.join(done)}")
-        _new_file(result, task, file, name if file.name.lower() != name.lower() else file.name)
-        if task.write:
-            write_labels(array, task.folder / PENDING / result.files[-1][0], image.geometry)
-
-
-def _new_file(result: CaseRepair, task: _Task, old: Path, name: str) -> None:
-    new = f"{old.parent.name}/{name}"
-    result.files.append((new, str(old.relative_to(task.folder))))
-
-
-def _whole(volume: Volume, file: Path, done: list[str]) -> Volume:
-    """Labels as whole numbers. Raises: UserError: some are in between."""
-    array = volume.array
-    if array.dtype.kind not in "fb":
-        return volume
-    rounded = np.rint(array)
-    if array.dtype.kind == "f" and not np.all(np.abs(array - rounded) <= FRACTION):
-        raise UserError(
-            "It holds numbers between labels, as interpolation leaves them.",
-            "Resample the original label map with nearest neighbour, or make a mask of it (from-masks --threshold).",
-        )
-    done.append(f"{array.dtype} to whole numbers")
-    return Volume(rounded.astype(np.int32), volume.geometry)
-
-
-def _differences(image: Header, other: Header) -> list[str]:
-    found = image.geometry.differences(other.geometry)
-    return [f"shape {other.shape} against {image.shape}", *found] if image.shape != other.shape else found
-
-
-def _noise(first: Geometry, other: Geometry) -> str:
-    """Which parts of two geometries differ by more than rounding: "origin, direction"; empty for none."""
-    found = first.differences(other, tolerance=ROUNDING)
-    return ", ".join(text.split(" ", 1)[0] for text in found)
-
-
 def _change(folder: Path, repairs: Sequence[CaseRepair], content: dict[str, Any], *, new_description: bool) -> Change:
     keeps = [(DATASET_FILE, _free_name(folder))] if new_description else []
     moves: list[tuple[str, str]] = []
@@ -360,11 +222,5 @@ def _free_name(folder: Path) -> str:
 
 
 def _workers(cases: Sequence[Case], requested: int | None) -> int:
-    files = [file for case in cases for file in (*case.images, case.label) if file is not None and file.is_file()]
-    largest = 0
-    for file in sorted(files, key=lambda file: -file.stat().st_size)[:SHOWN_VALUES]:
-        try:
-            largest = max(largest, 12 * read_header(file).bytes)
-        except UserError:  # is reported by the check
-            continue
-    return workers_for_files(files, largest, requested)
+    files = [file for case in cases for file in (*case.images, case.label)]
+    return workers_for_largest(files, lambda header: 12 * header.bytes, requested)

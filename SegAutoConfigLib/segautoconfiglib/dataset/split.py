@@ -11,10 +11,10 @@ import numpy as np
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
-from segautoconfiglib.dataset.add import Membership, counted_content, files_in, new_splits
 from segautoconfiglib.dataset.change import Change, carry_out, changing
 from segautoconfiglib.dataset.dataset import DATASET_FILE, IMAGES, LABELS
 from segautoconfiglib.dataset.members import TEST_IMAGES, TEST_LABELS, Members, load_members
+from segautoconfiglib.dataset.membership import Membership, counted_content, files_in, new_splits
 from segautoconfiglib.dataset.splits import SPLITS_FILE, make_splits, splits_content
 
 TEST_FORM = "Write a share (--test 20%), a number (--test 12), or names of cases (--test case_003 case_017)."

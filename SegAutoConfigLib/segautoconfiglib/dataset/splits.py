@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -12,10 +11,12 @@ from typing import Any, Literal
 import numpy as np
 
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
-from segautoconfiglib.base.records import atomic_path, read_json, write_json
+from segautoconfiglib.base.records import copy_file, read_json, write_json
 from segautoconfiglib.defaults import TRAINING
 
 SPLITS_FILE = "splits_final.json"
+#: Key of a fold's debug.json: see `is_random`.
+RANDOM_SPLIT = "random_split"
 FORM = 'A splits file is a list of {"train": [case ids], "val": [case ids]}, one entry per fold.'
 #: Share of the training cases of a fold beyond the splits file (nnU-Net).
 RANDOM_TRAIN_SHARE = 0.8
@@ -118,8 +119,7 @@ def take_over_splits(raw: Path, preprocessed: Path) -> None:
     """
     if raw.exists() and not preprocessed.exists():
         load_splits(raw)
-        with atomic_path(preprocessed) as temporary:
-            shutil.copyfile(raw, temporary)
+        copy_file(raw, preprocessed)
     joined_splits(raw, preprocessed)
 
 
@@ -253,6 +253,11 @@ def split_for_fold(
     split = splits[fold] if fold < len(splits) else _random_split(sorted(case_ids), fold)
     _check_split(split, set(case_ids), splits_file, fold)
     return split
+
+
+def is_random(splits_file: Path, fold: int | Literal["all"]) -> bool:
+    """Whether the cases of a fold are drawn at random, because the file has no such fold."""
+    return fold != "all" and splits_file.is_file() and fold >= len(load_splits(splits_file))
 
 
 def overlap(split: Split) -> tuple[str, ...]:

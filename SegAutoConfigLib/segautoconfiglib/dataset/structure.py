@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from segautoconfiglib.base.errors import Problem
-from segautoconfiglib.base.words import counted
+from segautoconfiglib.base.words import counted, first_of
 from segautoconfiglib.dataset.dataset import (
     DATASET_FILE,
     IMAGES,
@@ -177,5 +177,5 @@ def _missing_label(case: str, folder: Path, ending: str, files: list[Path]) -> P
 def _grouped(paths: list[Path], message: str, hint: str, what: str = "file") -> list[Problem]:
     if not paths:
         return []
-    names = ", ".join(path.name for path in paths[:SHOWN]) + (" ..." if len(paths) > SHOWN else "")
+    names = first_of([path.name for path in paths], SHOWN)
     return [Problem(f"{counted(len(paths), what)} {message}: {names}.", hint)]

@@ -13,11 +13,11 @@ from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.parallel import map_cases
-from segautoconfiglib.base.words import counted
+from segautoconfiglib.base.words import counted, first_of
 from segautoconfiglib.dataset.dataset import DATASET_FILE, LABELS, Case, Dataset, channel_count_problem
 from segautoconfiglib.dataset.structure import check_structure
-from segautoconfiglib.dataset.workers import workers_for_files
-from segautoconfiglib.image.files import read_header, read_image, read_labels
+from segautoconfiglib.dataset.workers import bytes_for, workers_for_largest
+from segautoconfiglib.image.files import Header, read_image, read_labels
 from segautoconfiglib.image.formats import TIFF_ENDINGS, file_ending
 from segautoconfiglib.image.integrity import count_non_finite
 from segautoconfiglib.image.orientation import orientation_code
@@ -29,8 +29,6 @@ SHOWN_VALUES = 12
 SHOWN_CASES = 20
 #: Up to this range of values, counting them in a table takes little memory.
 COUNTED_RANGE = 2**16
-#: Files whose header is read to guess the memory that the largest case needs.
-SAMPLED_FILES = 8
 RESAMPLE_HINT = "Resample the label map onto the image's grid (repair --apply does it), or export both from one scene."
 
 
@@ -291,22 +289,20 @@ def _dimension_warnings(cases: Sequence[Case], found: Sequence[CaseFindings]) ->
 
 
 def _names(cases: Sequence[str]) -> str:
-    shown = ", ".join(cases[:SHOWN_CASES]) + (" ..." if len(cases) > SHOWN_CASES else "")
-    return f"{counted(len(cases), 'case')} ({shown})"
+    return f"{counted(len(cases), 'case')} ({first_of(cases, SHOWN_CASES)})"
 
 
 def _workers(dataset: Dataset, requested: int | None) -> int:
     """Processes for this dataset: one where it is small, else as memory for its largest files allows."""
-    files = [file for case in dataset.cases for file in (*case.images, case.label) if file is not None]
-    files = [file for file in files if file.is_file()]
-    largest = sorted(files, key=lambda file: -file.stat().st_size)[:SAMPLED_FILES]
-    return workers_for_files(files, max(map(bytes_to_check, largest), default=0), requested)
+    files = [file for case in dataset.cases for file in (*case.images, case.label)]
+    return workers_for_largest(files, _bytes_to_check, requested)
 
 
 def bytes_to_check(file: Path) -> int:
-    """Peak memory of reading and checking one file: two copies of its own type, float32 and temporaries."""
-    try:
-        header = read_header(file)
-    except UserError:  # reported by the check itself
-        return 0
+    """Peak memory of reading and checking one file; 0 where that is not possible."""
+    return bytes_for(file, _bytes_to_check)
+
+
+def _bytes_to_check(header: Header) -> int:
+    """Two copies of the file's own type, float32 and temporaries."""
     return 2 * header.bytes + 8 * header.bytes // header.dtype.itemsize

@@ -9,7 +9,7 @@ from pathlib import Path
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
-from segautoconfiglib.base.records import atomic_path
+from segautoconfiglib.base.records import copy_file
 from segautoconfiglib.base.words import counted, named
 from segautoconfiglib.dataset.dataset import visible_files
 from segautoconfiglib.evaluation.summary import Summary, evaluate_folder
@@ -104,8 +104,7 @@ def accumulate(
         shutil.rmtree(target)
     target.mkdir(parents=True, exist_ok=True)
     for source in (*files.values(), model.path / DATASET_FILE, model.path / PLANS_FILE):
-        with atomic_path(target / source.name) as temporary:
-            shutil.copyfile(source, temporary)  # no link: a later validation may write into the file itself
+        copy_file(source, target / source.name)  # no link: a later validation may write into the file itself
     report("log", message=f"{model.path.name}: {counted(len(files), 'held-out case')} of {named(folds, 'fold')}.")
     return evaluate_folder(
         truth,

@@ -7,7 +7,6 @@ the labels and the best mean so far, whatever the number of classes and of model
 from __future__ import annotations
 
 import io
-import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError, naming
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.parallel import choose_workers, map_cases
-from segautoconfiglib.base.records import atomic_path
+from segautoconfiglib.base.records import atomic_path, checked_folder, copy_file
 from segautoconfiglib.base.words import counted
 from segautoconfiglib.dataset.dataset import visible_files
 from segautoconfiglib.dataset.description import DatasetDescription, load_description
@@ -126,9 +125,7 @@ def ensemble_folders(
     """
     output = Path(output)
     for folder in folders:
-        if not Path(folder).is_dir():
-            raise UserError(f"The folder {folder} does not exist.", "Check the path.")
-        if Path(folder).absolute() == output.absolute():
+        if checked_folder(folder).absolute() == output.absolute():
             raise UserError(f"{output} is one of the folders to average.", "Choose another output folder.")
     files = [{file.stem: file for file in visible_files(Path(folder), ".npz")} for folder in folders]
     empty = [str(folder) for folder, found in zip(folders, files, strict=True) if not found]
@@ -190,8 +187,7 @@ def ensemble_cases(
     output.mkdir(parents=True, exist_ok=True)
     description.save(output / DATASET_FILE)
     if plans_file.is_file():
-        with atomic_path(output / PLANS_FILE) as temporary:
-            shutil.copyfile(plans_file, temporary)
+        copy_file(plans_file, output / PLANS_FILE)
     largest = max((members[0] for members in cases.values()), key=lambda file: file.stat().st_size)
     with open_probabilities(largest) as stream:
         voxels = int(np.prod(stream.shape[1:]))
@@ -223,8 +219,7 @@ def ensemble_case(
             means = (_means(streams, int(np.prod(shape[1:])), sink) for _ in range(shape[0]))
             labels = _region_labels(means, shape, spec) if spec.has_regions else _winning_labels(means, shape)
         if save_probabilities:
-            with atomic_path(output / f"{case}.pkl") as temporary:
-                shutil.copyfile(properties, temporary)
+            copy_file(properties, output / f"{case}.pkl")
         write_labels(labels.reshape(shape[1:]), label_file, geometry)
     except UserError as error:
         raise naming(case, error) from error

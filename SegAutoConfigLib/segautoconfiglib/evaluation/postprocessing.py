@@ -7,7 +7,6 @@ each structure by itself if its own mean Dice rises.
 from __future__ import annotations
 
 import pickle
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.parallel import choose_workers, map_cases
-from segautoconfiglib.base.records import atomic_path, read_json, write_json
+from segautoconfiglib.base.records import atomic_path, checked_folder, copy_file, read_json, write_json
 from segautoconfiglib.base.words import counted
 from segautoconfiglib.dataset.dataset import visible_files
 from segautoconfiglib.dataset.labels import Label, LabelSpec
@@ -193,9 +192,7 @@ def apply_postprocessing(
     Raises:
         UserError: there are no label maps, or one is unreadable.
     """
-    folder, output = Path(folder), Path(output)
-    if not folder.is_dir():
-        raise UserError(f"The folder {folder} does not exist.", "Check the path.")
+    folder, output = checked_folder(folder), Path(output)
     files = [file for file in visible_files(folder, file_ending) if cases is None or _case(file, file_ending) in cases]
     if not files:
         raise UserError(f"There is no file ending in {file_ending} in {folder}.", "Check the folder.")
@@ -203,7 +200,7 @@ def apply_postprocessing(
         output.mkdir(parents=True, exist_ok=True)
         for name in ("dataset.json", "plans.json"):
             if (folder / name).is_file():
-                shutil.copyfile(folder / name, output / name)
+                copy_file(folder / name, output / name)
     largest = max(files, key=lambda file: file.stat().st_size)
     processes = choose_workers(BYTES_PER_VOXEL * int(np.prod(read_header(largest).shape)), workers)
     tasks = [(_case(file, file_ending), (file, output / file.name, targets)) for file in files]
@@ -216,8 +213,7 @@ def postprocess_file(file: Path, output: Path, targets: Sequence[Target]) -> Non
     """Reduce structures of one label map."""
     if not targets:
         if file != output:
-            with atomic_path(output) as temporary:
-                shutil.copyfile(file, temporary)
+            copy_file(file, output)
         return
     volume = read_labels(file)
     labels = volume.array[0]

@@ -18,7 +18,7 @@ from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.parallel import choose_workers, map_cases, usable_cores
-from segautoconfiglib.base.records import Record
+from segautoconfiglib.base.records import Record, checked_folder
 from segautoconfiglib.base.words import counted
 from segautoconfiglib.dataset.dataset import visible_files
 from segautoconfiglib.dataset.labels import Label, LabelSpec
@@ -273,7 +273,7 @@ def compare_case(
 
 def guess_file_ending(folder: Path) -> str:
     """The ending of the readable files in a folder. Raises: UserError: there are none, or of several kinds."""
-    endings = sorted({ending for file in visible_files(_existing(folder)) if (ending := file_ending_of(file))})
+    endings = sorted({ending for file in visible_files(checked_folder(folder)) if (ending := file_ending_of(file))})
     if len(endings) == 1:
         return endings[0]
     found = f"label maps of several kinds ({', '.join(endings)})" if endings else "no label maps"
@@ -330,16 +330,10 @@ def label_pairs(
 
 def _label_files(folder: Path, ending: str) -> dict[str, Path]:
     """The label maps of a folder by case: the file name without its ending."""
-    files = visible_files(_existing(folder), ending)
+    files = visible_files(checked_folder(folder), ending)
     if not files:
         raise UserError(f"There is no file ending in {ending} in {folder}.", "Check the folder and the file ending.")
     return {file.name[: -len(ending)]: file for file in files}
-
-
-def _existing(folder: Path) -> Path:
-    if not Path(folder).is_dir():
-        raise UserError(f"The folder {folder} does not exist.", "Check the path.")
-    return Path(folder)
 
 
 def choose_processes(cases: int, voxels: int, requested: int | None) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from segautoconfiglib.defaults import INFERENCE
-from segautoconfiglib.image.resample import LinearWeights, separate_axis
+from segautoconfiglib.image.resample_axes import LinearWeights, separate_axis
 
 Spacing = tuple[float, ...]
 
@@ -50,7 +50,7 @@ def axis_weights(
         new_shape: Wanted.
         spacing_mm: Of the logits, (z, y, x).
         new_spacing_mm: Wanted; decides about the separate axis only.
-        options: ``order``, ``order_z`` and ``separate``, as of :func:`~segautoconfiglib.image.resample.resample_image`.
+        options: ``order``, ``order_z`` and ``separate``, as of `resample_image`.
 
     Returns:
         One entry per axis, or None where the plans ask for a spline order above 1.

@@ -30,10 +30,6 @@ from segautoconfiglib.networks.trained import trained_architecture
 from segautoconfiglib.planning.architectures import architecture_spec, is_own_network
 from segautoconfiglib.planning.plans import Configuration, Plans
 from segautoconfiglib.preprocessing.geometry import SpatialRecord
-from segautoconfiglib.preprocessing.stages import stage_model
-
-#: In nnU-Net 1 cascades have a trainer of their own: that of the stage before with this in its name.
-CASCADE_TRAINER = "CascadeFullRes"
 
 #: Takes the logits of an image, (class, depth, y, x), consecutive along the first axis.
 LogitsUser = Callable[[Sequence[torch.Tensor]], None]
@@ -164,7 +160,7 @@ def load_model(
 
     Args:
         folder: ``<trainer>__<plans>__<configuration>`` (another name will do too).
-        folds: 0, 1, ... or "all"; None takes all numbered folds that are there, else "all".
+        folds: 0, 1, ... or "all"; None takes all folds of the splits that are there, else "all".
         checkpoint: File name in the fold folders.
         device: See :func:`~segautoconfiglib.networks.device.resolve_device`.
         previous: Of a cascade, load the models of the stages before too: those beside it with the same trainer (in
@@ -177,6 +173,9 @@ def load_model(
     """
     folder = folder if isinstance(folder, ModelFolder) else ModelFolder.open(folder)
     chosen = folder.chosen_folds(folds, checkpoint)
+    left = [fold for fold in folder.folds(checkpoint) if fold not in chosen and folder.is_random(fold)]
+    if folds is None and left:
+        report("log", message=f"Left out, as its cases were drawn at random: {named(left, 'fold')} (-f takes it).")
     target = resolve_device(device)
     contents = [read_checkpoint(folder.checkpoint(fold, checkpoint)) for fold in chosen]
     name = _configuration_name(folder, contents[0])
@@ -198,11 +197,9 @@ def load_model(
 
 def _previous_model(folder: ModelFolder, name: str, stage: str, report: Reporter) -> ModelFolder:
     """The model of a stage before a cascade, beside it. Raises: UserError: it is not there."""
-    path = stage_model(folder.path.absolute(), stage)
-    other = path.with_name(path.name.replace(CASCADE_TRAINER, "", 1))
-    if not path.is_dir() and CASCADE_TRAINER in folder.name_parts[0] and other.is_dir():
-        report("log", message=f"The stage before {folder.path.name} is {other.name}, of another trainer.")
-        path = other
+    path = folder.stage_folder(stage)
+    if ModelFolder(path).name_parts[0] != folder.name_parts[0]:
+        report("log", message=f"The stage before {folder.path.name} is {path.name}, of another trainer.")
     try:
         return ModelFolder.open(path)
     except UserError as error:

@@ -15,7 +15,7 @@ from segautoconfiglib.dataset.dataset import Case
 from segautoconfiglib.defaults import PLANNING
 from segautoconfiglib.fingerprint.extract import check_finite
 from segautoconfiglib.image.files import read_header, read_image
-from segautoconfiglib.image.resample import small_products
+from segautoconfiglib.image.resample_image import small_products
 from segautoconfiglib.inference.cascade import Prepared, PreviousLabels, WithLabels, network_input
 from segautoconfiglib.inference.model import Model
 from segautoconfiglib.networks.device import lacks_memory

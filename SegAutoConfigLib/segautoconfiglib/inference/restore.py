@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from segautoconfiglib.dataset.labels import LabelSpec
-from segautoconfiglib.image.resample import resample_image
+from segautoconfiglib.image.resample_image import resample_image
 from segautoconfiglib.inference.interpolation import Block, LogitRows, axis_weights, blocks
 from segautoconfiglib.planning.plans import Configuration
 from segautoconfiglib.preprocessing.case import resampling_options

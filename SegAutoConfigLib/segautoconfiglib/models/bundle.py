@@ -10,12 +10,12 @@ import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO
 
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter, silent, strict_json
+from segautoconfiglib.base.lock import scratch_folder
 from segautoconfiglib.base.records import atomic_path, existing_folder, read_json
 from segautoconfiglib.base.words import counted
 from segautoconfiglib.models.anonymous import anonymous, anonymous_summary
@@ -106,7 +106,7 @@ def export_models(
     Args:
         models: With names of the form trainer__plans__configuration.
         file: The zip file; an existing one is replaced.
-        folds: Which; None: all that have one of the checkpoints.
+        folds: Which; None: all of the splits that have one of the checkpoints (see `ModelFolder.of_splits`).
         checkpoints: File names; each of ``folds`` must have all of them.
         predictions: Also the segmentations of the held-out cases, whose files have the cases' names.
         case_names: Leave the names of cases in. Paths of this computer are taken out in any case.
@@ -146,7 +146,7 @@ def export_models(
     transfer = Transfer(STAGE, total, report, cancel or CancelToken())
     with (
         atomic_path(file) as temporary,
-        TemporaryDirectory(prefix=".exporting-", dir=file.absolute().parent) as cleaned,
+        scratch_folder(file.absolute().parent, ".exporting-") as cleaned,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
     ):
         for name, text in texts.items():
@@ -156,9 +156,9 @@ def export_models(
             if other is not None:
                 archive.writestr(_entry(name, source), other)
                 transfer.skip(source.stat().st_size)
-            elif source.suffix == ".pth" and clean is not None and clean(source, Path(cleaned) / source.name):
-                _add(archive, name, Path(cleaned) / source.name, transfer, source)
-                transfer.skip(source.stat().st_size - (Path(cleaned) / source.name).stat().st_size)
+            elif source.suffix == ".pth" and clean is not None and clean(source, cleaned / source.name):
+                _add(archive, name, cleaned / source.name, transfer, source)
+                transfer.skip(source.stat().st_size - (cleaned / source.name).stat().st_size)
             else:
                 _add(archive, name, source, transfer)
     report("artifact", path=str(file), description=counted(len(models), "model"))
@@ -172,7 +172,9 @@ def chosen_folds(model: ModelFolder, folds: Sequence[Fold] | None, checkpoints: 
             chosen = model.chosen_folds(folds, checkpoint)
         return chosen
     found = {fold for checkpoint in checkpoints for fold in model.folds(checkpoint)}
-    return [fold for fold in model.folds(None) if fold in found] or model.chosen_folds(None, checkpoints[0])
+    return model.of_splits([fold for fold in model.folds(None) if fold in found]) or model.chosen_folds(
+        None, checkpoints[0]
+    )
 
 
 def _archive_folder(model: ModelFolder) -> str:

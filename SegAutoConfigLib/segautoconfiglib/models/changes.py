@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.words import command
 from segautoconfiglib.base.workspace import DATASET_NAME
 from segautoconfiglib.models.card import CARD_FILE, load_card
 from segautoconfiglib.models.folder import ModelFolder
@@ -45,7 +46,7 @@ def delete_model(path: Path | str) -> None:
     if not path.is_dir() or path.is_symlink() or not looks_like_model(path):
         raise UserError(
             f"{path} is no model folder; nothing was removed.",
-            "Give the folder that holds plans.json and fold_0, fold_1, ... ('info' lists all).",
+            f"Give the folder that holds plans.json and fold_0, fold_1, ... ({command('info')} lists all).",
         )
     check_idle(ModelFolder(path))
     remove_folder(path)

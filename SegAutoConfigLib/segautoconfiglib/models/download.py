@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter, silent
-from segautoconfiglib.base.lock import alone
+from segautoconfiglib.base.lock import alone, scratch_folder
 from segautoconfiglib.base.records import existing_folder
 from segautoconfiglib.models.bundle import Transfer
 
@@ -72,8 +71,8 @@ def downloaded(
             finally:
                 file.unlink(missing_ok=True)
         return
-    with TemporaryDirectory(prefix=".downloading-", dir=place) as temporary:
-        file = Path(temporary) / _file_name(address)
+    with scratch_folder(place, ".downloading-") as temporary:
+        file = temporary / _file_name(address)
         _fetch(address, file, largest, report, cancel)
         yield file
 

@@ -14,8 +14,9 @@ from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.lock import is_taken
 from segautoconfiglib.base.records import read_json
 from segautoconfiglib.base.words import named
-from segautoconfiglib.base.workspace import DATASET_NAME, Workspace
+from segautoconfiglib.base.workspace import DATASET_NAME, Workspace, stage_model
 from segautoconfiglib.dataset.description import DatasetDescription, load_description
+from segautoconfiglib.dataset.splits import RANDOM_SPLIT
 from segautoconfiglib.planning.plans import Plans
 
 FINAL, BEST, LATEST = "checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth"
@@ -23,6 +24,8 @@ PLANS_FILE, DATASET_FILE, SUMMARY_FILE = "plans.json", "dataset.json", "validati
 FINGERPRINT_FILE = "dataset_fingerprint.json"
 ALL = "all"
 SEPARATOR = "__"
+#: Part of the names of trainers of cascades in nnU-Net 1.
+CASCADE_TRAINER = "CascadeFullRes"
 
 Fold = int | str
 
@@ -93,6 +96,32 @@ class ModelFolder:
         locks = self.path.parent.glob(f".{glob.escape(self.path.name)}.fold_*.lock")
         return _in_order({file.name.split(".")[-2] for file in locks if is_taken(file)})
 
+    def is_random(self, fold: Fold) -> bool:
+        """Whether a fold has cases drawn at random, because the splits end before it: no part of a cross-validation."""
+        try:
+            content = read_json(self.fold_folder(fold) / "debug.json")
+        except UserError:
+            return False
+        return isinstance(content, dict) and content.get(RANDOM_SPLIT) is True
+
+    def of_splits(self, folds: Sequence[Fold]) -> list[Fold]:
+        """Without those of cases drawn at random, unless there are no others."""
+        return [fold for fold in folds if not self.is_random(fold)] or list(folds)
+
+    def stage_folder(self, configuration: str) -> Path:
+        """The model of another stage of a cascade, beside it, with the same trainer and plans; it need not exist.
+
+        In nnU-Net 1 cascades have a trainer of their own, which the stage before has without that part of its name.
+        """
+        path = stage_model(self.path.absolute(), configuration)
+        other = path.with_name(path.name.replace(CASCADE_TRAINER, "", 1))
+        return other if CASCADE_TRAINER in self.name_parts[0] and other.is_dir() and not path.is_dir() else path
+
+    def lower_stages(self) -> list[Path]:
+        """The models that a cascade needs, the lowest first; they need not exist. Raises: UserError: damaged plans."""
+        name = self.configuration_name
+        return [self.stage_folder(stage) for stage in self.plans.stages(name)[:-1]] if name else []
+
     def fold_folder(self, fold: Fold) -> Path:
         """Where the checkpoints and results of a fold lie."""
         return self.path / f"fold_{fold}"
@@ -108,14 +137,14 @@ class ModelFolder:
         """The folds to predict with.
 
         Args:
-            folds: Wanted; None: all numbered folds that are finished, else the one trained on all cases.
+            folds: Wanted; None: all folds of the splits that are finished, else the one trained on all cases, else all.
             checkpoint: Which they must have.
 
         Raises:
             UserError: one is missing, or there is none; says what is there.
         """
         if folds is None:
-            found = self.folds(checkpoint)
+            found = self.of_splits(self.folds(checkpoint))
             numbered = [fold for fold in found if fold != ALL]
             chosen = numbered or found
         else:
@@ -127,8 +156,9 @@ class ModelFolder:
         return chosen
 
     def validation_dice(self) -> float | None:
-        """Mean over the folds of the mean foreground Dice on their held-out cases; None before validation."""
-        found = [dice for fold in self.folds(None) if (dice := self.fold_dice(fold)) is not None]
+        """Mean, over the folds of the splits, of `fold_dice`; None before validation."""
+        known = {fold: dice for fold in self.folds(None) if (dice := self.fold_dice(fold)) is not None}
+        found = [known[fold] for fold in self.of_splits(list(known))]
         return sum(found) / len(found) if found else None
 
     def fold_dice(self, fold: Fold) -> float | None:

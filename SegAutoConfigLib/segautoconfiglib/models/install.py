@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import stat
-import tempfile
 import time
 import zipfile
 import zlib
@@ -19,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.base.lock import scratch_folder
 from segautoconfiglib.base.records import existing_folder
 from segautoconfiglib.base.words import counted
 from segautoconfiglib.base.workspace import Workspace
@@ -85,11 +85,11 @@ def import_models(
             _check_sizes([*packed, *choices], file, workspace.results)
             _tell_what_stays(archive, [*packed, *choices], report)
             workspace.results.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".importing-", dir=workspace.results) as temporary:
-                places = _unpack(archive, [*packed, *choices], Path(temporary), report, cancel or CancelToken())
+            with scratch_folder(workspace.results, ".importing-") as temporary:
+                places = _unpack(archive, [*packed, *choices], temporary, report, cancel or CancelToken())
                 unpacked = [ModelFolder(place) for place in places[: len(packed)]]
                 for model, source in zip(unpacked, packed, strict=True):
-                    with _speaking_of(file, Path(temporary)):
+                    with _speaking_of(file, temporary):
                         if source.old and convert is not None:
                             convert(model.path)
                         _check_model(model, check)
@@ -195,7 +195,8 @@ def _tell_what_stays(archive: zipfile.ZipFile, models: Sequence[Packed], report:
     left = [info.filename for info in archive.infolist() if not info.is_dir() and info.filename not in taken]
     if left:
         report("log", message=f"Left in the zip file: {counted(len(left), 'file')} that prediction does not need.")
-    if any(name.endswith("postprocessing.pkl") for name in left):
+    pickles = [name for name in left if name.endswith("postprocessing.pkl")]
+    if any(f"{name.removesuffix('.pkl')}.json" not in taken for name in pickles):
         report(
             "warning",
             message="postprocessing.pkl was left out: such files can run code.",

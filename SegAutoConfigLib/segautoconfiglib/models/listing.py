@@ -132,6 +132,7 @@ def _fold_row(model: ModelFolder, fold: Fold) -> Row:
         names = {str(entry): name for entry, name in model.description.label_spec.names.items()}
     return {
         "fold": fold,
+        "random_split": model.is_random(fold),
         "state": "finished" if (folder / FINAL).is_file() else "unfinished",
         "dice": model.fold_dice(fold),
         "per_label": _label_rows(summary, names),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from segautoconfiglib.pipeline.making import convert_v1, from_csv, from_folder, from_masks, repair, split
     from segautoconfiglib.pipeline.membership import add_cases, remove_cases
     from segautoconfiglib.pipeline.move import move_plans
-    from segautoconfiglib.pipeline.options import Fold, PlanOptions, TrainOptions
+    from segautoconfiglib.pipeline.options import Fold, OverlayOptions, PlanOptions, TrainOptions
     from segautoconfiglib.pipeline.overlays import draw_dataset, draw_predictions, draw_preprocessed
     from segautoconfiglib.pipeline.postprocessing import find_postprocessing, postprocess
     from segautoconfiglib.pipeline.prediction import evaluate, find_model, predict
@@ -43,7 +43,7 @@ _MODULES = {
     "making": ("convert_v1", "from_csv", "from_folder", "from_masks", "repair", "split"),
     "membership": ("add_cases", "remove_cases"),
     "move": ("move_plans",),
-    "options": ("Fold", "PlanOptions", "TrainOptions"),
+    "options": ("Fold", "OverlayOptions", "PlanOptions", "TrainOptions"),
     "overlays": ("draw_dataset", "draw_predictions", "draw_preprocessed"),
     "prediction": ("evaluate", "find_model", "predict"),
     "preparation": (
@@ -64,6 +64,7 @@ _MODULES = {
 __all__ = [
     "FINGERPRINT_FILE",
     "Fold",
+    "OverlayOptions",
     "PlanOptions",
     "TrainOptions",
     "add_cases",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.lock import alone
-from segautoconfiglib.base.words import counted, named
+from segautoconfiglib.base.words import command, counted, first_of, named
 from segautoconfiglib.dataset.dataset import load_dataset
 from segautoconfiglib.dataset.splits import SPLITS_FILE, Split, current_splits, make_splits, split_for_fold
 from segautoconfiglib.models.folder import FINAL
@@ -90,18 +90,18 @@ def _missing_predictions(
             'Have every case in the "val" of one fold.',
         )
     folds = [fold for fold, split in enumerate(splits) if missing & set(split.val)]
-    commands = "; ".join(_command(job, stage, fold) for fold in folds)
+    commands = "\n".join(_command(job, stage, fold) for fold in folds)
     return UserError(
         f"{job.configuration} learns from what {stage} predicts for cases that it was not trained on. "
         f"{len(missing)} of {counted(total, 'case')} have no such prediction in {previous.folder}: train "
         f"{named(folds, 'fold')} of {stage} first.",
-        f"Run: {commands}. Then this again.",
+        f"Run:\n{commands}\nThen this again.",
         "train-lower-stage",
     )
 
 
 def _some(cases: Collection[str]) -> str:
-    return ", ".join(sorted(cases)[:3]) + (", ..." if len(cases) > 3 else "")
+    return first_of(sorted(cases), 3)
 
 
 def _command(job: TrainJob, stage: str, fold: int) -> str:
@@ -109,7 +109,15 @@ def _command(job: TrainJob, stage: str, fold: int) -> str:
     trainer, plans_name, _ = job.model_folder.name.split("__")
     words = ["train", job.dataset_folder.name, "--configuration", stage, "--fold", str(fold)]
     words += [] if plans_name == "nnUNetPlans" else ["--plans", plans_name]
-    return " ".join(words + ([] if trainer == "nnUNetTrainer" else ["--trainer", trainer]))
+    return command(*words, *([] if trainer == "nnUNetTrainer" else ["--trainer", trainer]))
+
+
+def _validation_command(job: TrainJob) -> str:
+    """What has a fold of the stage before predict its cases again."""
+    trainer, plans_name, _ = job.model_folder.name.split("__")
+    return command(
+        "nnUNetv2_train", job.dataset_folder.name, _lower(job), "FOLD", "--val", "-p", plans_name, "-tr", trainer
+    )
 
 
 def complete_previous_stage(context: Context, job: TrainJob) -> None:
@@ -132,7 +140,7 @@ def complete_previous_stage(context: Context, job: TrainJob) -> None:
         raise UserError(
             f"The predictions in {job.previous.folder} do not fit the preprocessed cases of {job.configuration} "
             f"({_some(lost)}).",
-            "Validate the folds of the stage before again (nnUNetv2_train DATASET CONFIGURATION FOLD --val).",
+            f"Validate the folds of the stage before again: {_validation_command(job)}.",
             "train-lower-stage",
         )
 

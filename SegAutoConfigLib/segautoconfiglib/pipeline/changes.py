@@ -9,11 +9,11 @@ from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import strict_json
 from segautoconfiglib.base.lock import alone, is_taken
-from segautoconfiglib.base.words import counted
+from segautoconfiglib.base.words import command, counted
 from segautoconfiglib.dataset.dataset import DATASET_FILE, Dataset, DatasetDescription, load_dataset, load_description
 from segautoconfiglib.fingerprint.fingerprint import Fingerprint
 from segautoconfiglib.pipeline.options import PlanOptions
-from segautoconfiglib.pipeline.preparation import FINGERPRINT_FILE, load_plans, noted_options, plan, verify
+from segautoconfiglib.pipeline.preparation import FINGERPRINT_FILE, is_moved, load_plans, noted_options, plan, verify
 from segautoconfiglib.planning.plans import Plans
 
 #: Keys of dataset.json that a network, or the preprocessing of its images, depends on.
@@ -27,7 +27,7 @@ def follow_dataset(
     """Bring plans and the copy of dataset.json up to date with the raw dataset.
 
     Plans that are the planner's own are made again where no trained model has them. Others stay as they are, and a log
-    line says so.
+    line says so; not of those that came from another dataset (move-plans).
 
     Args:
         context: Workspace and reporter.
@@ -56,7 +56,8 @@ def follow_dataset(
         before = load_description(copy) if copy.exists() else raw.description
         keys = _differences(raw.description, before, (*LABEL_KEYS, *IMAGE_KEYS))
         depending = sorted({fold.parent.name for fold in trained if _has_plans(fold.parent, plans_name)})
-        if keys or _outdated(raw, folder, plans):
+        moved = is_moved(folder / f"{plans_name}.json")
+        if keys or (not moved and _outdated(raw, folder, plans)):
             options = None if depending else _planner_options(plans, before, folder / f"{plans_name}.json")
             if options is not None:
                 context.report(
@@ -96,11 +97,12 @@ def _refuse_other_labels(description: DatasetDescription, fold_folder: Path, tra
         return
     name, folds = model.parent.name, ", ".join(fold.name for fold in trained)
     alone_there = list(trained) == [fold_folder]
-    replace = "train with --overwrite" if alone_there else f"delete-model {model}"
+    replace = "train with --overwrite" if alone_there else command("delete-model", model)
     raise UserError(
         f"{' and '.join(keys)} of {name} were changed after training {folds} of {model.name}.",
-        f"To keep that model: train {name} --continue-from {model}, or plan {name} --overwrite-plans-name NAME and "
-        f"train with --plans NAME. To give it up: {replace}.",
+        f"To keep that model: {command('train', name, '--continue-from', model)}, or "
+        f"{command('plan', name, '--overwrite-plans-name', 'NAME')} and train with --plans NAME. "
+        f"To give it up: {replace}.",
         "continue-from-or-overwrite" if alone_there else "continue-from-or-delete",
     )
 
@@ -148,7 +150,9 @@ def _planner_options(plans: Plans, description: DatasetDescription, file: Path) 
 
 def _keep(context: Context, raw: Dataset, plans_name: str, keys: Sequence[str], depending: Sequence[str]) -> None:
     """Say that plans stay as they are. Raises: UserError: they can't."""
-    again = f"plan {raw.name} --overwrite-plans-name NAME, then train {raw.name} --plans NAME"
+    again = "{}, then {}".format(
+        command("plan", raw.name, "--overwrite-plans-name", "NAME"), command("train", raw.name, "--plans", "NAME")
+    )
     images = [key for key in keys if key in IMAGE_KEYS]
     if images:
         raise UserError(
@@ -163,6 +167,7 @@ def _keep(context: Context, raw: Dataset, plans_name: str, keys: Sequence[str], 
         reason = f"{counted(len(depending), 'model')} {'was' if len(depending) == 1 else 'were'} trained with it"
         reason += f" ({', '.join(depending)})"
     message = (
-        f"{raw.name} has changed since {plans_name} was made; that plan stays, because {reason}. To plan anew: {again}."
+        f"{plans_name} was not made from what {raw.name} holds now; that plan stays, because {reason}. To plan anew: "
+        f"{again}."
     )
     context.report("log", message=message)

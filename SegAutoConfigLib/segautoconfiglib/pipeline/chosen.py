@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +13,10 @@ import numpy as np
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter
-from segautoconfiglib.base.lock import alone, is_taken
+from segautoconfiglib.base.lock import scratch_folder
 from segautoconfiglib.base.records import check_writable
-from segautoconfiglib.base.words import counted
+from segautoconfiglib.base.words import command, counted
+from segautoconfiglib.base.workspace import stage_model
 from segautoconfiglib.dataset.dataset import Case
 from segautoconfiglib.defaults import EVALUATION
 from segautoconfiglib.evaluation.choice import CHOICE_FILE, Choice
@@ -26,14 +24,13 @@ from segautoconfiglib.evaluation.ensemble import ensemble_folders
 from segautoconfiglib.evaluation.postprocessing import Target, apply_postprocessing, load_postprocessing, target_names
 from segautoconfiglib.image.files import read_header
 from segautoconfiglib.models.folder import ModelFolder
-from segautoconfiglib.preprocessing.stages import stage_model
 
 if TYPE_CHECKING:
     from segautoconfiglib.inference.run import PredictOptions
 
 STAGE = "predict"
-#: Folders of an unfinished prediction in the output folder, and the file in them that their owner keeps locked.
-UNFINISHED, LOCK = ".unfinished-", "in-use"
+#: Folders of an unfinished prediction in the output folder.
+UNFINISHED = ".unfinished-"
 
 
 def choice_file(context: Context, place: str) -> Path:
@@ -43,7 +40,10 @@ def choice_file(context: Context, place: str) -> Path:
             return file
     file = context.workspace.results / context.workspace.dataset_name(place) / CHOICE_FILE
     if not file.is_file():
-        raise UserError(f"There is no choice file {file}.", "Make it with find-best, or name a file.")
+        raise UserError(
+            f"There is no choice file {file}.",
+            f"Make it with {command('find-best', file.parent.name)}, or name a file.",
+        )
     return file
 
 
@@ -103,7 +103,7 @@ def predict_choice(
     failed: list[Problem] = []
     inner = replace(context, report=_inner_reporter(context.report))
     for batch in _batches(waiting, job.bytes_per_voxel):
-        with unfinished_folder(output) as folder:
+        with scratch_folder(output, UNFINISHED) as folder:
             failed += job.run(inner, [case.id for case in batch], images, folder, output, ending)
     if len(failed) < len(mine):
         context.report("artifact", path=str(output), description=counted(len(mine) - len(failed), "segmentation"))
@@ -230,18 +230,3 @@ def _inner_reporter(report: Reporter) -> Reporter:
         report(kind, **data)
 
     return inner
-
-
-@contextmanager
-def unfinished_folder(place: Path) -> Iterator[Path]:
-    """A folder in ``place`` that is removed at the end. Those that killed processes have left there are removed."""
-    place.mkdir(parents=True, exist_ok=True)
-    for left in place.glob(f"{UNFINISHED}*"):
-        if not is_taken(left / LOCK):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = place / f"{UNFINISHED}{secrets.token_hex(4)}"
-    try:
-        with alone(folder / LOCK, f"Prediction in {folder}"):
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

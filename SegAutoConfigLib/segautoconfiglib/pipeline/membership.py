@@ -14,7 +14,7 @@ from segautoconfiglib.base.workspace import dataset_id
 from segautoconfiglib.dataset.splits import SPLITS_FILE
 
 if TYPE_CHECKING:
-    from segautoconfiglib.dataset.add import Membership
+    from segautoconfiglib.dataset.membership import Membership
 
 
 def add_cases(context: Context, dataset: str | int, source: Path, *, workers: int | None = None) -> Path:
@@ -47,7 +47,7 @@ def add_cases(context: Context, dataset: str | int, source: Path, *, workers: in
 def remove_cases(context: Context, dataset: str | int, ids: Sequence[str]) -> None:
     """Take cases out of a raw dataset; their files are kept in its folder ``removed``."""
     from segautoconfiglib.dataset import remove
-    from segautoconfiglib.dataset.add import REMOVED
+    from segautoconfiglib.dataset.membership import REMOVED
 
     name = context.workspace.dataset_name(dataset)
     check_not_read(context, name)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
-from segautoconfiglib.base.words import counted
+from segautoconfiglib.base.words import command, counted
 from segautoconfiglib.base.workspace import DATASET_NAME, dataset_id
 from segautoconfiglib.models import bundle, install
 from segautoconfiglib.models.anonymous import anonymous_checkpoint
 from segautoconfiglib.models.download import downloaded, is_address
-from segautoconfiglib.models.folder import FINAL, SEPARATOR, Fold, ModelFolder
+from segautoconfiglib.models.folder import FINAL, Fold, ModelFolder
 from segautoconfiglib.models.listing import model_row
 from segautoconfiglib.models.v1 import convert_model
 
@@ -28,8 +29,10 @@ def export_models(
     case_names: bool = False,
 ) -> Path:
     """Write models to a zip file that nnU-Net installs, too; see `segautoconfiglib.models.bundle.export_models`."""
+    folders = [ModelFolder.open(model) for model in models]
+    _warn_of_missing_stages(context, folders)
     written = bundle.export_models(
-        [ModelFolder.open(model) for model in models],
+        folders,
         file,
         folds=folds,
         checkpoints=checkpoints,
@@ -54,18 +57,33 @@ def chosen_models(context: Context, dataset: str | int) -> list[Path]:
     if not names:
         raise UserError(
             f"Nothing was chosen among the models of {folder.name}.",
-            f"Run find-best first, or export one of its models ('info {folder.name}' lists them).",
+            f"Run {command('find-best', folder.name)} first, or export one of its models "
+            f"({command('info', folder.name)} lists them).",
         )
-    found: list[Path] = []
-    while names:
-        model = ModelFolder.open(folder / names.pop(0))
-        if model.path in found:
-            continue
-        found.append(model.path)
-        trainer, plans, configuration = model.name_parts
-        lower = model.plans.configuration(configuration).previous_stage
-        names += [SEPARATOR.join((trainer, plans, lower))] if lower else []
-    return found
+    members = [ModelFolder.open(folder / name) for name in names]
+    return list(dict.fromkeys(path for model in members for path in (model.path, *model.lower_stages())))
+
+
+def with_lower_stages(context: Context, model: Path) -> list[Path]:
+    """A model and, of a cascade, the lower stages that it needs, as far as they are there; says so."""
+    folder = ModelFolder.open(model)
+    there = [path for path in folder.lower_stages() if path.is_dir()]
+    if there:
+        names = ", ".join(path.name for path in there)
+        context.report("log", message=f"{folder.path.name} is a cascade; with it goes what it needs: {names}.")
+    return [model, *there]
+
+
+def _warn_of_missing_stages(context: Context, models: Sequence[ModelFolder]) -> None:
+    exported = {model.path.absolute() for model in models}
+    for model in models:
+        missing = [path.name for path in model.lower_stages() if path not in exported]
+        if missing:
+            context.report(
+                "warning",
+                message=f"{model.path.name} is a cascade; what it needs is not part of the file: {', '.join(missing)}.",
+                hint="Export that model, too: predictions are made with both.",
+            )
 
 
 def import_models(
@@ -109,33 +127,21 @@ def import_models(
 
 def checkpoint_check(context: Context) -> Callable[[ModelFolder], None] | None:
     """What opens the checkpoints; without torch they can't be."""
-    try:
-        from segautoconfiglib.inference.model import check_checkpoints
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        context.report(
-            "warning",
-            message="The checkpoints were not opened, because torch is not installed.",
-            hint="They are checked when the model is used.",
-        )
+    if not _has_torch():
+        _warn_without_torch(context, "not opened", "They are checked when the model is used.")
         return None
+    from segautoconfiglib.inference.model import check_checkpoints
+
     return check_checkpoints
 
 
 def _checkpoint_cleaner(context: Context) -> bundle.Clean | None:
     """What takes names of cases and paths out of checkpoints; without torch they can't be opened."""
-    try:
-        from segautoconfiglib.networks.checkpoint import read_checkpoint, write_checkpoint
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        context.report(
-            "warning",
-            message="The checkpoints were copied as they are, because torch is not installed.",
-            hint="Where dataset.json lists the cases, checkpoints repeat the list.",
-        )
+    if not _has_torch():
+        hint = "Where dataset.json lists the cases, checkpoints repeat the list."
+        _warn_without_torch(context, "copied as they are", hint)
         return None
+    from segautoconfiglib.networks.checkpoint import read_checkpoint, write_checkpoint
 
     def clean(source: Path, target: Path) -> bool:
         try:
@@ -154,13 +160,21 @@ def _checkpoint_cleaner(context: Context) -> bundle.Clean | None:
 
 def _v1_converter() -> Callable[[Path], None] | None:
     """What makes a model of nnU-Net 1 one of nnU-Net 2; None without torch."""
-    try:
-        from segautoconfiglib.networks.v1 import convert_checkpoint, has_batch_norm
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
+    if not _has_torch():
         return None
+    from segautoconfiglib.networks.v1 import convert_checkpoint, has_batch_norm
+
     return lambda folder: convert_model(folder, convert_checkpoint, has_batch_norm)
+
+
+def _has_torch() -> bool:
+    """False also where an uninstallation has left an empty folder."""
+    return getattr(find_spec("torch"), "origin", None) is not None
+
+
+def _warn_without_torch(context: Context, what: str, hint: str) -> None:
+    """what: Was done with the checkpoints, or not."""
+    context.report("warning", message=f"The checkpoints were {what}, because torch is not installed.", hint=hint)
 
 
 def _warn_of_same_id(context: Context, name: str) -> None:

@@ -12,7 +12,7 @@ from segautoconfiglib.dataset.description import DatasetDescription, load_descri
 from segautoconfiglib.dataset.labels import LabelSpec
 from segautoconfiglib.dataset.splits import SPLITS_FILE, take_over_splits
 from segautoconfiglib.pipeline.continuation import PLAIN_NAME, same_data
-from segautoconfiglib.pipeline.preparation import fingerprint, load_plans
+from segautoconfiglib.pipeline.preparation import fingerprint, load_plans, note_origin
 from segautoconfiglib.planning.move import check_channels, moved_plans, with_channels
 from segautoconfiglib.planning.plans import Plans
 
@@ -68,6 +68,8 @@ def move_plans(
         description.save(folder / DATASET_FILE)
     take_over_splits(context.workspace.raw / names[1] / SPLITS_FILE, folder / SPLITS_FILE)
     moved.save(file)
+    if not own_channels:  # else the intensities are its own
+        note_origin(file, names[0])
     context.report("artifact", path=str(file), description="plans")
     return file
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from segautoconfiglib.base.errors import UserError
-from segautoconfiglib.defaults import BUDGET
+from segautoconfiglib.defaults import BUDGET, EVALUATION
 from segautoconfiglib.planning.recipe import LENGTH_FIELDS, Recipe, with_usual_rate
 from segautoconfiglib.planning.trainer_names import named_fields, recipe_from_trainer_name, recipe_name
 
@@ -36,6 +36,21 @@ class PlanOptions:
         from segautoconfiglib.planning.presets import checked_plans_name, planner_preset
 
         return checked_plans_name(self.plans_name or planner_preset(self.planner).plans_name)
+
+
+@dataclass(frozen=True)
+class OverlayOptions:
+    """How pictures of cases are drawn.
+
+    Attributes:
+        channel: Which of the image's channels.
+        intensity: Opacity of the labels, from 0 to 1; not of predictions beside the truth.
+        workers: Processes at most; None: as many as are worth while.
+    """
+
+    channel: int = 0
+    intensity: float = EVALUATION.overlay_intensity
+    workers: int | None = None
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ import numpy as np
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.parallel import choose_workers, map_cases
-from segautoconfiglib.base.records import check_writable
+from segautoconfiglib.base.records import check_writable, checked_folder
 from segautoconfiglib.base.words import counted
 from segautoconfiglib.dataset.dataset import Case, list_cases, load_dataset, visible_files
 from segautoconfiglib.dataset.description import DatasetDescription, load_description
 from segautoconfiglib.dataset.labels import LabelSpec
-from segautoconfiglib.defaults import EVALUATION
 from segautoconfiglib.evaluation.slices import Slices, case_dice, slice_axis, upside_down
 from segautoconfiglib.image.files import read_header, read_image, read_labels
 from segautoconfiglib.image.volume import Volume
+from segautoconfiglib.pipeline.options import OverlayOptions
 from segautoconfiglib.pipeline.preparation import load_plans
 from segautoconfiglib.preprocessing.store import CaseStore
 
@@ -33,13 +33,7 @@ SLICE_FACTOR = 999.0
 
 
 def draw_dataset(
-    context: Context,
-    dataset: str | int,
-    output: Path,
-    *,
-    channel: int = 0,
-    intensity: float = EVALUATION.overlay_intensity,
-    workers: int | None = None,
+    context: Context, dataset: str | int, output: Path, options: OverlayOptions | None = None
 ) -> list[Path]:
     """One PNG for every training case, with its labels: the slice that shows most of all structures.
 
@@ -47,19 +41,18 @@ def draw_dataset(
         context: Its workspace has the dataset.
         dataset: Name or number.
         output: Folder for ``<case>.png``.
-        channel: Which of the image's channels.
-        intensity: Opacity of the labels, from 0 to 1.
-        workers: Processes at most.
+        options: How they are drawn.
 
     Raises:
         UserError: there is no such dataset or channel.
         ProblemsError: some cases can't be drawn; all others are.
     """
+    options = options or OverlayOptions()
     raw = load_dataset(context.workspace.raw / context.workspace.dataset_name(dataset))
-    _check_channel(channel, raw.description)
+    _check_channel(options.channel, raw.description)
     check_writable(output)
-    tasks = [(case.id, (case, channel, raw.description.label_spec, intensity, output)) for case in raw.cases]
-    count = _workers(raw.cases, workers)
+    tasks = [(case.id, (case, raw.description.label_spec, options, output)) for case in raw.cases]
+    count = _workers(raw.cases, options.workers)
     return _finished(context, map_cases(_draw_raw, tasks, workers=count, **_common(context)), output)
 
 
@@ -67,12 +60,10 @@ def draw_preprocessed(
     context: Context,
     dataset: str | int,
     output: Path,
+    options: OverlayOptions | None = None,
     *,
     plans_name: str = "nnUNetPlans",
     configuration: str | None = None,
-    channel: int = 0,
-    intensity: float = EVALUATION.overlay_intensity,
-    workers: int | None = None,
 ) -> list[Path]:
     """As :func:`draw_dataset`, of the cases as the network sees them.
 
@@ -80,23 +71,22 @@ def draw_preprocessed(
         context: Its workspace has the dataset.
         dataset: Name or number.
         output: Folder for ``<case>.png``.
+        options: How they are drawn.
         plans_name: Of the plans file, without ending.
         configuration: Default: 3d_fullres if planned, else 2d.
-        channel: Which of the image's channels.
-        intensity: Opacity of the labels, from 0 to 1.
-        workers: Processes at most.
 
     Raises:
         UserError: there are no such plans, no such configuration or channel, or nothing is preprocessed.
         ProblemsError: some cases can't be drawn; all others are.
     """
+    options = options or OverlayOptions()
     folder = context.workspace.preprocessed / context.workspace.dataset_name(dataset)
     plans = load_plans(folder, plans_name)
     if configuration is None:
         configuration = "3d_fullres" if "3d_fullres" in plans.configuration_names else "2d"
     planned = plans.configuration(configuration)
     description = load_description(folder / "dataset.json")
-    _check_channel(channel, description)
+    _check_channel(options.channel, description)
     store = CaseStore(folder / planned.data_identifier)
     cases = store.case_ids()
     if not cases:
@@ -107,10 +97,8 @@ def draw_preprocessed(
     plane = planned.spacing[-2:]
     spacing = (planned.spacing[0] if len(planned.spacing) == 3 else SLICE_FACTOR * max(plane), *plane)
     voxels = max(math.prod(store.open(case).labels.shape) for case in cases)
-    tasks = [
-        (case, (store.folder, case, channel, spacing, description.label_spec, intensity, output)) for case in cases
-    ]
-    count = _processes(len(cases), voxels, workers)
+    tasks = [(case, (store.folder, case, spacing, description.label_spec, options, output)) for case in cases]
+    count = _processes(len(cases), voxels, options.workers)
     return _finished(context, map_cases(_draw_preprocessed, tasks, workers=count, **_common(context)), output)
 
 
@@ -119,12 +107,11 @@ def draw_predictions(
     dataset: str | int,
     predictions: Path,
     output: Path,
+    options: OverlayOptions | None = None,
     *,
     images: Path | None = None,
     truth: Path | None = None,
-    channel: int = 0,
     most: int | None = None,
-    workers: int | None = None,
 ) -> list[Path]:
     """One PNG for every prediction, beside the truth where there is one; the worst is number 001.
 
@@ -133,22 +120,24 @@ def draw_predictions(
         dataset: Name or number; its dataset.json names the labels.
         predictions: Folder of label maps.
         output: Folder for ``<rank>_<case>.png``. Predictions without truth come last.
+        options: How they are drawn.
         images: Folder of images; None looks in the dataset's imagesTr and imagesTs.
         truth: Folder of label maps; None looks in the dataset's labelsTr and labelsTs.
-        channel: Which of the image's channels.
         most: Draw at most so many.
-        workers: Processes at most.
 
     Raises:
         UserError: there is no such dataset, folder or channel, or no prediction with an image.
         ProblemsError: some predictions can't be drawn; all others are.
     """
+    options = options or OverlayOptions()
     raw = context.workspace.raw / context.workspace.dataset_name(dataset)
     description = load_description(raw / "dataset.json")
-    _check_channel(channel, description)
+    _check_channel(options.channel, description)
     ending, spec = description.file_ending, description.label_spec
-    found = {file.name[: -len(ending)]: file for file in visible_files(_existing(predictions), ending)}
-    cases = _images_of(found, [raw / "imagesTr", raw / "imagesTs"] if images is None else [_existing(images)], ending)
+    found = {file.name[: -len(ending)]: file for file in visible_files(checked_folder(predictions), ending)}
+    cases = _images_of(
+        found, [raw / "imagesTr", raw / "imagesTs"] if images is None else [checked_folder(images)], ending
+    )
     if not cases:
         raise UserError(
             f"{predictions} has no {ending} file whose case has an image.",
@@ -156,14 +145,14 @@ def draw_predictions(
             "are matched by name.",
         )
     check_writable(output)
-    folders = [raw / "labelsTr", raw / "labelsTs"] if truth is None else [_existing(truth)]
+    folders = [raw / "labelsTr", raw / "labelsTs"] if truth is None else [checked_folder(truth)]
     truths = {case.id: _first(folder / f"{case.id}{ending}" for folder in folders) for case in cases}
-    count = _workers(cases, workers)
+    count = _workers(cases, options.workers)
     pairs = [(case.id, (truths[case.id], found[case.id], spec)) for case in cases]
     scores = map_cases(_score, pairs, workers=count, **_common(context, "compare"))
     ranked = [case for _, case in sorted(zip(scores, cases, strict=True), key=lambda item: (item[0], item[1].id))]
     tasks = [
-        (case.id, (case, channel, truths[case.id], found[case.id], spec, output / f"{rank:03d}_{case.id}.png"))
+        (case.id, (case, options.channel, truths[case.id], found[case.id], spec, output / f"{rank:03d}_{case.id}.png"))
         for rank, case in enumerate(ranked[:most], start=1)
     ]
     return _finished(context, map_cases(_draw_prediction, tasks, workers=count, **_common(context)), output)
@@ -189,12 +178,6 @@ def _check_channel(channel: int, description: DatasetDescription) -> None:
     if channel >= len(description.channels):
         named = ", ".join(f"{index} ({name})" for index, name in enumerate(description.channels))
         raise UserError(f"There is no channel {channel}.", f"Channels: {named}.")
-
-
-def _existing(folder: Path) -> Path:
-    if not folder.is_dir():
-        raise UserError(f"The folder {folder} does not exist.", "Check the path.")
-    return folder
 
 
 def _first(files: Iterable[Path]) -> Path | None:
@@ -248,17 +231,17 @@ def _slices(image: Volume, *labels: np.ndarray | None) -> tuple[Slices, list[np.
     return shown, [None if array is None else np.flip(array, flips) for array in labels]
 
 
-def _draw_raw(case: Case, channel: int, spec: LabelSpec, intensity: float, output: Path) -> Path | Problem:
+def _draw_raw(case: Case, spec: LabelSpec, options: OverlayOptions, output: Path) -> Path | Problem:
     from segautoconfiglib.evaluation.overlays import draw_labels
 
     file = output / f"{case.id}.png"
     try:
         if case.label is None:
             raise UserError("the label file is missing.", "Add it; verify lists all that is wrong.")
-        image = _read_channel(case, channel)
+        image = _read_channel(case, options.channel)
         shown, (labels,) = _slices(image, _labels_of(image, case.label))
         assert labels is not None
-        draw_labels(shown, labels, spec, file, title=case.id, intensity=intensity)
+        draw_labels(shown, labels, spec, file, title=case.id, intensity=options.intensity)
     except UserError as error:
         return Problem.of(error, case=case.id)
     return file
@@ -267,10 +250,9 @@ def _draw_raw(case: Case, channel: int, spec: LabelSpec, intensity: float, outpu
 def _draw_preprocessed(
     folder: Path,
     case: str,
-    channel: int,
     spacing: tuple[float, float, float],
     spec: LabelSpec,
-    intensity: float,
+    options: OverlayOptions,
     output: Path,
 ) -> Path | Problem:
     from segautoconfiglib.evaluation.overlays import draw_labels
@@ -278,8 +260,8 @@ def _draw_preprocessed(
     file = output / f"{case}.png"
     try:
         stored = CaseStore(folder).open(case)
-        image, labels = np.asarray(stored.data[channel]), np.asarray(stored.labels[0])
-        draw_labels(Slices(image, spacing, 0), labels, spec, file, title=case, intensity=intensity)
+        image, labels = np.asarray(stored.data[options.channel]), np.asarray(stored.labels[0])
+        draw_labels(Slices(image, spacing, 0), labels, spec, file, title=case, intensity=options.intensity)
     except UserError as error:
         return Problem.of(error, case=case)
     return file

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from segautoconfiglib.base.context import Context
+from segautoconfiglib.base.lock import scratch_folder
 from segautoconfiglib.base.records import check_writable
 from segautoconfiglib.dataset.description import DatasetDescription, load_description
 from segautoconfiglib.evaluation import postprocessing
 from segautoconfiglib.evaluation.accumulate import SUMMARY
 from segautoconfiglib.evaluation.summary import Summary, evaluate_folder, label_pairs
-from segautoconfiglib.models.folder import DATASET_FILE
+from segautoconfiglib.models.bundle import CROSS_VALIDATION
+from segautoconfiglib.models.folder import DATASET_FILE, ModelFolder
 
 
 def find_postprocessing(
@@ -77,7 +78,7 @@ def write_postprocessing(
     if before is None:
         summary_file = predictions / SUMMARY
         before = evaluate_folder(truth, predictions, spec, cases=cases, output=summary_file, **common)
-    with _kept(predictions / postprocessing.FOLDER) if keep else _removed(predictions) as folder:
+    with _kept(predictions / postprocessing.FOLDER) if keep else scratch_folder(predictions, ".unfinished-") as folder:
         postprocessing.apply_postprocessing(predictions, folder, targets, cases=cases, **common)
         after, summary_file = before, folder / SUMMARY
         if targets:
@@ -95,12 +96,6 @@ def _kept(folder: Path) -> Iterator[Path]:
     yield folder
 
 
-@contextmanager
-def _removed(place: Path) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=place) as folder:
-        yield Path(folder)
-
-
 def postprocess(
     context: Context,
     folder: Path,
@@ -108,6 +103,7 @@ def postprocess(
     file: Path,
     *,
     description_file: Path | None = None,
+    cases: Sequence[str] | None = None,
     workers: int | None = None,
 ) -> list[Path]:
     """Apply a postprocessing.json or .pkl to the label maps of a folder.
@@ -118,6 +114,7 @@ def postprocess(
         output: Gets files of the same names.
         file: The postprocessing.
         description_file: dataset.json, for the file ending; None: the one in ``folder``.
+        cases: Only these; None: all.
         workers: Processes; None as many as cores and memory allow.
     """
     targets = postprocessing.load_postprocessing(file)
@@ -132,9 +129,17 @@ def postprocess(
         output,
         targets,
         file_ending=description.file_ending,
+        cases=cases,
         workers=workers,
         report=context.report,
         cancel=context.cancel,
     )
     context.report("done", stage=postprocessing.STAGE_APPLY, cases=len(files), output=str(output))
     return files
+
+
+def model_postprocessing(model: ModelFolder) -> Path | None:
+    """The postprocessing that was found for a model, from the most folds; None where there is none."""
+    names = (postprocessing.JSON_FILE, postprocessing.PICKLE_FILE)
+    found = [file for name in names for file in model.path.glob(f"{CROSS_VALIDATION}/{name}")]
+    return max(found, key=lambda file: file.parent.name.count("_"), default=None)

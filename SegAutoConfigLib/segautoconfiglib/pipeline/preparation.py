@@ -6,10 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import Problem, UserError
 from segautoconfiglib.base.records import check_writable, read_json, write_json
+from segautoconfiglib.base.words import command
 from segautoconfiglib.dataset.dataset import Dataset, load_dataset
 from segautoconfiglib.dataset.splits import SPLITS_FILE, take_over_splits
 from segautoconfiglib.fingerprint.fingerprint import Fingerprint
@@ -127,12 +129,27 @@ def plan(
 
 def noted_options(file: Path) -> PlanOptions | None:
     """The options that a plans file was made with; None where that is not known, or it was changed since."""
-    note = read_json(_note(file)) if _note(file).is_file() else {}
-    if note.get("content") != _digest(file):
+    options = _noted(file).get("options")
+    if options is None:
         return None
-    options = note["options"]
     spacing = options["target_spacing"]
     return PlanOptions(**{**options, "target_spacing": None if spacing is None else tuple(spacing)})
+
+
+def note_origin(file: Path, dataset: str) -> None:
+    """Keep in mind that a plans file was made for another dataset."""
+    write_json(_note(file), {"content": _digest(file), "moved_from": dataset})
+
+
+def is_moved(file: Path) -> bool:
+    """Whether a plans file is one of another dataset, and unchanged."""
+    return "moved_from" in _noted(file)
+
+
+def _noted(file: Path) -> dict[str, Any]:
+    """What is known about a plans file; nothing where it was changed since."""
+    note = read_json(_note(file)) if _note(file).is_file() else {}
+    return note if note.get("content") == _digest(file) else {}
 
 
 def _note(file: Path) -> Path:
@@ -195,7 +212,7 @@ def load_plans(folder: Path, plans_name: str) -> Plans:
     if not file.exists():
         raise UserError(
             f"{file} does not exist.",
-            f"Run plan first. Plans here: {', '.join(plans_files(folder)) or 'none'}.",
+            f"Run {command('plan', folder.name)} first. Plans here: {', '.join(plans_files(folder)) or 'none'}.",
             "plan",
         )
     return Plans.load(file)

@@ -8,7 +8,7 @@ from pathlib import Path
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.records import check_writable
-from segautoconfiglib.base.words import named
+from segautoconfiglib.base.words import command, named
 from segautoconfiglib.dataset.dataset import LABELS, visible_files
 from segautoconfiglib.evaluation.accumulate import VALIDATION, accumulate, held_out_files
 from segautoconfiglib.evaluation.summary import Summary
@@ -37,7 +37,7 @@ def validated_models(
         trainers: Only these; None: any.
         configurations: Likewise.
         plans: Likewise.
-        folds: Those that count; None: the numbered folds that any of the models has.
+        folds: Those that count; None: the folds of the splits that any of the models has.
 
     Raises:
         UserError: there is none.
@@ -51,7 +51,7 @@ def validated_models(
     ]
     models.sort(key=lambda model: (_place(model.name_parts[2]), model.path.name))
     there = {model.path.name: _validated_folds(model) for model in models}
-    wanted = list(folds or sorted({fold for found in there.values() for fold in found}))
+    wanted = list(folds or sorted({fold for model in models for fold in _of_splits(model, there[model.path.name])}))
     chosen = [model for model in models if wanted and set(wanted) <= set(there[model.path.name])]
     for model in models:
         found = there[model.path.name]
@@ -66,7 +66,7 @@ def validated_models(
         rows = "; ".join(f"{model} ({named(found, 'fold')})" for model, found in there.items())
         raise UserError(
             f"No model of {name} has predictions of the held-out cases of folds {wanted or '0 to 4'}.",
-            f"There is: {rows}." if rows else "Train folds first (train --fold 0 and so on).",
+            f"There is: {rows}." if rows else f"Train folds first: {command('train', name, '--fold', 0)} and so on.",
         )
     return chosen, wanted
 
@@ -80,6 +80,10 @@ def _validated_folds(model: ModelFolder) -> list[int]:
     numbers = sorted(int(fold) for fold in folders if fold.isdigit())
     ending = model.description.file_ending
     return [fold for fold in numbers if visible_files(model.fold_folder(fold) / VALIDATION, ending)]
+
+
+def _of_splits(model: ModelFolder, folds: Sequence[int]) -> list[int]:
+    return [fold for fold in folds if not model.is_random(fold)]
 
 
 def named_models(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import Cancelled, UserError, merged
 from segautoconfiglib.base.events import Reporter
+from segautoconfiglib.base.words import command
 from segautoconfiglib.base.workspace import Workspace
 from segautoconfiglib.dataset.splits import SPLITS_FILE, split_for_fold
 from segautoconfiglib.pipeline.cascade import next_stages, stage_before
@@ -116,6 +117,8 @@ def _predict_part(work: _HeldOut, *, report: Reporter, cancel: CancelToken, grou
     from segautoconfiglib.inference.run import load_model, predict_preprocessed
     from segautoconfiglib.preprocessing.store import CaseStore
 
+    mine = work.cases[group.rank :: group.size]
+    report = _for_all(report, len(mine), len(work.cases))
     context, options = Context(work.workspace, report, cancel), work.options
     end: UserError | Cancelled | None = None
     try:
@@ -130,7 +133,7 @@ def _predict_part(work: _HeldOut, *, report: Reporter, cancel: CancelToken, grou
         predict_preprocessed(
             model,
             CaseStore(work.store_folder),
-            work.cases[group.rank :: group.size],
+            mine,
             work.output,
             save_probabilities=options.save_probabilities,
             mirror=work.mirror,
@@ -149,6 +152,18 @@ def _predict_part(work: _HeldOut, *, report: Reporter, cancel: CancelToken, grou
         raise merged(failures, f"{len(failures)} of {group.size} processes could not predict all of their cases:")
 
 
+def _for_all(report: Reporter, part: int, total: int) -> Reporter:
+    """A reporter that speaks of all cases where one process predicts a part; the others are about as far."""
+
+    def scaled(kind: str, **data: Any) -> None:
+        counts: dict[str, Any] = {key: total for key in ("total", "cases") if key in data}
+        if "done" in data:
+            counts["done"] = int(data["done"] * total / part)
+        report(kind, **{**data, **counts})
+
+    return scaled if part < total else report
+
+
 def _held_out(context: Context, folder: Path, store: CaseStore, fold: Fold) -> Sequence[str]:
     """A fold's cases for validation as far as they are preprocessed for this configuration. Raises: UserError: none."""
     there = store.case_ids()
@@ -157,5 +172,6 @@ def _held_out(context: Context, folder: Path, store: CaseStore, fold: Fold) -> S
     if missing:
         context.report("log", message=f"Not preprocessed in {store.folder.name}, and left out: {', '.join(missing)}.")
     if not held_out:
-        raise UserError(f"No held-out case of fold {fold} is in {store.folder}.", "Run preprocess first.")
+        hint = f"Run {command('preprocess', folder.name)} first."
+        raise UserError(f"No held-out case of fold {fold} is in {store.folder}.", hint)
     return held_out

@@ -14,7 +14,8 @@ from segautoconfiglib.base.words import counted
 from segautoconfiglib.dataset.labels import Label, LabelSpec
 from segautoconfiglib.defaults import PREPROCESSING
 from segautoconfiglib.image.crop import Box, bounding_box, crop, fill_holes, nonzero_mask
-from segautoconfiglib.image.resample import resample_image, resample_labels
+from segautoconfiglib.image.resample_image import resample_image
+from segautoconfiglib.image.resample_labels import resample_labels
 from segautoconfiglib.image.volume import Volume
 from segautoconfiglib.planning.plans import (
     NO_RESAMPLING,

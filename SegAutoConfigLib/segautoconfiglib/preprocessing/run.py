@@ -16,8 +16,8 @@ from segautoconfiglib.base.errors import ProblemsError, UserError, naming
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.lock import alone
 from segautoconfiglib.base.parallel import map_cases
-from segautoconfiglib.base.records import atomic_path, existing_folder, read_json, write_json
-from segautoconfiglib.base.words import counted
+from segautoconfiglib.base.records import copy_file, existing_folder, read_json, write_json
+from segautoconfiglib.base.words import counted, first_of
 from segautoconfiglib.dataset.dataset import Case, Dataset
 from segautoconfiglib.dataset.labels import LabelSpec
 from segautoconfiglib.dataset.sources import sources_of
@@ -160,8 +160,7 @@ def copy_ground_truth(dataset: Dataset, folder: Path) -> None:
                 labels = read_labels(case.label)
                 write_labels(labels.array[0], target, labels.geometry)
             else:
-                with atomic_path(target) as temporary:
-                    shutil.copyfile(case.label, temporary)
+                copy_file(case.label, target)
             os.utime(target, ns=(changed_ns, changed_ns))
         except OSError as error:
             raise UserError(
@@ -222,7 +221,7 @@ def _check_disk(needed: float, folder: Path) -> None:
 def _check_readers(in_use: Sequence[str], outdated: set[str]) -> None:
     """Refuse to make cases again that are being read."""
     if in_use and outdated:
-        names = ", ".join(sorted(outdated)[:3]) + (", ..." if len(outdated) > 3 else "")
+        names = first_of(sorted(outdated), 3)
         raise UserError(
             f"{counted(len(outdated), 'case')} must be preprocessed again ({names}), but a training reads them: "
             f"{', '.join(in_use)}.",

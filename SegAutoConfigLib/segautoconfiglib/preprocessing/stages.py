@@ -11,17 +11,13 @@ import numpy as np
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.records import atomic_path
+from segautoconfiglib.base.workspace import stage_model
 from segautoconfiglib.planning.plans import Configuration
 from segautoconfiglib.preprocessing.store import open_array, write_array
 
 #: Folder in the model of a stage, with a folder for each next stage (nnU-Net).
 NEXT_STAGE_FOLDER = "predicted_next_stage"
 ENDING = ".b2nd"
-
-
-def stage_model(model_folder: Path, configuration: str) -> Path:
-    """The model of another configuration with the same trainer and plans: ``<trainer>__<plans>__<configuration>``."""
-    return model_folder.with_name(f"{model_folder.name.rpartition('__')[0]}__{configuration}")
 
 
 def previous_stage(model_folder: Path, name: str, configuration: Configuration) -> PredictedStage | None:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from segautoconfiglib.base.machine import usable_cores
-from segautoconfiglib.image.resample import SplineOrder
+from segautoconfiglib.image.resample_axes import SplineOrder
 from segautoconfiglib.image.volume import Geometry, Volume
 
 Triple = tuple[int, int, int]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segautoconfiglib.base.errors import UserError
-from segautoconfiglib.image.resample import SplineOrder
+from segautoconfiglib.image.resample_axes import SplineOrder
 from segautoconfiglib.image.volume import Geometry, Volume
 from segautoconfiglib.tasks.catalogue import TOTAL, Mode, Part, Task
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from segautoconfiglib.base.errors import UserError
-from segautoconfiglib.image.resample import SplineOrder
+from segautoconfiglib.image.resample_axes import SplineOrder
 from segautoconfiglib.tasks.catalogue import Task
 from segautoconfiglib.tasks.options import SMALL_BLOB_MM3, TaskOptions
 from segautoconfiglib.tasks.outputs import OutputType

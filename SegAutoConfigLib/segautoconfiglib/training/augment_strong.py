@@ -8,6 +8,7 @@ change places, which is a reflection, only where both are mirrored.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -289,11 +290,13 @@ class _Local(ImageTransform["list[Bump | None]"]):
                 result[channel] = self._change(image[channel], bump)
         return result
 
+    @abstractmethod
     def _strength(self, rng: np.random.Generator) -> float:
-        raise NotImplementedError
+        """What is done where a bump is highest."""
 
+    @abstractmethod
     def _change(self, channel: np.ndarray, bump: Bump) -> np.ndarray:
-        raise NotImplementedError
+        """The channel (z, y, x), changed as far as the bump is high."""
 
 
 class BrightnessGradient(_Local):

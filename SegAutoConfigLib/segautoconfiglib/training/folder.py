@@ -14,7 +14,8 @@ import torch
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter
 from segautoconfiglib.base.plugins import plugin_names
-from segautoconfiglib.base.records import atomic_path, check_writable, write_json
+from segautoconfiglib.base.records import check_writable, copy_file, write_json
+from segautoconfiglib.dataset.splits import RANDOM_SPLIT, SPLITS_FILE, is_random
 from segautoconfiglib.planning.plans import Configuration, Plans
 from segautoconfiglib.preprocessing.stages import ENDING, NEXT_STAGE_FOLDER
 from segautoconfiglib.training.hooks import BEST, FINAL, LATEST
@@ -113,8 +114,7 @@ def write_model_files(job: TrainJob) -> None:
     job.description.save(job.model_folder / "dataset.json")
     fingerprint = job.dataset_folder / "dataset_fingerprint.json"
     if fingerprint.is_file():
-        with atomic_path(job.model_folder / fingerprint.name) as temporary:
-            shutil.copyfile(fingerprint, temporary)
+        copy_file(fingerprint, job.model_folder / fingerprint.name)
 
 
 def _other_plan(plans: Plans, job: TrainJob) -> bool:
@@ -144,6 +144,7 @@ def write_debug_file(job: TrainJob, means: Means) -> None:
             "patches": asdict(job.geometry),
             "batch_size": job.batch_size,
             "split": asdict(means.split),
+            RANDOM_SPLIT: is_random(job.dataset_folder / SPLITS_FILE, job.fold),
             "processes": means.group.size,
             "workers": means.workers,
             "threads": means.threads,

@@ -104,12 +104,14 @@ class EventHook(Hook):
             self._last = time.monotonic()
             self._progress(position.epoch, position.step)
 
-    def _progress(self, epoch: int, step: int) -> None:
+    def _progress(self, epoch: int, step: int, *, finished: bool = False) -> None:
+        """A progress event. Validation and checkpoints follow the last step: only ``finished`` is the whole."""
         total = self._recipe.epochs * self._recipe.iterations_per_epoch
+        done = total if finished else min(round(self._pace.done(epoch, step) * total), total - 1)
         self._report(
             "progress",
             stage="train",
-            done=round(self._pace.done(epoch, step) * total),
+            done=done,
             total=total,
             epoch=epoch,
             step=step,
@@ -131,6 +133,10 @@ class EventHook(Hook):
             seconds=result.seconds,
         )
         self._progress(state.position.epoch, 0)
+
+    def finished(self, state: TrainingState) -> None:
+        """The end of the progress."""
+        self._progress(state.position.epoch, 0, finished=True)
 
 
 class LogFile(Hook):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Cancelled, UserError
+from segautoconfiglib.base.words import command
 from segautoconfiglib.defaults import TRAINING
 from segautoconfiglib.planning.recipe import Recipe
 from segautoconfiglib.training.batches import Batch, Batches
@@ -102,7 +103,7 @@ def _note_loss(state: TrainingState, loss: float | None, objective: Objective) -
             f"The loss or its gradient was NaN or infinite in {position.bad_steps} steps in a row, the last one step "
             f"{position.step} of epoch {position.epoch}.",
             f"Lower the learning rate ({rate:.2g} now), {'train without mixed precision (AMP), ' if mixed else ''}"
-            "check the images for extreme values (segautoconfig verify), or start from other weights. "
+            f"check the images for extreme values ({command('verify', 'DATASET')}), or start from other weights. "
             "The last checkpoint is from before the trouble.",
         )
 

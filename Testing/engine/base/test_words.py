@@ -1,8 +1,10 @@
-"""Words for numbers of things, and for their names."""
+"""Words for numbers of things, for their names, and for commands."""
 
 from __future__ import annotations
 
-from segautoconfiglib.base.words import counted, named
+from pathlib import Path
+
+from segautoconfiglib.base.words import command, counted, first_of, named
 
 
 def test_one_and_several() -> None:
@@ -10,3 +12,12 @@ def test_one_and_several() -> None:
     assert [named(folds, "fold") for folds in ([], [0], ["all"], [0, "all"])] == [
         "no folds", "fold 0", "fold all", "folds 0, all",
     ]  # fmt: skip
+
+
+def test_the_first_of_many() -> None:
+    assert [first_of(names, 2) for names in ([], [7], ["a", "b"], "abc")] == ["", "7", "a, b", "a, b ..."]
+
+
+def test_commands_in_messages() -> None:
+    assert command("train", 4, "--fold", 0) == "`python -m segautoconfiglib train 4 --fold 0`"
+    assert command("delete-model", Path("my models", "m")) == "`python -m segautoconfiglib delete-model 'my models/m'`"

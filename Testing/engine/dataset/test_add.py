@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,9 +19,10 @@ from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Cancelled, ProblemsError, UserError
 from segautoconfiglib.base.events import ListReporter
 from segautoconfiglib.base.lock import alone
-from segautoconfiglib.dataset import add, change
+from segautoconfiglib.dataset import add_check, change
 from segautoconfiglib.dataset.add import add_cases
 from segautoconfiglib.dataset.dataset import load_dataset
+from segautoconfiglib.dataset.membership import Membership
 from segautoconfiglib.dataset.verify import verify_dataset
 
 LABELS = {"background": 0, "organ": 1, "tumour": 2}
@@ -64,7 +66,7 @@ def test_a_new_dataset(staging: Any, tmp_path: Path, dataset: Path) -> None:
     )  # fmt: skip
     report = ListReporter()
     result = add_cases(source, dataset, report=report)
-    assert result == add.Membership(("a", "b", "t"), (), training=2, test=1, splits=False)
+    assert result == Membership(("a", "b", "t"), (), training=2, test=1, splits=False)
     assert described(dataset) == {
         "channel_names": {"0": "MR0", "1": "MR1"},
         "labels": LABELS,
@@ -168,7 +170,7 @@ def test_more_cases_for_a_dataset(staging: Any, tmp_path: Path, raw_dataset: Cal
     )  # fmt: skip
     sitk.WriteImage(staging.image(staging.labels(0, highest=3)), str(source / "n_labels.nrrd"))
     result = add_cases(source, folder)
-    assert result == add.Membership(("n",), ("c1",), training=4, test=0, splits=False)
+    assert result == Membership(("n",), ("c1",), training=4, test=0, splits=False)
     content = described(folder)
     assert content == {
         **json.loads(before["dataset.json"]),
@@ -359,7 +361,7 @@ def test_a_case_becomes_a_test_case_and_comes_back(
     (folder / "splits_final.json").write_text(json.dumps([{"train": ["c0"], "val": ["c1"]}]))
     source = staging.stage(tmp_path / "staging", "c1", cases={"c1": {"replace": True, "test": True}})
     result = add_cases(source, folder)
-    assert result == add.Membership((), ("c1",), training=1, test=1, splits=True)
+    assert result == Membership((), ("c1",), training=1, test=1, splits=True)
     assert json.loads((folder / "splits_final.json").read_text()) == [{"train": ["c0"], "val": []}]
     kept = ["removed/c1/imagesTr/c1_0000.nii.gz", "removed/c1/labelsTr/c1.nii.gz"]
     names = sorted(name for name in listing(folder) if "c1" in name)
@@ -409,7 +411,7 @@ def test_too_little_room(
     staging: Any, tmp_path: Path, dataset: Path, refused: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = staging.stage(tmp_path / "staging", "a")
-    monkeypatch.setattr(add.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
     assert refused(source, dataset) == [": the new files need up to 0.0 GB, 0.0 GB are free."]
 
 
@@ -488,7 +490,7 @@ def test_one_process_at_a_time(
 
 
 def test_several_processes(staging: Any, tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(add, "workers_for_files", lambda files, size, requested: 2)
+    monkeypatch.setattr(add_check, "workers_for_files", lambda files, size, requested: 2)
     assert add_cases(staging.stage(tmp_path / "staging", "a", "b", "c"), dataset).training == 3
     assert not verify_dataset(load_dataset(dataset), workers=1).problems
 

@@ -243,7 +243,8 @@ def test_a_folder_per_structure(source: Path, dataset: Path, refused: Any) -> No
 def test_names_that_the_dataset_has(source: Path, dataset: Path) -> None:
     put(source, images__a=IMAGE, organ__a=labels(1))
     make_dataset(cases_from_masks(source), dataset)
-    hint = "Name the new cases otherwise (--rename NAME), or first take out the old: remove-cases Dataset007_Test CASE"
+    remove = "`python -m segautoconfiglib remove-cases Dataset007_Test CASE`"
+    hint = f"Name the new cases otherwise (--rename NAME), or first take out the old: {remove}"
     taken = ("a", "the dataset has a case of this name.", hint)
 
     def found(**wanted: Any) -> list[tuple[str, str, str]]:
@@ -382,3 +383,13 @@ def test_real_dicom_with_masks(shared_data: Path, tmp_path: Path, dataset: Path)
     made = read_labels(dataset / "labelsTr" / "q.nii.gz").array[0]
     liver, spine = (read_labels(folder / f"{name}_seg.nrrd").array[0] > 0 for name in ("liver", "spine"))
     np.testing.assert_array_equal(made, np.where(spine, 2, liver))
+
+
+def test_what_a_killed_run_has_left_is_removed(source: Path, dataset: Path) -> None:
+    put(source, images__a=IMAGE, organ__a=labels(1))
+    dataset.parent.mkdir(parents=True, exist_ok=True)
+    left = dataset.parent / ".making-0123abcd"
+    left.mkdir()
+    (left / "a.nii.gz").write_text("half")
+    make_dataset(cases_from_masks(source), dataset)
+    assert not left.exists()

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from segautoconfiglib.base.errors import ProblemsError, UserError
-from segautoconfiglib.dataset.add import Membership, add_cases
+from segautoconfiglib.dataset.add import add_cases
 from segautoconfiglib.dataset.dataset import load_dataset
+from segautoconfiglib.dataset.membership import Membership
 from segautoconfiglib.dataset.remove import remove_cases
 from segautoconfiglib.dataset.verify import verify_dataset
 

@@ -10,16 +10,11 @@ from scipy.ndimage import zoom
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from segautoconfiglib.base.errors import UserError
-from segautoconfiglib.image import resample
-from segautoconfiglib.image.resample import (
-    LinearWeights,
-    interpolation_matrix,
-    nearest_indices,
-    resample_image,
-    resample_labels,
-    separate_axis,
-    small_products,
-)
+from segautoconfiglib.image import resample_axes
+from segautoconfiglib.image import resample_image as images
+from segautoconfiglib.image.resample_axes import LinearWeights, interpolation_matrix, nearest_indices, separate_axis
+from segautoconfiglib.image.resample_image import resample_image, small_products
+from segautoconfiglib.image.resample_labels import resample_labels
 
 NUMBERS = np.load(Path(__file__).parent / "fixtures" / "resampling.npz")
 CHANGES = json.loads(str(NUMBERS["changes"]))
@@ -123,9 +118,9 @@ def test_order_along_the_separate_axis():
 
 
 @pytest.mark.parametrize("index", range(len(CHANGES)))
-@pytest.mark.parametrize("slab", [1, resample.SLAB_VOXELS])
+@pytest.mark.parametrize("slab", [1, resample_axes.SLAB_VOXELS])
 def test_equal_to_nnunet(index, slab, monkeypatch):
-    monkeypatch.setattr(resample, "SLAB_VOXELS", slab)
+    monkeypatch.setattr(resample_axes, "SLAB_VOXELS", slab)
     _, spacing, new_shape, new_spacing = CHANGES[index]
     image, labels = NUMBERS[f"image {index}"], NUMBERS[f"labels {index}"]
     for order in (1, 3):
@@ -186,7 +181,7 @@ def blas_threads():
 
 def test_products_use_one_thread_also_where_a_helper_resamples(monkeypatch):
     seen = []
-    monkeypatch.setattr(resample, "_resize_volume", lambda volume, out, order: seen.append(blas_threads()))
+    monkeypatch.setattr(images, "_resize_volume", lambda volume, out, order: seen.append(blas_threads()))
     arguments = (np.zeros((1, 2, 2, 2), np.float32), (3, 3, 3), ISO, ISO)
     with threadpool_limits(2, "blas"):
         if blas_threads() != {2}:

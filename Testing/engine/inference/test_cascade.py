@@ -17,7 +17,7 @@ from segautoconfiglib.base.errors import ProblemsError, UserError  # noqa: E402
 from segautoconfiglib.base.events import ListReporter  # noqa: E402
 from segautoconfiglib.dataset.dataset import list_cases  # noqa: E402
 from segautoconfiglib.image.files import read_image, read_labels, write_labels  # noqa: E402
-from segautoconfiglib.image.resample import resample_image  # noqa: E402
+from segautoconfiglib.image.resample_image import resample_image  # noqa: E402
 from segautoconfiglib.image.volume import Geometry, Volume  # noqa: E402
 from segautoconfiglib.inference.cascade import NextStage, WithLabels  # noqa: E402
 from segautoconfiglib.inference.run import (  # noqa: E402

@@ -22,7 +22,7 @@ from segautoconfiglib.base.errors import Cancelled, ProblemsError, UserError  # 
 from segautoconfiglib.base.events import ListReporter  # noqa: E402
 from segautoconfiglib.dataset.dataset import Case, list_cases  # noqa: E402
 from segautoconfiglib.image.files import read_header, read_image, read_labels, write_image  # noqa: E402
-from segautoconfiglib.image.resample import resample_image  # noqa: E402
+from segautoconfiglib.image.resample_image import resample_image  # noqa: E402
 from segautoconfiglib.image.volume import Geometry, Volume  # noqa: E402
 from segautoconfiglib.inference import run  # noqa: E402
 from segautoconfiglib.inference.run import (  # noqa: E402

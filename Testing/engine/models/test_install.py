@@ -234,6 +234,10 @@ def test_what_is_left_in_the_file(packed: Path, target: Workspace) -> None:
         "crossval_results_folds_0/postprocessing.json",
     }
     assert report.of("log")[0]["message"].startswith("Left in the zip file: 4 files")
+    assert report.of("warning") == []  # the .json says the same
+    members = contents(packed)
+    del members[f"{place}/crossval_results_folds_0/postprocessing.json"]
+    import_models(write_zip(packed, members), target, overwrite=True, report=report)
     assert report.of("warning")[0]["message"].startswith("postprocessing.pkl was left out")
 
 

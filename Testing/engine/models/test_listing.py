@@ -95,6 +95,7 @@ def test_the_folds_and_the_plan(make_model: MakeModel) -> None:
     assert details["fold_table"] == [
         {
             "fold": 1,
+            "random_split": False,
             "state": "unfinished",
             "dice": 0.75,
             "per_label": [

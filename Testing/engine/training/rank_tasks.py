@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Cancelled, UserError
 from segautoconfiglib.base.events import Reporter
 from segautoconfiglib.planning.choices import LOSSES
 from segautoconfiglib.training.distributed import Group
-from segautoconfiglib.training.job import TrainJob
-from segautoconfiglib.training.run import train_fold
+
+if TYPE_CHECKING:
+    from segautoconfiglib.training.job import TrainJob
 
 
 class CallAfter(CancelToken):
@@ -34,6 +35,8 @@ def train_all(
     jobs: Sequence[TrainJob], stopped: Sequence[tuple[TrainJob, int]], *, report: Reporter, cancel: Any, group: Group
 ) -> list[str]:
     """Train jobs, and others that the last process alone stops after it was asked a number of times."""
+    from segautoconfiglib.training.run import train_fold
+
     for job in jobs:
         train_fold(job, report=report, cancel=cancel, group=group)
     ends = []
@@ -48,6 +51,7 @@ def train_all(
 
 def die(job: TrainJob, asked: int, *, report: Reporter, cancel: Any, group: Group) -> None:
     """Train; the second process is killed after it was asked a number of times."""
+    from segautoconfiglib.training.run import train_fold
 
     def kill() -> bool:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,6 +39,16 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     yield rank_tasks
     sys.modules.pop("rank_tasks")
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes come from one that has loaded torch, where the system can do that, instead of each loading it anew."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["segautoconfiglib.training.distributed"])
+        known = SimpleNamespace(get_context=lambda method: context)
+        monkeypatch.setattr("segautoconfiglib.training.processes.multiprocessing", known)
 
 
 def with_plans(job: TrainJob, norm: str = "", **changes: Any) -> TrainJob:
@@ -111,19 +123,19 @@ def test_a_killed_process_ends_the_others_and_is_named(make_job, tasks):
     assert train_fold(replace(job, resume=True)).finished
 
 
-def test_an_error_of_one_process_names_it(tasks):
+def test_an_error_of_one_process_names_it(tasks, forked):
     report = ListReporter()
     with pytest.raises(UserError, match=re.escape("Process 1 of 2 (cpu): I would rather not.")):
         in_two(tasks.refuse, report=report)
     assert report.of("log") == [{"message": "[[0, 1], True, 0]"}]
 
 
-def test_a_stop_is_no_failure_of_those_that_wait(tasks):
+def test_a_stop_is_no_failure_of_those_that_wait(tasks, forked):
     with pytest.raises(Cancelled):
         in_two(tasks.end_as, [None, Cancelled("Stopped on request.")])
 
 
-def test_failures_of_all_processes_are_told(tasks):
+def test_failures_of_all_processes_are_told(tasks, forked):
     errors = [UserError("No a.", "Get a."), ProblemsError("Some:", [Problem("No b."), Problem("No c.")])]
     with pytest.raises(ProblemsError, match="2 of 2 processes failed:") as caught:
         in_two(tasks.end_as, errors)
@@ -137,7 +149,7 @@ def test_failures_of_all_processes_are_told(tasks):
     assert len(caught.value.problems) == 2
 
 
-def test_what_is_no_bug_in_one_process_is_none_in_two(tasks, tmp_path):
+def test_what_is_no_bug_in_one_process_is_none_in_two(tasks, forked, tmp_path):
     with pytest.raises(UserError, match=r"Process 1 of 2 \(cpu\): The disk is full while writing a file"):
         in_two(tasks.end_as, [None, OSError(28, "No space left on device")])
     with pytest.raises(UserError, match="The memory ran out"):

@@ -76,6 +76,22 @@ def test_progress_comes_at_most_twice_a_second(linear_state: LinearState, now: l
     assert (row["stage"], row["epoch"], row["mean_dice"], row["seconds"]) == ("train", 2, 0.75, 12.0)
 
 
+def test_the_whole_is_done_after_the_last_epoch(linear_state: LinearState, now: list[float]):
+    report, state = ListReporter(), linear_state(0.0)
+    hook = EventHook(report, RECIPE, Pace(RECIPE))
+    state.position.epoch, state.position.step = RECIPE.epochs - 1, RECIPE.iterations_per_epoch
+    hook.step_done(state, 0.5)
+    state.position.epoch, state.position.step = RECIPE.epochs, 0
+    hook.epoch_done(state, result(RECIPE.epochs - 1))
+    hook.finished(state)
+    assert [(event.kind, event.data.get("done")) for event in report.events] == [
+        ("progress", 49),
+        ("metric", None),
+        ("progress", 49),
+        ("progress", 50),
+    ]
+
+
 def test_a_skipped_step_is_a_warning(linear_state: LinearState):
     report, state = ListReporter(), linear_state(0.0)
     state.position.epoch, state.position.step = 1, 4

@@ -25,6 +25,7 @@ NOT_FROM_PANELS = {
     "dataset/new_dataset.py",
     "dataset/relabel.py",
     "dataset/repair.py",
+    "dataset/repair_case.py",
     "dataset/split.py",
     "evaluation/accumulate.py",
     "inference/cascade.py",
@@ -90,10 +91,18 @@ def textsOf(node: ast.expr | None, scope: ast.FunctionDef) -> list[str]:
     if isinstance(node, ast.IfExp):
         return [*textsOf(node.body, scope), *textsOf(node.orelse, scope)]
     if isinstance(node, ast.JoinedStr):
-        return ["".join(part.value if isinstance(part, ast.Constant) else "X" for part in node.values)]
+        return ["".join(partText(part) for part in node.values)]
     if isinstance(node, ast.Constant):
         return [str(node.value)]
     return ["".join(str(part.value) for part in ast.walk(node) if isinstance(part, ast.Constant)) or "?"]
+
+
+def partText(part: ast.expr) -> str:
+    """Of a text: its words, those of a command, or X for another value."""
+    value = part.value if isinstance(part, ast.FormattedValue) else part
+    if isinstance(value, ast.Call) and getattr(value.func, "id", "") == "command":
+        return " ".join(partText(word) for word in value.args)
+    return str(value.value) if isinstance(value, ast.Constant) else "X"
 
 
 def assigned(name: str, scope: ast.FunctionDef) -> list[ast.expr]:

@@ -10,13 +10,9 @@ from segautoconfiglib.cli import ensemble as ensemble_command
 from segautoconfiglib.cli import find_best as find_best_command
 from segautoconfiglib.cli import find_postprocessing as find_postprocessing_command
 from segautoconfiglib.cli import postprocess as postprocess_command
-from segautoconfiglib.cli.nnunet.command import Command
-from segautoconfiglib.cli.options import positive, whole_number
+from segautoconfiglib.cli.nnunet.command import Command, add_model_name, add_processes
+from segautoconfiglib.cli.options import add_dataset, whole_number
 from segautoconfiglib.defaults import TRAINING
-
-
-def _processes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-np", dest="workers", type=positive, metavar="N", help="processes")
 
 
 def _folds(parser: argparse.ArgumentParser) -> None:
@@ -39,14 +35,14 @@ def _plans(parser: argparse.ArgumentParser) -> None:
 
 def find_best_arguments(parser: argparse.ArgumentParser) -> None:
     """nnUNetv2_find_best_configuration's flags."""
-    parser.add_argument("dataset", metavar="DATASET", help="number or name")
+    add_dataset(parser)
     parser.add_argument("-p", nargs="+", default=["nnUNetPlans"], metavar="NAME", help="plans files, without .json")
     parser.add_argument(
         "-c", nargs="+", default=["2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres"], metavar="NAME",
         help="configurations; those that the plans do not have are left out",
     )  # fmt: skip
     parser.add_argument("-tr", nargs="+", default=["nnUNetTrainer"], metavar="NAME", help="trainer names")
-    _processes(parser)
+    add_processes(parser)
     _folds(parser)
     parser.add_argument("--disable_ensembling", action="store_true", help="compare single models only")
     parser.add_argument("--no_overwrite", action="store_true", help="keep what is newer than the predictions")
@@ -70,12 +66,11 @@ def find_best(arguments: argparse.Namespace, context: Context) -> None:
 
 def accumulate_arguments(parser: argparse.ArgumentParser) -> None:
     """nnUNetv2_accumulate_crossval_results' flags."""
-    parser.add_argument("dataset", metavar="DATASET", help="number or name")
+    add_dataset(parser)
     parser.add_argument("-c", dest="configuration", required=True, metavar="NAME", help="configuration")
     parser.add_argument("-o", dest="output", type=Path, metavar="FOLDER", help="must be empty (default: in the model)")
     _folds(parser)
-    parser.add_argument("-p", dest="plans", default="nnUNetPlans", metavar="NAME", help="plans file, without .json")
-    parser.add_argument("-tr", dest="trainer", default="nnUNetTrainer", metavar="NAME", help="trainer name")
+    add_model_name(parser)
 
 
 def accumulate(arguments: argparse.Namespace, context: Context) -> None:
@@ -95,7 +90,7 @@ def ensemble_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", dest="input", nargs="+", type=Path, required=True, metavar="FOLDER", help="to average")
     parser.add_argument("-o", dest="output", type=Path, required=True, metavar="FOLDER", help="gets segmentations")
     parser.add_argument("--save_npz", dest="save_probabilities", action="store_true", help="also write the mean")
-    _processes(parser)
+    add_processes(parser)
 
 
 def determine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +98,7 @@ def determine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", dest="predictions", type=Path, required=True, metavar="FOLDER", help="segmentations")
     parser.add_argument("-ref", dest="truth", type=Path, required=True, metavar="FOLDER", help="true segmentations")
     _plans(parser)
-    _processes(parser)
+    add_processes(parser)
     parser.add_argument(
         "--remove_postprocessed", dest="keep", action="store_false", help="do not leave the folder postprocessed"
     )
@@ -117,7 +112,7 @@ def apply_arguments(parser: argparse.ArgumentParser) -> None:
         "-pp_pkl_file", dest="postprocessing", type=Path, required=True, metavar="FILE",
         help="postprocessing.pkl (or .json)",
     )  # fmt: skip
-    _processes(parser)
+    add_processes(parser)
     _plans(parser)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from segautoconfiglib.base.context import Context
+from segautoconfiglib.cli.options import positive
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,27 @@ class Command:
 
 
 def add_ids(parser: argparse.ArgumentParser) -> None:
+    """``-d``, one or more datasets."""
     parser.add_argument("-d", nargs="+", required=True, metavar="DATASET", help="numbers or names of datasets")
 
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Flags that change nothing here."""
     parser.add_argument("--verbose", action="store_true", help="accepted; everything is reported anyway")
     parser.add_argument("--no_pbar", action="store_true", help="accepted; use --events jsonl for programs")
+
+
+def add_id(parser: argparse.ArgumentParser) -> None:
+    """``-d``, one dataset."""
+    parser.add_argument("-d", dest="dataset", required=True, metavar="DATASET", help="number or name")
+
+
+def add_model_name(parser: argparse.ArgumentParser) -> None:
+    """``-p`` and ``-tr``: the parts of a model's name besides its configuration."""
+    parser.add_argument("-p", dest="plans", default="nnUNetPlans", metavar="NAME", help="plans file, without .json")
+    parser.add_argument("-tr", dest="trainer", default="nnUNetTrainer", metavar="NAME", help="trainer name")
+
+
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """``-np``."""
+    parser.add_argument("-np", dest="workers", type=positive, metavar="N", help="processes")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.cli import evaluate as evaluate_command
-from segautoconfiglib.cli.nnunet.command import Command
-from segautoconfiglib.cli.options import positive, share, whole_number
+from segautoconfiglib.cli.nnunet.command import Command, add_id, add_processes
+from segautoconfiglib.cli.options import share, whole_number
 
 
 def _evaluation_flags(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def _evaluation_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("truth", type=Path, metavar="GT_FOLDER", help="folder with true segmentations")
     parser.add_argument("predictions", type=Path, metavar="PRED_FOLDER", help="folder with predictions")
     parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="default: PRED_FOLDER/summary.json")
-    parser.add_argument("-np", dest="workers", type=positive, metavar="N", help="processes")
+    add_processes(parser)
     parser.add_argument("--chill", dest="allow_missing", action="store_true", help="allow missing predictions")
     evaluate_command.add_report(parser)
 
@@ -39,9 +39,9 @@ def evaluate_simple_arguments(parser: argparse.ArgumentParser) -> None:
 
 def overlay_arguments(parser: argparse.ArgumentParser) -> None:
     """nnUNetv2_plot_overlay_pngs's flags."""
-    parser.add_argument("-d", dest="dataset", required=True, metavar="DATASET", help="number or name")
+    add_id(parser)
     parser.add_argument("-o", dest="output", type=Path, required=True, metavar="FOLDER", help="for the PNG files")
-    parser.add_argument("-np", dest="workers", type=positive, metavar="N", help="processes")
+    add_processes(parser)
     parser.add_argument("-channel_idx", type=whole_number, default=0, metavar="N", help="of the image (default: 0)")
     parser.add_argument("--use_raw", action="store_true", help="draw the raw images, not the preprocessed ones")
     parser.add_argument("-p", dest="plans", default="nnUNetPlans", metavar="NAME", help="plans file, without .json")
@@ -55,21 +55,17 @@ def overlay(arguments: argparse.Namespace, context: Context) -> None:
     """nnUNetv2_plot_overlay_pngs."""
     from segautoconfiglib import pipeline
 
-    common = {
-        "channel": arguments.channel_idx,
-        "intensity": arguments.overlay_intensity,
-        "workers": arguments.workers,
-    }
+    options = pipeline.OverlayOptions(arguments.channel_idx, arguments.overlay_intensity, arguments.workers)
     if arguments.use_raw:
-        pipeline.draw_dataset(context, arguments.dataset, arguments.output, **common)
+        pipeline.draw_dataset(context, arguments.dataset, arguments.output, options)
         return
     pipeline.draw_preprocessed(
         context,
         arguments.dataset,
         arguments.output,
+        options,
         plans_name=arguments.plans,
         configuration=arguments.configuration,
-        **common,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.words import named
 from segautoconfiglib.cli import predict as predict_command
-from segautoconfiglib.cli.nnunet.command import Command
+from segautoconfiglib.cli.nnunet.command import Command, add_id, add_model_name
 from segautoconfiglib.cli.options import fold, whole_number
 from segautoconfiglib.defaults import TRAINING
 
@@ -29,7 +29,7 @@ def _prediction_flags(parser: argparse.ArgumentParser) -> None:
 
 def predict_arguments(parser: argparse.ArgumentParser) -> None:
     """nnUNetv2_predict's flags."""
-    parser.add_argument("-d", dest="dataset", required=True, metavar="DATASET", help="number or name")
+    add_id(parser)
     parser.add_argument(
         "-c",
         dest="configuration",
@@ -37,8 +37,7 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="2d, 3d_fullres, 3d_lowres, 3d_cascade_fullres or your own",
     )
-    parser.add_argument("-p", dest="plans", default="nnUNetPlans", metavar="NAME", help="plans file, without .json")
-    parser.add_argument("-tr", dest="trainer", default="nnUNetTrainer", metavar="NAME", help="trainer name")
+    add_model_name(parser)
     parser.set_defaults(model=None)
     _prediction_flags(parser)
 

@@ -9,17 +9,16 @@ from segautoconfiglib.base.context import Context
 from segautoconfiglib.cli import export_model as export_model_command
 from segautoconfiglib.cli import import_model as import_model_command
 from segautoconfiglib.cli import move_plans as move_plans_command
-from segautoconfiglib.cli.nnunet.command import Command
-from segautoconfiglib.cli.options import fold
+from segautoconfiglib.cli.nnunet.command import Command, add_id, add_model_name
+from segautoconfiglib.cli.options import add_replacing, fold
 
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:
     """nnUNetv2_export_model_to_zip's flags."""
-    parser.add_argument("-d", dest="dataset", required=True, metavar="DATASET", help="number or name")
+    add_id(parser)
     parser.add_argument("-o", dest="output", type=Path, required=True, metavar="FILE.zip", help="is written")
     parser.add_argument("-c", nargs="+", metavar="NAME", help="configurations (default: all that were trained)")
-    parser.add_argument("-tr", dest="trainer", default="nnUNetTrainer", metavar="NAME", help="trainer name")
-    parser.add_argument("-p", dest="plans", default="nnUNetPlans", metavar="NAME", help="plans file, without .json")
+    add_model_name(parser)
     parser.add_argument("-f", dest="folds", nargs="+", type=fold, metavar="FOLD", help="default: all that were trained")
     parser.add_argument(
         "-chk", dest="checkpoints", nargs="+", default=["checkpoint_final.pth"], metavar="FILE",
@@ -59,14 +58,14 @@ def export(arguments: argparse.Namespace, context: Context) -> None:
 def install_arguments(parser: argparse.ArgumentParser) -> None:
     """ZIP, and what nnU-Net does not ask."""
     parser.add_argument("file", metavar="FILE.zip", help="of nnU-Net or of export-model")
-    parser.add_argument("--overwrite", action="store_true", help="replace models of the same name")
+    add_replacing(parser)
     parser.set_defaults(dataset=None)
 
 
 def download_arguments(parser: argparse.ArgumentParser) -> None:
     """URL, and what nnU-Net does not ask."""
     parser.add_argument("file", metavar="URL", help="http or https address of a zip file")
-    parser.add_argument("--overwrite", action="store_true", help="replace models of the same name")
+    add_replacing(parser)
     parser.set_defaults(dataset=None)
 
 

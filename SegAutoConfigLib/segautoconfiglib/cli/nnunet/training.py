@@ -8,25 +8,21 @@ from pathlib import Path
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
-from segautoconfiglib.cli.nnunet.command import Command
-from segautoconfiglib.cli.options import add_device, add_workers, fold, gpus, positive
-from segautoconfiglib.cli.train import add_adaptation, add_length, train_options
+from segautoconfiglib.cli.nnunet.command import Command, add_model_name
+from segautoconfiglib.cli.options import add_dataset, add_device, add_workers, fold
+from segautoconfiglib.cli.train import add_adaptation, add_length, add_processes, train_options
 
 
 def train_arguments(parser: argparse.ArgumentParser) -> None:
     """DATASET CONFIGURATION FOLD and nnU-Net's flags."""
-    parser.add_argument("dataset", metavar="DATASET", help="number or name")
+    add_dataset(parser)
     parser.add_argument(
         "configuration", metavar="CONFIGURATION", help="2d, 3d_fullres, 3d_lowres, 3d_cascade_fullres or your own"
     )
     parser.add_argument("fold", type=fold, metavar="FOLD", help="0 to 4, or all")
-    parser.add_argument("-tr", dest="trainer", default="nnUNetTrainer", metavar="NAME", help="training recipe")
-    parser.add_argument("-p", dest="plans", default="nnUNetPlans", metavar="NAME", help="plans file, without .json")
+    add_model_name(parser)
     parser.add_argument("-pretrained_weights", type=Path, metavar="FILE", help="start from this checkpoint")
-    parser.add_argument(
-        "-num_gpus", "--gpus", dest="gpus", type=gpus, default=1, metavar="N", help="so many GPUs, or these: 0,2"
-    )
-    parser.add_argument("--processes", type=positive, default=1, metavar="N", help="so many processes on the CPU")
+    add_processes(parser, "-num_gpus")
     parser.add_argument("--npz", action="store_true", help="save the probabilities of the held-out cases too")
     parser.add_argument("--c", "--resume", dest="resume", action="store_true", help="continue where this fold stopped")
     parser.add_argument("--overwrite", action="store_true", help="discard what this fold has and start anew")

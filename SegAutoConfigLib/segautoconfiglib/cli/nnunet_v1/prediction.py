@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from segautoconfiglib.base.context import Context
+from segautoconfiglib.base.errors import ProblemsError
 from segautoconfiglib.cli.nnunet.command import Command
 from segautoconfiglib.cli.nnunet_v1.translation import (
     CASCADE,
@@ -20,6 +21,8 @@ from segautoconfiglib.cli.options import add_device, fold, positive, whole_numbe
 
 #: Where v1 leaves what is postprocessed afterwards.
 BEFORE_POSTPROCESSING = "not_postprocessed"
+#: The stage before the cascade, and where v1 leaves what it predicts, in the output folder.
+LOWER, LOWER_PREDICTIONS = "3d_lowres", "3d_lowres_predictions"
 
 
 def predict_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +78,8 @@ def predict(arguments: argparse.Namespace, context: Context) -> None:
     asked = arguments.cascade_trainer_class_name if cascade else arguments.trainer_class_name
     trainer, plans = names_of_model(context, dataset, asked, arguments.plans_identifier, arguments.model)
     lowres = None if arguments.lowres_segmentations in (None, "None") else arguments.lowres_segmentations
+    if cascade and lowres is None:
+        lowres = _lower_stage(arguments, dataset, context)
     words = {
         "-i": arguments.input_folder,
         "-o": arguments.output_folder,
@@ -94,7 +99,52 @@ def predict(arguments: argparse.Namespace, context: Context) -> None:
         "-part_id": arguments.part_id,
         "-device": None if arguments.device == "auto" else arguments.device,
     }
-    run_as("nnUNetv2_predict", words_of(words), context)
+    failed: ProblemsError | None = None
+    try:
+        run_as("nnUNetv2_predict", words_of(words), context)
+    except ProblemsError as error:  # the other cases are predicted
+        failed = error
+    _postprocess(arguments, context.workspace.model_folder(dataset, trainer, plans, arguments.model), context)
+    if failed is not None:
+        raise failed
+
+
+def _lower_stage(arguments: argparse.Namespace, dataset: str, context: Context) -> Path | None:
+    """Segmentations by the lower stage of a cascade, made as by nnUNet_predict where it has a postprocessing.
+
+    Returns:
+        Their folder; None where the lower stage can run with the cascade itself.
+    """
+    from segautoconfiglib.models.folder import ModelFolder
+    from segautoconfiglib.pipeline.postprocessing import model_postprocessing
+
+    names = names_of_model(context, dataset, arguments.trainer_class_name, arguments.plans_identifier, LOWER)
+    model = ModelFolder(context.workspace.model_folder(dataset, *names, LOWER))
+    if model_postprocessing(model) is None:
+        return None
+    output = arguments.output_folder / LOWER_PREDICTIONS
+    lower = {**vars(arguments), "model": LOWER, "output_folder": output, "save_npz": False}
+    predict(argparse.Namespace(**lower), context)
+    return output
+
+
+def _postprocess(arguments: argparse.Namespace, model_folder: Path, context: Context) -> None:
+    """Apply the postprocessing that was found for the model, as v1 does; what has it already stays the same."""
+    from segautoconfiglib.inference.cases import usable_cases
+    from segautoconfiglib.models.folder import ModelFolder
+    from segautoconfiglib.pipeline.postprocessing import model_postprocessing, postprocess
+
+    model = ModelFolder.open(model_folder)
+    file = model_postprocessing(model)
+    if file is None:
+        return
+    ending, output = model.description.file_ending, arguments.output_folder
+    cases, _ = usable_cases(arguments.input_folder, ending, model.description.channels)
+    mine = [case.id for case in cases][arguments.part_id :: arguments.num_parts]
+    there = [case for case in mine if (output / f"{case}{ending}").is_file()]
+    if there:
+        context.report("log", message=f"Postprocessing of the model, as in nnU-Net v1: {file}.")
+        postprocess(context, output, output, file, cases=there)
 
 
 def ensemble_arguments(parser: argparse.ArgumentParser) -> None:

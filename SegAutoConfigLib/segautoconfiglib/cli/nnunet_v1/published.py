@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.words import command
 
 MSD = "Medical Segmentation Decathlon, medicaldecathlon.com"
 CELLS = "Cell Tracking Challenge, celltrackingchallenge.net"
@@ -86,7 +87,7 @@ def published(task: str) -> str:
             return name
     raise UserError(
         f"There is no published model {task!r}.",
-        f"Published: {', '.join(PUBLISHED)}. Others: nnUNet_download_pretrained_model_by_url URL.",
+        f"Published: {', '.join(PUBLISHED)}. Others: {command('nnUNet_download_pretrained_model_by_url', 'URL')}.",
     )
 
 

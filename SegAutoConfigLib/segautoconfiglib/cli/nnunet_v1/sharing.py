@@ -18,7 +18,7 @@ from segautoconfiglib.cli.nnunet_v1.translation import (
     v2_trainer,
     words_of,
 )
-from segautoconfiglib.cli.options import fold
+from segautoconfiglib.cli.options import add_replacing, fold
 
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +59,7 @@ def export(arguments: argparse.Namespace, context: Context) -> None:
 def install_arguments(parser: argparse.ArgumentParser) -> None:
     """ZIP, and what nnU-Net does not ask."""
     parser.add_argument("file", metavar="FILE.zip", help="of nnU-Net v1 or v2, or of export-model")
-    parser.add_argument("--overwrite", action="store_true", help="replace models of the same name")
+    add_replacing(parser)
 
 
 def install(arguments: argparse.Namespace, context: Context) -> None:
@@ -71,7 +71,7 @@ def install(arguments: argparse.Namespace, context: Context) -> None:
 def url_arguments(parser: argparse.ArgumentParser) -> None:
     """URL, and what nnU-Net does not ask."""
     parser.add_argument("url", metavar="URL", help="http or https address of a zip file")
-    parser.add_argument("--overwrite", action="store_true", help="replace models of the same name")
+    add_replacing(parser)
 
 
 def download_by_url(arguments: argparse.Namespace, context: Context) -> None:
@@ -88,7 +88,7 @@ def task_arguments(parser: argparse.ArgumentParser) -> None:
 def download_arguments(parser: argparse.ArgumentParser) -> None:
     """TASK, and what nnU-Net does not ask."""
     task_arguments(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace models of the same name")
+    add_replacing(parser)
 
 
 def download(arguments: argparse.Namespace, context: Context) -> None:

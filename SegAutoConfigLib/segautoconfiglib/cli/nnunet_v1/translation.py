@@ -9,6 +9,7 @@ from typing import Any
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.words import command
 from segautoconfiglib.base.workspace import dataset_id
 from segautoconfiglib.cli.nnunet.names import load_command
 from segautoconfiglib.cli.options import Parser
@@ -112,7 +113,7 @@ def dataset_of(context: Context, task: str, *, convert: bool = False) -> str:
     if not convert:
         raise UserError(
             f"{folder} is a task of nnU-Net v1 and has not been prepared yet.",
-            f"Run nnUNet_plan_and_preprocess -t {number}, or convert-v1 {folder}.",
+            f"Run {command('nnUNet_plan_and_preprocess', '-t', number)}, or {command('convert-v1', folder)}.",
         )
     run_as("nnUNetv2_convert_old_nnUNet_dataset", [str(folder), name], context)
     return name
