@@ -351,13 +351,18 @@ class SegAutoConfigLogic(ScriptedLoadableModuleLogic):
         Raises:
             UserProblem: there is no such task, its weights are missing, or something went wrong.
         """
+        from SegAutoConfigGui.Problems import Problem, UserProblem
         from SegAutoConfigGui.Segment.Segmentation import Segmentation
         from SegAutoConfigGui.Segment.SegmentChoices import SegmentOptions
         from SegAutoConfigGui.Segment.Tasks import findTask, taskModel, tasksCommand
 
         engine, weights = self.engine, self.settings.taskWeights
         job = engine.start(tasksCommand(weights), temporary=True)
-        job.wait(LIST_SECONDS, pump)
+        if not job.wait(LIST_SECONDS, pump):
+            job.kill()
+            raise UserProblem(_("The list of tasks took longer than {seconds} s.").format(seconds=LIST_SECONDS))
+        if job.state != job.FINISHED:
+            raise UserProblem(job.problems or [Problem(_("Listing the tasks was canceled."))])
         row = findTask(job.results.get("tasks", {}).get("tasks", []), task, mode, structures)
         options = SegmentOptions(device=self.settings.device, weights=weights)
         (node,) = Segmentation(engine, taskModel(row, mode, structures), [[volume]], options).segment(pump)

@@ -88,9 +88,7 @@ class MambaDefaults:
     min_step: float = 0.001  # of the first step sizes, drawn evenly on a logarithmic scale
     max_step: float = 0.1
     step_floor: float = 1e-4
-    recomputed_numbers: int = (
-        2**22
-    )  # in a layer's input above which its insides are computed again for the gradient (ours)
+    recomputed_numbers: int = 2**22  # in a layer's input; of more, its insides are computed again for the gradient
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ class ScanDefaults:
     step_numbers_cpu: int = 2**15  # states that one call advances, per thread: worth the call
     group_numbers_cpu: int = 2**19  # states kept at once, per thread: in the cache
     step_numbers_gpu: int = 2**22
-    group_numbers_gpu: int = 2**27
+    group_numbers_gpu: int = 2**25
     min_chunks: int = 8  # fewer at a time do not pay for going twice
 
 

@@ -150,17 +150,14 @@ class SegmentPanel(Panel, VTKObservationMixin):
     def refresh(self) -> None:
         """Look again which models there are."""
         self._stale = False
-        self.logic.refresh(self._onModels, self._onEngineProblems)
+        self._engineProblems = []
+        self.logic.refresh(self.models.take, self._onEngineProblems)
         self.logic.refreshTasks(self.models.take, self._onEngineProblems)
 
     # -- model
 
-    def _onModels(self) -> None:
-        self._engineProblems = []
-        self.models.take()
-
     def _onEngineProblems(self, problems: list[Problem]) -> None:
-        self._engineProblems = list(problems)
+        self._engineProblems += [problem for problem in problems if problem not in self._engineProblems]
         self._showState()
 
     def _showModel(self) -> None:

@@ -31,7 +31,7 @@ class Mamba(nn.Module):
         self.x_proj = nn.Linear(inner, sum(self.sizes), bias=False)
         self.dt_proj = nn.Linear(rank, inner)
         self.out_proj = nn.Linear(inner, width, bias=False)
-        self._scan: tuple[torch.device, Scan] | None = None
+        self._scan: tuple[torch.device, torch.dtype, Scan] | None = None
         self._set_first_steps(rank)
 
     @torch.no_grad()
@@ -57,20 +57,20 @@ class Mamba(nn.Module):
         x = silu(self.conv1d(x.transpose(1, 2))[..., : x.shape[1]])
         steps, b, c = self.x_proj(x.transpose(1, 2)).split(self.sizes, dim=-1)
         dt = softplus(self.dt_proj(steps)).transpose(1, 2)
-        scan = self._fastest_scan(tokens.device)
+        scan = self._fastest_scan(tokens.device, tokens.dtype)
         y = scan(x, dt, -self.A_log.exp(), b.transpose(1, 2), c.transpose(1, 2), self.D)
         mixed: Tensor = self.out_proj(y.transpose(1, 2) * silu(gate))
         return mixed
 
-    def _fastest_scan(self, device: torch.device) -> Scan:
-        if self._scan is None or self._scan[0] != device:
-            self._scan = (device, fastest_scan(device))
-        return self._scan[1]
+    def _fastest_scan(self, device: torch.device, dtype: torch.dtype) -> Scan:
+        if self._scan is None or self._scan[:2] != (device, dtype):
+            self._scan = (device, dtype, fastest_scan(device, dtype))
+        return self._scan[2]
 
 
-def fastest_scan(device: torch.device) -> Scan:
+def fastest_scan(device: torch.device, dtype: torch.dtype = torch.float32) -> Scan:
     """The scan of the package mamba_ssm where it is installed and works on this device; else ours."""
-    if device.type != "cuda":
+    if device.type != "cuda" or dtype != torch.float32:
         return selective_scan
     try:
         from mamba_ssm.ops.selective_scan_interface import selective_scan_fn  # type: ignore[import-not-found]
@@ -80,11 +80,20 @@ def fastest_scan(device: torch.device) -> Scan:
         return selective_scan  # the package exists in many builds: without this kernel, for another GPU or torch
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def _works(scan: Scan, device: torch.device, tolerance: float = 1e-3) -> bool:
-    """Whether a tiny scan gives what ours gives."""
+    """Whether a tiny scan gives what ours gives, and its gradients too."""
+    found, expected = (_tiny(candidate, device) for candidate in (scan, selective_scan))
+    return all(torch.allclose(*pair, rtol=tolerance, atol=tolerance) for pair in zip(found, expected, strict=True))
+
+
+def _tiny(scan: Scan, device: torch.device) -> tuple[Tensor, ...]:
+    """What a scan makes of few tokens, and the gradients of its inputs."""
     x, dt, b, c = (torch.linspace(0.1, 1, 40, device=device).reshape(1, 4, 10) for _ in range(4))
-    a, d = -torch.ones(4, 4, device=device), torch.ones(4, device=device)
-    return torch.allclose(scan(x, dt, a, b, c, d), selective_scan(x, dt, a, b, c, d), rtol=tolerance, atol=tolerance)
+    inputs = [x, dt, -torch.ones(4, 4, device=device), b, c, torch.ones(4, device=device)]
+    y = scan(*(tensor.requires_grad_() for tensor in inputs))
+    return y.detach(), *torch.autograd.grad(y.square().sum(), inputs)
 
 
 class MambaLayer(nn.Module):

@@ -133,6 +133,19 @@ def test_elsewhere_than_on_cuda_the_scan_is_ours():
     assert fastest_scan(torch.device("mps")) is selective_scan
 
 
+class WrongGradient(torch.autograd.Function):
+    """Ours forwards; no gradients backwards."""
+
+    @staticmethod
+    def forward(ctx, *inputs):
+        ctx.save_for_backward(*inputs)
+        return selective_scan(*inputs)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return tuple(torch.zeros_like(tensor) for tensor in ctx.saved_tensors)
+
+
 def lacking(*_):
     raise RuntimeError("selective_scan_cuda was not built")
 
@@ -142,6 +155,7 @@ def lacking(*_):
     [
         (lambda *inputs: selective_scan(*inputs), True),
         (lambda *inputs: 2 * selective_scan(*inputs), False),
+        (WrongGradient.apply, False),
         (lacking, False),
     ],
 )
@@ -154,6 +168,7 @@ def test_the_kernel_of_mamba_ssm_is_taken_where_it_works(monkeypatch, kernel, ta
     monkeypatch.setattr(torch, "linspace", lambda *arguments, device: linspace(*arguments))
     monkeypatch.setattr(torch, "ones", lambda *arguments, device: ones(*arguments))
     assert fastest_scan(torch.device("cuda")) is (kernel if taken else selective_scan)
+    assert fastest_scan(torch.device("cuda"), torch.float64) is selective_scan
 
 
 def test_without_mamba_ssm_the_scan_is_ours_on_cuda_too(monkeypatch):
