@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from segautoconfiglib.image.files import read_labels, write_labels
 from segautoconfiglib.image.label_names import read_label_names, write_label_names
 from segautoconfiglib.image.volume import Geometry
 
+Refused = Callable[..., str]
 GRID = Geometry((3.0, 1.0, 2.0), (1.0, 2.0, 3.0))
 NAMES = {2: "body_trunc", 3: "body_extremities", 4: "liver"}
 
@@ -52,3 +54,31 @@ def test_what_is_missing_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) 
     )
     assert "does not exist" in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_no_input_is_overwritten(refused: Refused, tmp_path: Path) -> None:
+    for label, structure in NAMES.items():
+        write_labels(labels() == label, tmp_path / "masks" / f"{structure}.nii.gz", GRID)
+    write_label_names(labels(), tmp_path / "all.nii.gz", GRID, NAMES)
+    (tmp_path / "link.nii.gz").symlink_to(tmp_path / "all.nii.gz")
+    for source, output in (
+        ("all.nii.gz", "all.nii.gz"),
+        ("all.nii.gz", "masks/../all.nii.gz"),
+        ("link.nii.gz", "all.nii.gz"),
+        ("masks", "masks/body_trunc.nii.gz"),
+    ):
+        words = ("-i", tmp_path / source, "-o", tmp_path / output, "-m", "body")
+        refused("totalseg_combine_masks", *words, says=["part of the input"])
+
+
+def test_combined_masks_may_lie_beside_the_others(tmp_path: Path) -> None:
+    for label, structure in NAMES.items():
+        write_labels(labels() == label, tmp_path / f"{structure}.nii.gz", GRID)
+    words = ["totalseg_combine_masks", "-i", str(tmp_path), "-o", str(tmp_path / "body.nii.gz"), "-m", "body"]
+    assert main(words) == main(words) == EXIT_OK
+
+
+@pytest.mark.parametrize("name", ["mask.dcm", "mask.png", "mask", "mask.mhd"])
+def test_other_formats_are_refused(refused: Refused, name: str, tmp_path: Path) -> None:
+    words = ("-i", tmp_path / "absent.nii.gz", "-o", tmp_path / name, "-m", "body")
+    refused("totalseg_combine_masks", *words, says=[name, "must end with .nii.gz"])

@@ -51,8 +51,8 @@ def known(monkeypatch: pytest.MonkeyPatch) -> KnownModels:
     """Networks in place of weights."""
     models = KnownModels()
 
-    def with_models(volume: Volume, task: Any, options: Any, weights: Any, **tools: Any) -> Any:
-        return segment(volume, task, options, models, **tools)
+    def with_models(volume: Volume, task: Any, options: Any, **tools: Any) -> Any:
+        return segment(volume, task, options, **{**tools, "models": models})
 
     monkeypatch.setattr("segautoconfiglib.tasks.api.segment", with_models)
     return models
@@ -73,7 +73,7 @@ def ct(image: sitk.Image, tmp_path: Path) -> Path:
 @pytest.fixture
 def fast_labels(image: sitk.Image) -> np.ndarray:
     """(z, y, x) of total --fast."""
-    return segment(stored(image), TOTAL, Wishes(fast=True).options(), KnownModels()).labels
+    return segment(stored(image), TOTAL, Wishes(fast=True).options(), models=KnownModels()).labels
 
 
 def names_in(folder: Path) -> set[str]:
@@ -141,7 +141,7 @@ def test_statistics_preview_and_report(cli: Cli, known: KnownModels, ct: Path, t
 
 def test_fast_statistics_are_those_of_the_coarse_image(known: KnownModels, image: sitk.Image) -> None:
     _, numbers = totalsegmentator(image, fast=True, statistics=True, stats_include_incomplete=True)
-    working = segment(stored(image), TOTAL, Wishes(fast=True).options(), KnownModels()).working
+    working = segment(stored(image), TOTAL, Wishes(fast=True).options(), models=KnownModels()).working
     assert working is not None
     inside = working.image.array[0][working.labels == TOTAL.label("liver")]
     assert numbers["liver"] == {"volume": inside.size * 27.0, "intensity": pytest.approx(inside.mean(), abs=1e-4)}
@@ -226,6 +226,19 @@ def test_the_scanner_decides(
     assert any(says in event["message"] for event in outcome.of("warning"))
 
 
+def test_structures_are_those_of_the_task_that_is_run(
+    cli: Cli, refused: Refused, known: KnownModels, dicom_series: Callable[..., Any], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    dicom_series(tmp_path / "scan", SLICES)
+    monkeypatch.setattr("segautoconfiglib.image.dicom.modality", lambda _: "MR")
+    words = ("TotalSegmentator", "-i", tmp_path / "scan", "-o", tmp_path / "out", "-rs")
+    refused(*words, "lung_upper_lobe_left", says=["task total_mr has no structure 'lung_upper_lobe_left'"])
+    outcome = cli(*words, "lung_left")
+    assert outcome.code == 0, outcome.err
+    assert names_in(tmp_path / "out") == {"lung_left.nii.gz"}
+
+
 def test_dicom_objects(cli: Cli, known: KnownModels, dicom_series: Callable[..., Any], tmp_path: Path) -> None:
     pytest.importorskip("highdicom")
     import pydicom
@@ -240,12 +253,17 @@ def test_dicom_objects(cli: Cli, known: KnownModels, dicom_series: Callable[...,
 
 
 def test_nothing_found_is_no_dicom_object(
-    cli: Cli, refused: Refused, known: KnownModels, dicom_series: Callable[..., Any], tmp_path: Path
+    cli: Cli, known: KnownModels, dicom_series: Callable[..., Any], tmp_path: Path
 ) -> None:
     pytest.importorskip("highdicom")
     dicom_series(tmp_path / "scan", SLICES)
     words = ("TotalSegmentator", "-i", tmp_path / "scan", "-ta", "lung_nodules", "-o", tmp_path / "o", "-ot")
-    refused(*words, "dicom_seg", says=["No structure was found"])
+    alone = cli(*words, "dicom_seg", "-s", "-p", "-rp", tmp_path / "report.json")
+    assert alone.code == 0
+    assert "lung_nodules_segmentation_seg.dcm is not written" in alone.err
+    assert names_in(tmp_path / "o") == {"statistics.json", "preview_lung_nodules.png"}
+    assert json.loads((tmp_path / "report.json").read_text())["output_files"] == sorted(names_in(tmp_path / "o"))
+    shutil.rmtree(tmp_path / "o")
     outcome = cli(*words, "dicom_seg", "nifti")
     assert outcome.code == 0
     assert "lung_nodules_segmentation_seg.dcm is not written" in outcome.err
@@ -267,7 +285,10 @@ def test_old_results_stay_until_new_ones_are_complete(
     with monkeypatch.context() as patched:
         patched.setattr("segautoconfiglib.tasks.results.write_statistics", full)
         refused(*words, "-s", says=["The disk is full"])
-        refused("TotalSegmentator", "-i", ct, "-o", tmp_path / "none", "-f", "-s", says=["The disk is full"])
+        refused("TotalSegmentator", "-i", ct, "-o", tmp_path / "none" / "x", "-f", "-s", says=["The disk is full"])
+    with monkeypatch.context() as patched:
+        patched.setattr("segautoconfiglib.tasks.api.write_report", full)
+        refused(*words, "-s", tmp_path / "s.json", "-rp", tmp_path / "r.json", says=["The disk is full"])
     assert (tmp_path / "out" / "liver.nii.gz").read_bytes() == b"old"
     assert cli(*words).code == 0
     assert names_in(tmp_path / "out") == {"liver.nii.gz", "spleen.nii.gz"}
@@ -302,6 +323,10 @@ def test_the_python_call(
     volume = totalsegmentator(stored(image), fast=True, roi_subset=["liver"])
     assert isinstance(volume, Volume)
     assert set(np.unique(volume.array)) == {0, 5}
+    with pytest.raises(UserError, match="no output was named"):
+        totalsegmentator(ct, preview=True)
+    _, numbers = totalsegmentator(ct, fast=True, statistics=tmp_path / "new" / "numbers.json")
+    assert json.loads((tmp_path / "new" / "numbers.json").read_text()) == numbers
     with pytest.raises(TypeError, match="quick"):
         totalsegmentator(ct, quick=True)
     with pytest.raises(UserError, match="list of names"):
@@ -335,7 +360,22 @@ def test_the_lists(cli: Cli) -> None:
         ("-i ct.nii.gz -o out -f -sl -ot dicom_seg", ["grid of their series"]),
         ("-i ct.nii.gz -o out -ot dicom_seg", ["come as DICOM only"]),
         ("-i ct.nii.gz -o out -ot niftii", ["Unknown output type niftii", "dicom_seg"]),
-        ("-i ct.nii.gz -o out.nii.gz", ["is a file", "--ml"]),
+        ("-i ct.nii.gz -o out.nii.gz", ["name of a file", "--ml"]),
+        ("-i ct.nii.gz -o out.dcm --ml", ["out.dcm", "must end with .nii.gz"]),
+        ("-i ct.nii.gz -o out.png --ml", ["out.png", "must end with .nii.gz"]),
+        ("-i scan -o out.nii.gz -ot dicom_seg", ["out.nii.gz", "must end with .dcm"]),
+        ("-i ct.nii.gz -o ct.nii.gz --ml", ["ct.nii.gz is part of the input"]),
+        ("-i ct.nii.gz -o folder/../ct.nii.gz --ml -f -rs liver", ["is part of the input"]),
+        ("-i link.nii.gz -o ct.nii.gz --ml", ["ct.nii.gz is part of the input"]),
+        ("-i heart.nii.gz -o .", ["heart.nii.gz is part of the input"]),
+        ("-i ct.nii.gz -o out --statistics ct.nii.gz", ["ct.nii.gz is part of the input"]),
+        ("-i ct.nii.gz -o out -ss --report ct.nii.gz", ["ct.nii.gz is part of the input"]),
+        ("-i scan -o out --report scan/1_1.dcm", ["is part of the input"]),
+        ("-i around -o around/scan/1_1.dcm -ot dicom_seg", ["is part of the input"]),
+        ("-i scan.zip -o out --report scan.zip", ["scan.zip is part of the input"]),
+        ("-i ct.mhd -o out --report ct.zraw", ["ct.zraw is part of the input"]),
+        ("-i ct.nii.gz -o out -s x.json --report x.json", ["x.json is named for two results"]),
+        ("-i ct.nii.gz -o out --report folder", ["folder: it is a folder"]),
         ("-i ct.nii.gz -o out -d gpu9", ["'gpu9' is no device"]),
         ("-i ct.nii.gz -o out -rmb 0", ["number above 0"]),
         ("-i ct.nii.gz -o out --radiomics", ["Radiomics", "pyradiomics"]),
@@ -355,9 +395,16 @@ def test_the_lists(cli: Cli) -> None:
 )
 def test_bad_input(
     refused: Refused, known: KnownModels, ct: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str,
-    says: list[str],
+    says: list[str], dicom_series: Callable[..., Any],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
+    if "scan" in words or "around" in words:
+        dicom_series(tmp_path / "scan", SLICES)
+        dicom_series(tmp_path / "around" / "scan", SLICES)
+        shutil.make_archive(str(tmp_path / "scan"), "zip", tmp_path / "scan")
+    shutil.copyfile(ct, tmp_path / "heart.nii.gz")
+    (tmp_path / "link.nii.gz").symlink_to(ct)
+    write_image(read_stored(ct).array[0], tmp_path / "ct.mhd", read_stored(ct).geometry)
     flat = Geometry((999, 1, 1), (0, 0), (1, 0, 0, 1), 2)
     write_image(np.arange(36, dtype=np.uint8).reshape(1, 6, 6), tmp_path / "flat.png", flat)
     write_image(np.arange(36, dtype=np.int16).reshape(1, 6, 6), tmp_path / "flat.nii.gz", flat)

@@ -105,6 +105,20 @@ def test_what_is_there_needs_no_network(cli: Cli, home: Path, workspace: Path) -
     assert not workspace.exists()
 
 
+def test_a_named_target_gets_what_is_elsewhere(refused: Refused, home: Path, tmp_path: Path) -> None:
+    make_task_weights(home / "nnunet" / "results", "body", "fast", real=False)
+    refused("totalseg_download_weights", "-t", "body_fast", "--target", tmp_path / "mine", says=["can't be downloaded"])
+
+
+def test_small_models_beside_big_ones(refused: Refused, cli: Cli, home: Path) -> None:
+    make_task_weights(home / "nnunet" / "results", "total_v3", real=False)
+    assert "there already" in cli("totalseg_download_weights", "-t", "831").err
+    refused("totalseg_download_weights", "-t", "831_small", says=["Dataset831", "can't be downloaded"])
+    refused("totalseg_download_weights", "-t", "291_small", says=["total has no small models"])
+    make_task_weights(home / "nnunet" / "results", "total_v3", small=True, real=False)
+    assert "there already" in cli("totalseg_download_weights", "-t", "831_small").err
+
+
 @pytest.mark.parametrize(
     ("name", "datasets"),
     [
@@ -116,6 +130,8 @@ def test_what_is_there_needs_no_network(cli: Cli, home: Path, workspace: Path) -
         ("lung_vessels", [297, 117]),
         ("vertebrae_pp_refined", [803, 305]),
         ("835", [835]),
+        ("835_small", [835]),
+        ("total_v3_fast_small", [298, 836]),
     ],
 )
 def test_what_a_name_stands_for(name: str, datasets: list[int]) -> None:
@@ -123,6 +139,15 @@ def test_what_a_name_stands_for(name: str, datasets: list[int]) -> None:
     from segautoconfiglib.tasks.catalogue import load_catalogue
 
     assert [part.dataset_id for part in wanted_parts(name, load_catalogue())] == datasets
+
+
+def test_small_is_said_behind_name_or_number() -> None:
+    from segautoconfiglib.pipeline.tasks import wanted_parts
+    from segautoconfiglib.tasks.catalogue import load_catalogue
+
+    found = {name: wanted_parts(name, load_catalogue())[-1].plans for name in ("837_small", "837", "total_v3_small")}
+    small = "nnUNetResEncUNetLPlans_8"
+    assert found == {"837_small": small, "837": "nnUNetPlans", "total_v3_small": small}
 
 
 def test_all_are_those_without_a_licence_key() -> None:
@@ -145,7 +170,7 @@ def test_a_zip_file_of_weights(cli: Cli, refused: Refused, workspace: Path, tmp_
     assert modes(cli, "body")["fast"]["ready"]
     refused("totalseg_import_weights", "-i", file, says=["already", "--overwrite"])
     assert cli("totalseg_import_weights", "-i", file, "--overwrite").code == 0
-    assert cli("totalseg_import_weights", "-i", file, "--weights", tmp_path / "mine").code == 0
+    assert cli("totalseg_import_weights", "-i", file, "--target", tmp_path / "mine").code == 0
     assert (tmp_path / "mine" / BODY).is_dir()
 
 

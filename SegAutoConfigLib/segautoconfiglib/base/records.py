@@ -51,15 +51,15 @@ def atomic_path(path: Path | str, *, durable: bool = False) -> Iterator[Path]:
             if durable:
                 with temporary.open("rb+") as stream:
                     os.fsync(stream.fileno())
-            _replace(temporary, path)
+            replace_file(temporary, path)
         except OSError as error:
             raise _write_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _replace(temporary: Path, path: Path) -> None:
-    """Put a file in the place of another. On Windows that waits while somebody reads the old one."""
+def replace_file(temporary: Path, path: Path) -> None:
+    """Put a file in the place of another. On Windows that waits while somebody reads the old one. Raises: OSError."""
     until = time.monotonic() + READER_PATIENCE_S
     while True:
         try:

@@ -1,5 +1,6 @@
 """Numbers, names and commands, as people say and type them."""
 
+import difflib
 import re
 import shlex
 from collections.abc import Sequence
@@ -25,6 +26,12 @@ def named(names: Sequence[object], noun: str) -> str:
 def first_of(names: Sequence[object], most: int) -> str:
     """For example "a, b", or "a, b ..." where there are more than `most`."""
     return ", ".join(map(str, names[:most])) + (" ..." if len(names) > most else "")
+
+
+def near_names(names: Sequence[str], known: Sequence[str], most: int = 3) -> str:
+    """For example "Near: liver, liver_vessels."; of each name at most so many. Empty where none is near."""
+    near = dict.fromkeys(match for name in names for match in difflib.get_close_matches(name, known, most))
+    return f"Near: {', '.join(near)}." if near else ""
 
 
 def command(*words: object) -> str:

@@ -35,8 +35,10 @@ EXTENDER_BYTES = 4
 PREFIX_BYTES, EXTENSION_STEP = 8, 16
 #: The code that TotalSegmentator gives the label table (NIfTI: "unknown"; Caret's own is 30); reading goes by content.
 CODE = 0
-#: Larger ones are passed over (a table of 65535 labels has about 6 MB).
-LONGEST_EXTENSION = 16 * 2**20
+#: Extensions are read up to so many bytes (a table of 65535 labels has about 6 MB), and up to so many of them.
+MOST_BYTES, MOST_EXTENSIONS = 16 * 2**20, 100
+#: XML is nested up to so deep; the table itself has four steps.
+DEEPEST = 20
 #: Codes of the voxel types that labels have.
 TYPES = {"uint8": 2, "uint16": 512}
 #: Of gzip: the fastest, as label maps are mostly empty.
@@ -48,10 +50,10 @@ def read_table(file: Path) -> LabelTable:
     """The label table in a file's header; empty where there is none that can be understood."""
     try:
         with unpacked(file) as stream:
-            contents = list(_extensions(cast(BinaryIO, stream)))
+            tables = map(parse, _extensions(cast(BinaryIO, stream)))  # one after the other
+            return next((table for table in tables if table.names), LabelTable())
     except (EOFError, OSError, zlib.error):
         return LabelTable()
-    return next((table for table in map(parse, contents) if table.names), LabelTable())
 
 
 def write(labels: np.ndarray, file: Path, geometry: Geometry, table: LabelTable, like: Path | None = None) -> None:
@@ -116,6 +118,8 @@ class _Labels:
         self._text: list[str] = []
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
+        if len(self._path) == DEEPEST:
+            raise ValueError("this is no label table")
         self._path.append(tag)
         self._attributes, self._text = attributes, []
 
@@ -157,16 +161,18 @@ def _printable(name: str) -> str:
 
 
 def _extensions(stream: BinaryIO) -> Iterator[bytes]:
-    """The contents of all extensions; ends at the first one that can't be right."""
+    """The contents of all extensions; ends at the first one that can't be right, or beyond the limits."""
     header = stream.read(HEADER_BYTES)
     order = _order(header)
     if order is None or stream.read(EXTENDER_BYTES)[:1] in (b"", b"\0"):
         return
     (offset,) = struct.unpack_from(f"{order}f", header, OFFSET_AT)
-    left = (int(offset) if math.isfinite(offset) else 0) - HEADER_BYTES - EXTENDER_BYTES
-    while left > PREFIX_BYTES:
-        size, _ = struct.unpack(f"{order}2i", stream.read(PREFIX_BYTES).ljust(PREFIX_BYTES, b"\0"))
-        if not PREFIX_BYTES < size <= min(left, LONGEST_EXTENSION):
+    left = min(int(offset) if math.isfinite(offset) else 0, MOST_BYTES) - HEADER_BYTES - EXTENDER_BYTES
+    for _ in range(MOST_EXTENSIONS):
+        if left <= PREFIX_BYTES:
+            return
+        size, _code = struct.unpack(f"{order}2i", stream.read(PREFIX_BYTES).ljust(PREFIX_BYTES, b"\0"))
+        if not PREFIX_BYTES < size <= left:
             return
         yield stream.read(size - PREFIX_BYTES)
         left -= size

@@ -70,6 +70,7 @@ def downloaded(
                 yield file
             finally:
                 file.unlink(missing_ok=True)
+                _version_file(file).unlink(missing_ok=True)
         return
     with scratch_folder(place, ".downloading-") as temporary:
         file = temporary / _file_name(address)
@@ -113,24 +114,53 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _fetch(address: str, file: Path, largest: int, report: Reporter, cancel: CancelToken | None) -> None:
-    """Bring a file, or the rest of one of which there is something already."""
-    start = file.stat().st_size if file.is_file() else 0
-    with _speaking_of(address), _opened(address, start) as answer:
+    """Bring a file, or the rest of one of which there is something already, if the server has the same one still."""
+    start, version = (file.stat().st_size if file.is_file() else 0), _known_version(file)
+    with _speaking_of(address), _opened(address, start if version else 0, version) as answer:
         start = start if answer.status == PARTIAL_CONTENT else 0
+        if not start:
+            file.unlink(missing_ok=True)  # before its version is that of the new one
+            _version_file(file).write_text(_version(answer.headers), encoding="utf-8")
         _receive(answer, file, address, largest, report, cancel or CancelToken(), start)
 
 
-def _opened(address: str, start: int = 0) -> Any:
-    """The answer to the request for a file, from this byte on if the server can do that."""
+def _version_file(file: Path) -> Path:
+    return file.with_name(f"{file.name}.version")
+
+
+def _known_version(file: Path) -> str:
+    """What the server called the version of the file of which there is a part; empty where that is not known."""
+    with suppress(OSError, UnicodeDecodeError):
+        return _version_file(file).read_text(encoding="utf-8")
+    return ""
+
+
+def _version(headers: Any) -> str:
+    """What tells whether a file is still the same: a strong ETag, else its date; empty where there is neither."""
+    tag = headers.get("ETag") or ""
+    version = tag if tag.startswith('"') else headers.get("Last-Modified") or ""
+    return version if version.isascii() and version.isprintable() else ""
+
+
+def _opened(address: str, start: int = 0, version: str = "") -> Any:
+    """The answer to the request for a file, from this byte on if the server can do that and has this version of it."""
     headers = {"User-Agent": "segautoconfiglib", "Accept": "*/*"}
     opener = urllib.request.build_opener(_Redirects)
     try:
-        wanted = {**headers, "Range": f"bytes={start}-"} if start else headers
-        return opener.open(urllib.request.Request(address, headers=wanted), timeout=PATIENCE_S)
+        wanted = {**headers, "Range": f"bytes={start}-", "If-Range": version} if start else headers
+        answer = opener.open(urllib.request.Request(address, headers=wanted), timeout=PATIENCE_S)
+        if answer.status != PARTIAL_CONTENT or _begins_at(answer.headers, start):
+            return answer
+        answer.close()
     except urllib.error.HTTPError as error:
         if error.code != RANGE_NOT_SATISFIABLE:
             raise
     return opener.open(urllib.request.Request(address, headers=headers), timeout=PATIENCE_S)
+
+
+def _begins_at(headers: Any, start: int) -> bool:
+    """Whether a part of a file begins at this byte."""
+    return (headers.get("Content-Range") or "").replace("bytes ", "").startswith(f"{start}-")
 
 
 @contextmanager

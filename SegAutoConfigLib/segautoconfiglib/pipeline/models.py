@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.words import command, counted
 from segautoconfiglib.base.workspace import DATASET_NAME, dataset_id
+from segautoconfiglib.inference.checking import checkpoint_check, has_torch, warn_without_torch
 from segautoconfiglib.models import bundle, install
 from segautoconfiglib.models.anonymous import anonymous_checkpoint
 from segautoconfiglib.models.download import downloaded, is_address
@@ -111,7 +111,7 @@ def import_models(
         context.workspace,
         dataset=dataset,
         overwrite=overwrite,
-        check=checkpoint_check(context),
+        check=checkpoint_check(context.report),
         convert=_v1_converter(),
         report=context.report,
         cancel=context.cancel,
@@ -125,21 +125,11 @@ def import_models(
     return models
 
 
-def checkpoint_check(context: Context) -> Callable[[ModelFolder], None] | None:
-    """What opens the checkpoints; without torch they can't be."""
-    if not _has_torch():
-        _warn_without_torch(context, "not opened", "They are checked when the model is used.")
-        return None
-    from segautoconfiglib.inference.model import check_checkpoints
-
-    return check_checkpoints
-
-
 def _checkpoint_cleaner(context: Context) -> bundle.Clean | None:
     """What takes names of cases and paths out of checkpoints; without torch they can't be opened."""
-    if not _has_torch():
+    if not has_torch():
         hint = "Where dataset.json lists the cases, checkpoints repeat the list."
-        _warn_without_torch(context, "copied as they are", hint)
+        warn_without_torch(context.report, "copied as they are", hint)
         return None
     from segautoconfiglib.networks.checkpoint import read_checkpoint, write_checkpoint
 
@@ -160,21 +150,11 @@ def _checkpoint_cleaner(context: Context) -> bundle.Clean | None:
 
 def _v1_converter() -> Callable[[Path], None] | None:
     """What makes a model of nnU-Net 1 one of nnU-Net 2; None without torch."""
-    if not _has_torch():
+    if not has_torch():
         return None
     from segautoconfiglib.networks.v1 import convert_checkpoint, has_batch_norm
 
     return lambda folder: convert_model(folder, convert_checkpoint, has_batch_norm)
-
-
-def _has_torch() -> bool:
-    """False also where an uninstallation has left an empty folder."""
-    return getattr(find_spec("torch"), "origin", None) is not None
-
-
-def _warn_without_torch(context: Context, what: str, hint: str) -> None:
-    """what: Was done with the checkpoints, or not."""
-    context.report("warning", message=f"The checkpoints were {what}, because torch is not installed.", hint=hint)
 
 
 def _warn_of_same_id(context: Context, name: str) -> None:

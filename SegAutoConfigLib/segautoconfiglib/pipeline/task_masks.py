@@ -12,6 +12,7 @@ from segautoconfiglib.base.records import check_writable
 from segautoconfiglib.base.words import counted
 from segautoconfiglib.image.label_names import write_label_names
 from segautoconfiglib.tasks.combine import combine_masks
+from segautoconfiglib.tasks.outputs import check_ending
 
 STAGE = "combine"
 
@@ -29,10 +30,12 @@ def combine_task_masks(
         named: Write the mask's name into the file, where the format has a place for it.
 
     Raises:
-        UserError: a structure is missing, masks differ in their grid, or the file can't be written.
+        UserError: a structure is missing, masks differ in their grid, or the file can't be written or is one of those
+            that are read.
     """
+    check_ending(output)
     check_writable(output.parent)
-    mask = combine_masks(source, wanted)
+    mask = combine_masks(source, wanted, output)
     name = wanted if isinstance(wanted, str) else "_".join(wanted)
     like = source if source.is_file() else None
     write_label_names(mask.array[0], output, mask.geometry, {1: name} if named else {}, like=like)

@@ -10,8 +10,9 @@ from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.words import counted
 from segautoconfiglib.pipeline.tasks import task_weights
 from segautoconfiglib.tasks.api import Outcome, run_task
+from segautoconfiglib.tasks.loaded import LoadedModels
 from segautoconfiglib.tasks.outputs import ENDING
-from segautoconfiglib.tasks.wishes import Wishes
+from segautoconfiglib.tasks.wishes import Wishes, device_name
 
 STAGE = "task"
 
@@ -34,8 +35,8 @@ def segment_task(
         Cancelled: on request, likewise.
     """
     output = output.expanduser().absolute()
-    folders = task_weights(context, weights)
-    outcome = run_task(image, output, task, wishes, folders, report=context.report, cancel=context.cancel)
+    models = LoadedModels(task_weights(context, weights), device_name(wishes.device))
+    outcome = run_task(image, output, task, wishes, models, report=context.report, cancel=context.cancel)
     found = np.count_nonzero(np.bincount(outcome.result.labels.reshape(-1))[1:])
     masks = [file for file in outcome.files if file.name.endswith(ENDING) and file.parent == output]
     for file in [file for file in outcome.files if file not in masks]:

@@ -10,12 +10,12 @@ from typing import Any
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.words import counted
+from segautoconfiglib.inference.checking import checkpoint_check
 from segautoconfiglib.models.folder import ModelFolder
-from segautoconfiglib.pipeline.models import checkpoint_check
 from segautoconfiglib.tasks.catalogue import Catalogue, Part, Task, load_catalogue
 from segautoconfiglib.tasks.download import SHA256, STAGE, download_weights
 from segautoconfiglib.tasks.listing import task_row, task_rows
-from segautoconfiglib.tasks.weights import WeightsFolders, unpack
+from segautoconfiglib.tasks.weights import SMALL, WeightsFolders, unpack
 
 Row = dict[str, Any]
 
@@ -37,8 +37,9 @@ def download_task_weights(
 
     Args:
         context: Its workspace gets them.
-        names: Of tasks, with "_fast" of their fast form; numbers of datasets; "all" for all that need no licence key.
-        folder: Gets them instead.
+        names: Of tasks, with "_fast" of their fast form; numbers of datasets; behind either "_small" for the small
+            variant of the models; "all" for all that need no licence key.
+        folder: Gets them instead, also those that are elsewhere on this computer.
         sha256: What the zip file must have; of several ``NUMBER=SHA256``.
         overwrite: Also what is there.
 
@@ -47,14 +48,15 @@ def download_task_weights(
     """
     parts = list(dict.fromkeys(part for name in names for part in wanted_parts(name, load_catalogue())))
     target = folder or context.workspace.task_weights().target
-    there = WeightsFolders((target, *task_weights(context).folders))
+    usual = task_weights(context)
+    there = WeightsFolders((target,)) if folder else WeightsFolders((target, *usual.folders), usual.shared)
     models = download_weights(
         parts,
         target,
         sha256=_checksums(sha256, parts),
         there=there,
         overwrite=overwrite,
-        check=checkpoint_check(context),
+        check=checkpoint_check(context.report),
         report=context.report,
         cancel=context.cancel,
     )
@@ -78,7 +80,7 @@ def import_task_weights(
     """
     target = folder or context.workspace.task_weights().target
     tools = {"report": context.report, "cancel": context.cancel}
-    models = unpack(file, target, overwrite=overwrite, check=checkpoint_check(context), **tools)  # type: ignore[arg-type]
+    models = unpack(file, target, overwrite=overwrite, check=checkpoint_check(context.report), **tools)  # type: ignore[arg-type]
     for model in models:
         context.report("artifact", path=str(model.path), description="model")
     context.report("done", stage=STAGE, models=[str(model.path) for model in models])
@@ -91,8 +93,7 @@ def task_weights(context: Context, given: Path | str | None = None) -> WeightsFo
     Raises:
         UserError: see :meth:`~segautoconfiglib.tasks.weights.WeightsFolders.search`.
     """
-    check = checkpoint_check(context) if given is not None and Path(given).is_file() else None
-    return WeightsFolders.search(given, context.workspace, check=check, report=context.report, cancel=context.cancel)
+    return WeightsFolders.search(given, context.workspace, report=context.report, cancel=context.cancel)
 
 
 def list_tasks(context: Context, given: Path | None = None) -> list[Row]:
@@ -110,22 +111,31 @@ def wanted_parts(name: str, catalogue: Catalogue) -> list[Part]:
     """The models that a word on the command line stands for. Raises: UserError: it stands for none."""
     if name == ALL:
         return [part for task in catalogue.tasks if not task.licence for part in _all_parts(task, catalogue)]
+    small = name.endswith(SMALL) and name not in catalogue.by_name
+    name = name.removesuffix(SMALL) if small else name
     if re.fullmatch(r"[0-9]+", name):
-        found = [p for task in catalogue.tasks for mode in task.modes.values() for p in mode.parts]
-        parts = [part for part in dict.fromkeys(found) if part.dataset_id == int(name)]
-        if not parts:
-            raise UserError(f"No task has weights of a dataset {name}.", "Give the name of a task (totalseg_info).")
-        return parts[:1]
+        return _of_dataset(int(name), catalogue, small)
     name = OLD_NAMES.get(name, name)
     fast = name.endswith(FAST) and name not in catalogue.by_name
     task = catalogue.find(name.removesuffix(FAST) if fast else name)
-    return _parts(task, catalogue, fast)
+    return _parts(task, catalogue, fast, small)
 
 
-def _parts(task: Task, catalogue: Catalogue, fast: bool) -> list[Part]:
+def _of_dataset(number: int, catalogue: Catalogue, small: bool) -> list[Part]:
+    """The model of a dataset. Raises: UserError: there is none, or no small one."""
+    for task in catalogue.tasks:
+        for mode in task.modes:
+            parts = task.mode(fast=mode == "fast", fastest=mode == "fastest").parts
+            for index, part in enumerate(parts):
+                if part.dataset_id == number:
+                    return [task.mode(fast=mode == "fast", fastest=mode == "fastest", small=small).parts[index]]
+    raise UserError(f"No task has weights of a dataset {number}.", "Give the name of a task (totalseg_info).")
+
+
+def _parts(task: Task, catalogue: Catalogue, fast: bool, small: bool = False) -> list[Part]:
     """The models of a task at one resolution, with those that it, or a choice of its structures, is cropped with."""
     crop = catalogue.rough_crop(task, task.structures[:1] if task.allows_subset else ())
-    return catalogue.needed(task, task.mode(fast=fast), crop)
+    return catalogue.needed(task, task.mode(fast=fast, small=small), crop)
 
 
 def _all_parts(task: Task, catalogue: Catalogue) -> list[Part]:

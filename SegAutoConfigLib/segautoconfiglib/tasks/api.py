@@ -18,15 +18,16 @@ from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.image.medical import sitk_from_labels
 from segautoconfiglib.image.volume import Volume
 from segautoconfiglib.tasks.catalogue import Task, find_task
-from segautoconfiglib.tasks.loaded import LoadedModels, Weights
+from segautoconfiglib.tasks.loaded import LoadedModels
 from segautoconfiglib.tasks.options import TaskResult
+from segautoconfiglib.tasks.places import places
 from segautoconfiglib.tasks.report import run_report, write_report
-from segautoconfiglib.tasks.results import Numbers, measured, places, write_results
+from segautoconfiglib.tasks.results import Numbers, measured, write_results
 from segautoconfiglib.tasks.run import segment
 from segautoconfiglib.tasks.source import Image, Source, opened
-from segautoconfiglib.tasks.statistics import write_statistics
+from segautoconfiglib.tasks.staging import staged
 from segautoconfiglib.tasks.weights import WeightsFolders
-from segautoconfiglib.tasks.wishes import Wishes
+from segautoconfiglib.tasks.wishes import Wishes, device_name
 
 #: The same task for the other kind of scanner, chosen by what DICOM says.
 COUNTERPARTS = {("total", "MR"): "total_mr", ("total_mr", "CT"): "total"}
@@ -64,7 +65,8 @@ def totalsegmentator(
 
     Args:
         input: A file, a DICOM folder or zip file, a SimpleITK image, or a volume (1, z, y, x).
-        output: A folder (one file per structure) or, with ``ml=True``, a file; None: nothing is written.
+        output: A folder (one file per structure) or, with ``ml=True``, a file; None: only statistics and report
+            are written, where they were given a file of their own, and a preview is refused.
         task: Its name.
         weights: A folder or zip file of weights; see `tasks.weights.WeightsFolders.search`.
         events: Gets progress and warnings.
@@ -79,7 +81,9 @@ def totalsegmentator(
         Cancelled: on request.
     """
     folders = WeightsFolders.search(weights, report=events, cancel=cancel)
-    outcome = run_task(input, output, task, Wishes.of(**options), folders, report=events, cancel=cancel)
+    wishes = Wishes.of(**options)
+    models = LoadedModels(folders, device_name(wishes.device))
+    outcome = run_task(input, output, task, wishes, models, report=events, cancel=cancel)
     result = outcome.result
     labels: Any = Volume(result.labels[None], result.geometry)
     if not isinstance(input, Volume):
@@ -92,34 +96,35 @@ def run_task(
     output: Path | str | None,
     task: str,
     wishes: Wishes,
-    weights: Weights | LoadedModels,
+    models: LoadedModels,
     *,
     report: Reporter = silent,
     cancel: CancelToken | None = None,
 ) -> Outcome:
     """Read the image, find the structures, measure them, write all files. See :func:`totalsegmentator`."""
     start = time.monotonic()
-    wishes.check(find_task(task))
+    asked, options = find_task(task), wishes.options()
+    wishes.check()
     with opened(image) as source:
-        chosen = _fitting(find_task(task), source, report)
-        wishes.check(chosen)
-        to = places(Path(output).expanduser().absolute(), wishes, chosen, source) if output is not None else None
+        chosen = _fitting(asked, source, report)
+        options.check(chosen)
+        place = None if output is None else Path(output).expanduser().absolute()
+        to = places(place, wishes, chosen, source)
         _tell(chosen, wishes, report)
-        result = segment(source.volume, chosen, wishes.options(), weights, report=report, cancel=cancel)
+        result = segment(source.volume, chosen, options, models=models, report=report, cancel=cancel)
         numbers = measured(result, source, chosen, wishes) if wishes.statistics else None
-        files = write_results(result, source, chosen, wishes, to, numbers, report=report, cancel=cancel) if to else []
-        if numbers is not None and wishes.statistics_file is not None:
-            write_statistics(wishes.statistics_file, numbers)
-            files = [*files, wishes.statistics_file]
-        if wishes.report is not None:
-            content = run_report(
-                task=chosen.name, modality=chosen.modality, licence=chosen.licence, device=_device(wishes),
-                source=source.path, output=None if output is None else Path(output), files=files,
-                classes=result.names, runtime_seconds=time.monotonic() - start, options=wishes.as_report(),
-                warnings=result.warnings,
-            )  # fmt: skip
-            write_report(Path(wishes.report), content)
-            files = [*files, Path(wishes.report)]
+        with staged() as staging:
+            write_results(result, source, chosen, wishes, to, numbers, staging, report=report, cancel=cancel)
+            files = staging.targets
+            if to.report is not None:
+                content = run_report(
+                    task=chosen.name, modality=chosen.modality, licence=chosen.licence, device=_device(wishes),
+                    source=source.path, output=place, files=files,
+                    classes=result.names, runtime_seconds=time.monotonic() - start, options=wishes.as_report(),
+                    warnings=result.warnings,
+                )  # fmt: skip
+                write_report(staging.file(to.report), content)
+                files = [*files, to.report]
     return Outcome(chosen, result, numbers, tuple(files))
 
 
@@ -154,4 +159,4 @@ def _device(wishes: Wishes) -> str:
     """What is computed on. Raises: UserError: there is no such device."""
     from segautoconfiglib.networks.device import resolve_device
 
-    return resolve_device(wishes.options().device).type
+    return resolve_device(device_name(wishes.device)).type

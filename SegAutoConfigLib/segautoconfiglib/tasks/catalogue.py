@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.records import Record
+from segautoconfiglib.base.words import near_names
+from segautoconfiglib.image.label_table import Colour
 
 CATALOGUE_FILE = Path(__file__).with_name("catalogue.json")
 
 ModeName = Literal["default", "fast", "fastest"]
 Modality = Literal["CT", "MR"]
-Cleanup = Literal["body", "vertebrae_pp", "vertebrae_pp_refined"]
+Cleanup = Literal["body", "vertebrae_pp"]
+#: Edges of voxels (z, y, x; mm).
 Spacing = tuple[float, float, float]
-Colour = tuple[int, int, int]
 
 TOTAL = "total"
-#: Structures that only the models of the task "body" find.
+#: Structures that only the models of the task "body" find; their union is the body.
 BODY_CLASSES = ("body_trunc", "body_extremities")
 #: Around the structures of a rough model; around the whole body (mm).
 CROP_ADDON_MM, BODY_ADDON_MM = 20.0, 3.0
@@ -334,9 +335,7 @@ class Catalogue(Record):
 
 def _unknown(what: str, names: Sequence[str], known: Sequence[str], hint: str) -> UserError:
     """An error about names that do not exist, with near ones."""
-    near = list(dict.fromkeys(match for name in names for match in get_close_matches(name, known, n=3)))
-    guess = f" Near: {', '.join(near)}." if near else ""
-    return UserError(f"{what} {', '.join(map(repr, names))}.{guess}", hint)
+    return UserError(f"{what} {', '.join(map(repr, names))}. {near_names(names, known)}".strip(), hint)
 
 
 @cache

@@ -8,8 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from segautoconfiglib.image.crop import bounding_box, crop
-
-Spacing = tuple[float, float, float]
+from segautoconfiglib.tasks.catalogue import Spacing
 
 #: Parts of arms and legs up to this size are removed (task "body").
 SMALLEST_EXTREMITY_MM3 = 50_000

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
+from segautoconfiglib.base.words import near_names
 from segautoconfiglib.image.files import read_labels, read_stored
 from segautoconfiglib.image.formats import MEDICAL_ENDINGS
 from segautoconfiglib.image.label_names import read_label_names
 from segautoconfiglib.image.volume import Geometry, Volume
+from segautoconfiglib.tasks.catalogue import BODY_CLASSES
+from segautoconfiglib.tasks.staging import keep_inputs
 
 #: A voxel of a mask belongs to the structure above this value.
 THRESHOLD = 0.5
@@ -38,35 +40,41 @@ GROUPS: dict[str, tuple[tuple[str, ...], ...]] = {
     "ribs": (_RIBS,),
     "vertebrae_ribs": tuple((*members, *_RIBS) for members in _VERTEBRAE),
     "pelvis": (("femur_left", "femur_right", "hip_left", "hip_right"),),
-    "body": (("body_trunc", "body_extremities"),),
+    "body": (BODY_CLASSES,),
     "heart": (("heart",), _CHAMBERS),
 }
 
 
 class _Source(NamedTuple):
-    """What there is to combine: names, how one structure is read, how to find out the place in space."""
+    """What there is to combine: names, the file of a structure, and how it is read."""
 
     names: tuple[str, ...]
+    file: Callable[[str], Path]
     mask: Callable[[str], tuple[np.ndarray, Geometry]]
 
 
-def combine_masks(source: Path, wanted: str | Sequence[str]) -> Volume:
+def combine_masks(source: Path, wanted: str | Sequence[str], output: Path | None = None) -> Volume:
     """The union of structures.
 
     Args:
         source: A folder with one mask per structure, or a label file that carries names.
         wanted: A name of ``GROUPS``, or names of structures.
+        output: Where the mask will go; none of the files that it is made of.
 
     Returns:
         (1, z, y, x) uint8: 1 inside.
 
     Raises:
-        UserError: a structure is missing (all of them are told), masks differ in their grid, a file can't be read.
+        UserError: a structure is missing (all of them are told), masks differ in their grid, a file can't be read, or
+            would be overwritten.
     """
     source = Path(source)
     there = _folder(source) if source.is_dir() else _label_file(source)
+    names = members(wanted, there.names, str(source))
+    if output is not None:
+        keep_inputs([output], map(there.file, names))
     combined: np.ndarray | None = None
-    for name in members(wanted, there.names, str(source)):
+    for name in names:
         mask, geometry = there.mask(name)
         if combined is None:
             combined, place, first = mask, geometry, name
@@ -98,14 +106,9 @@ def members(wanted: str | Sequence[str], there: Sequence[str], source: str) -> t
         return fitting
     nearest = max(forms, key=lambda form: len(set(form) & set(there)))
     missing = [name for name in nearest if name not in there]
-    problems = [Problem(f"{name} is missing.", _near(name, there)) for name in missing]
+    problems = [Problem(f"{name} is missing.", near_names([name], there)) for name in missing]
     hint = f"Segment them first, or name others: structures that are there, or one of {', '.join(GROUPS)}."
     raise ProblemsError(f"{source} lacks what is to be combined:", problems, hint)
-
-
-def _near(name: str, there: Sequence[str]) -> str:
-    found = get_close_matches(name, there, 3)
-    return f"There: {', '.join(found)}." if found else ""
 
 
 def _folder(folder: Path) -> _Source:
@@ -117,7 +120,7 @@ def _folder(folder: Path) -> _Source:
         volume = read_stored(files[name])
         return volume.array[0] > THRESHOLD, volume.geometry
 
-    return _Source(tuple(sorted(files)), read)
+    return _Source(tuple(sorted(files)), files.__getitem__, read)
 
 
 def _label_file(file: Path) -> _Source:
@@ -128,4 +131,4 @@ def _label_file(file: Path) -> _Source:
             f"{file} does not say what its labels are called.",
             "Name a label file with names (written with --ml), or a folder with one mask per structure.",
         )
-    return _Source(tuple(labels), lambda name: (volume.array[0] == labels[name], volume.geometry))
+    return _Source(tuple(labels), lambda _: file, lambda name: (volume.array[0] == labels[name], volume.geometry))

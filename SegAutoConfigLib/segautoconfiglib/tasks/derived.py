@@ -7,14 +7,16 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.ndimage import binary_dilation, binary_erosion, label
 
-#: The structures whose union is the body.
-BODY_PARTS = ("body_trunc", "body_extremities")
+from segautoconfiglib.tasks.catalogue import BODY_CLASSES
+
 #: The body grows by so many voxels outwards; the skin is what is less deep inside of that than this.
 OUTWARDS, DEPTH = 1, 3
 #: Intensities of skin (HU, both excluded): wide, as it would have holes otherwise.
 SKIN_HU = (-200, 250)
 #: Parts of the skin of at most so many voxels are left out.
 SPECK = 5
+#: What `derived_masks` makes.
+DERIVED = ("body", "skin")
 
 
 def derived_masks(labels: np.ndarray, image: np.ndarray, names: Mapping[int, str]) -> dict[str, np.ndarray]:
@@ -28,11 +30,11 @@ def derived_masks(labels: np.ndarray, image: np.ndarray, names: Mapping[int, str
     Returns:
         "body" and "skin", (z, y, x) bool.
     """
-    parts = [value for value, name in names.items() if name in BODY_PARTS]
+    parts = [value for value, name in names.items() if name in BODY_CLASSES]
     if not parts:
         return {}
     body = np.isin(labels, parts)
-    return {"body": body, "skin": skin(body, image)}
+    return dict(zip(DERIVED, (body, skin(body, image)), strict=True))
 
 
 def skin(body: np.ndarray, image: np.ndarray) -> np.ndarray:

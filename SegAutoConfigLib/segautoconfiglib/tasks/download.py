@@ -14,7 +14,8 @@ from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.records import atomic_path, existing_folder
 from segautoconfiglib.base.workspace import dataset_id
 from segautoconfiglib.models.download import downloaded
-from segautoconfiglib.models.folder import ModelFolder
+from segautoconfiglib.models.folder import SEPARATOR, ModelFolder
+from segautoconfiglib.models.install import models_in
 from segautoconfiglib.tasks.catalogue import Catalogue, Part, load_catalogue
 from segautoconfiglib.tasks.weights import LICENCE_ADVICE, Check, WeightsFolders, check_fits, unpack
 
@@ -49,7 +50,7 @@ def download_weights(
         parts: Of tasks; those of one dataset come together.
         target: The folder of weights.
         sha256: What the zip file of a dataset must have, by number; counts more than the catalogue and earlier files.
-        there: What lies in these folders is not fetched; None: in the target.
+        there: What lies in these folders and fits is not fetched; None: in the target.
         overwrite: Fetch it all the same; what is in the target is replaced when the new one was checked.
         check: Called with each unpacked model; raises UserError for one that can't be used.
         catalogue: None: that of this version.
@@ -61,7 +62,7 @@ def download_weights(
 
     Raises:
         UserError: weights need a licence key (nothing is fetched then), an address does not answer, or a file does not
-            have its checksum, is damaged, or holds other models.
+            have its checksum, is damaged, or lacks one of the models. Nothing of that file is in the target then.
         Cancelled: on request.
     """
     catalogue = catalogue or load_catalogue()
@@ -76,7 +77,7 @@ def download_weights(
     target.mkdir(parents=True, exist_ok=True)
     try:
         for number in numbers:
-            wishes = [part for part in parts if part.dataset_id == number]
+            wishes = [part for part in wanted if part.dataset_id == number]
             given = (sha256 or {}).get(number)
             made += _fetch(wishes, target, catalogue, given, overwrite, check, report, cancel)
     finally:
@@ -114,9 +115,9 @@ def _fetch(
     with downloaded(address, target, resume=True, report=report, cancel=cancel) as file:
         digest = checksum(file, cancel)
         _compare(digest, given, published.sha256, recorded_checksum(record), address, record)
+        _check_content(file, address, parts)
 
         def check_model(model: ModelFolder) -> None:
-            _check_dataset(model, number)
             for part in parts:
                 if model.name_parts[1:] == (part.plans, part.configuration):
                     check_fits(model, part)
@@ -134,10 +135,18 @@ def _fetch(
     return models
 
 
-def _check_dataset(model: ModelFolder, number: int) -> None:
-    name = model.path.absolute().parent.name
-    if dataset_id(name) != number:
-        raise UserError(f"It holds {name} instead of dataset {number}.", "Try again later, or get it elsewhere.")
+def _check_content(file: Path, address: str, parts: Sequence[Part]) -> None:
+    """Raises: UserError: a zip file holds no model, or not those of all parts."""
+    packed = models_in(file)
+    names = {(dataset_id(model.dataset), *model.name.split(SEPARATOR)[1:]) for model in packed}
+    lacking = [part.model_name for part in parts if (part.dataset_id, part.plans, part.configuration) not in names]
+    if lacking:
+        held = ", ".join(f"{model.dataset}/{model.name}" for model in packed)
+        raise UserError(
+            f"{address} holds {held}; dataset {parts[0].dataset_id} lacks {', '.join(lacking)}. Nothing was changed.",
+            "Try again later, or get it elsewhere: totalseg_import_weights -i FILE.zip.",
+            "task-weights",
+        )
 
 
 def checksum(file: Path, cancel: CancelToken | None = None) -> str:

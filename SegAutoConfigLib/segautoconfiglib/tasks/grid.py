@@ -16,15 +16,14 @@ from scipy import ndimage
 from segautoconfiglib.base.machine import usable_cores
 from segautoconfiglib.image.resample_axes import SplineOrder
 from segautoconfiglib.image.volume import Geometry, Volume
+from segautoconfiglib.tasks.catalogue import Spacing
 
 Triple = tuple[int, int, int]
-Spacing = tuple[float, float, float]
 
 #: Head, front and right (columns) in ITK's physical space, which runs to the left (x), the back (y) and the head (z).
 CANONICAL = np.array([[0, 0, -1], [0, -1, 0], [1, 0, 0]], float)
 #: Threads that resample at most: more would wait for the memory.
 MOST_THREADS = 8
-#: Threads that resample at most: more wait for the memory.
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.tasks.catalogue import Catalogue, Mode, ModeName, Part, Task, load_catalogue
 from segautoconfiglib.tasks.codes import SCHEME, UNKNOWN, Code, codes_of
-from segautoconfiglib.tasks.weights import WeightsFolders, check_fits
+from segautoconfiglib.tasks.weights import WeightsFolders
 
 Row = dict[str, Any]
+#: Whether there is a model that fits, and what is wrong with those that do not.
+Known = dict[Part, tuple[bool, str]]
 
 #: 3D Slicer's names of the lists that the codes are of.
 TERMINOLOGY = "Segmentation category and type - DICOM master list"
@@ -25,20 +26,18 @@ def task_rows(weights: WeightsFolders, catalogue: Catalogue | None = None) -> li
         catalogue: None: that of this version.
     """
     catalogue = catalogue or load_catalogue()
-    problems: dict[Part, str | None] = {}
-    return [task_row(task, weights, catalogue, problems) for task in catalogue.tasks]
+    known: Known = {}
+    return [task_row(task, weights, catalogue, known) for task in catalogue.tasks]
 
 
-def task_row(
-    task: Task, weights: WeightsFolders, catalogue: Catalogue, problems: dict[Part, str | None] | None = None
-) -> Row:
+def task_row(task: Task, weights: WeightsFolders, catalogue: Catalogue, known: Known | None = None) -> Row:
     """What there is to know about a task.
 
     Args:
         task: Of the catalogue.
         weights: Where weights are looked for.
         catalogue: Has the models that the task crops with, and the colours.
-        problems: Remembers what is wrong with models, for the tasks that share them.
+        known: Remembers what is known of models, for the tasks that share them.
 
     Returns:
         name, modality, labels (name to number, with the background), segments (colour, 3D Slicer's terminology entry),
@@ -46,7 +45,7 @@ def task_row(
         cropped_images, note, and modes: mode, spacing_mm (z, y, x), models, missing (dataset_id, dataset, model,
         address), problem, ready.
     """
-    problems = {} if problems is None else problems
+    known = {} if known is None else known
     crop = catalogue.rough_crop(task, task.structures[:1]) if task.allows_subset else None
     besides = catalogue.find(crop.task).modes[crop.mode].parts if crop else ()
     return {
@@ -56,10 +55,10 @@ def task_row(
         "segments": {name: _segment_row(name, catalogue) for name in task.structures},
         "licence": task.licence,
         "subset": task.allows_subset,
-        "subset_missing": _missing_rows(weights.missing(besides), catalogue),
+        "subset_missing": _missing_rows(_missing(besides, weights, known), catalogue),
         "cropped_images": task.cropped_images,
         "note": task.note,
-        "modes": [_mode_row(task, name, mode, weights, catalogue, problems) for name, mode in task.modes.items()],
+        "modes": [_mode_row(task, name, mode, weights, catalogue, known) for name, mode in task.modes.items()],
     }
 
 
@@ -83,19 +82,18 @@ def _mode_row(
     mode: Mode,
     weights: WeightsFolders,
     catalogue: Catalogue,
-    problems: dict[Part, str | None],
+    known: Known,
 ) -> Row:
     parts = catalogue.needed(task, mode, catalogue.rough_crop(task))
-    missing = weights.missing(parts)
-    found = [_problem(part, weights, problems) for part in parts if part not in missing]
-    wrong = " ".join(dict.fromkeys(text for text in found if text))
+    missing = _missing(parts, weights, known)
+    wrong = " ".join(dict.fromkeys(known[part][1] for part in missing)).strip()
     return {
         "mode": name,
         "spacing_mm": mode.spacing_mm,
         "models": len(parts),
         "missing": _missing_rows(missing, catalogue),
         "problem": wrong or None,
-        "ready": not missing and not wrong,
+        "ready": not missing,
     }
 
 
@@ -111,14 +109,12 @@ def _missing_rows(parts: Sequence[Part], catalogue: Catalogue) -> list[Row]:
     ]
 
 
-def _problem(part: Part, weights: WeightsFolders, problems: dict[Part, str | None]) -> str | None:
-    """Why a model can't be used; None where it can."""
-    if part not in problems:
-        try:
-            model = weights.find(part)
-            if model is not None:
-                check_fits(model, part)
-            problems[part] = None
-        except UserError as error:
-            problems[part] = str(error)
-    return problems[part]
+def _missing(parts: Iterable[Part], weights: WeightsFolders, known: Known) -> list[Part]:
+    """Those of the parts without a model that fits; ``known`` has all of them then."""
+    parts = list(parts)
+    for part in parts:
+        if part not in known:
+            there = weights.find(part) is not None
+            refusal = None if there else weights.refusal(part)
+            known[part] = there, "" if refusal is None else str(refusal)
+    return [part for part in parts if not known[part][0]]

@@ -9,7 +9,7 @@ import numpy as np
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.image.resample_axes import SplineOrder
 from segautoconfiglib.image.volume import Geometry, Volume
-from segautoconfiglib.tasks.catalogue import TOTAL, Mode, Part, Task
+from segautoconfiglib.tasks.catalogue import TOTAL, Mode, Part, Task, load_catalogue
 
 #: Parts of structures up to this size (mm³) are removed where that is wished and no size is given.
 SMALL_BLOB_MM3 = 200.0
@@ -35,7 +35,6 @@ class TaskOptions:
         order: Of the spline by which the image is resampled, 0 to 5.
         v1_order: Labels have the numbers of TotalSegmentator 1.
         low_resolution: The result stays on the grid of a fast model.
-        device: See :func:`~segautoconfiglib.networks.device.resolve_device`.
     """
 
     fast: bool = False
@@ -50,7 +49,6 @@ class TaskOptions:
     order: SplineOrder = 1
     v1_order: bool = False
     low_resolution: bool = False
-    device: str = "cpu"
 
     def mode(self, task: Task) -> Mode:
         """The models of a task. Raises: UserError: it has no such form."""
@@ -63,26 +61,35 @@ class TaskOptions:
             return parts
         return tuple(part for part in parts if wanted & set(part.labels.values()))
 
+    def names(self, task: Task) -> dict[int, str]:
+        """Of the labels that are looked for, under the numbers of the result."""
+        every = load_catalogue().v1_classes if self.v1_order and task.name == TOTAL else task.classes
+        return {label: name for label, name in every.items() if not self.subset or name in self.subset}
+
     def check(self, task: Task) -> None:
         """Raises: UserError: values out of range, or that do not go together or not with the task."""
+        self.check_values()
         self.mode(task)
         task.labels(self.subset)
-        if self.order not in ORDERS:
-            raise UserError(f"The resampling order is {self.order}.", "Give 0 to 5; 1 is usual.")
-        if self.small_blobs_mm3 < 0:
-            raise UserError(f"The size of small blobs is {self.small_blobs_mm3} mm³.", "Give 0 or more.")
         if self.subset and not task.allows_subset:
             raise UserError(
                 f"The task {task.name} can't be restricted to some structures.",
                 f"Leave out --roi_subset; it is for tasks whose names begin with {TOTAL}.",
             )
-        if self.low_resolution and not (self.fast or self.fastest):
-            raise UserError("Only fast results can stay at low resolution.", "Add --fast, or leave out --save_lowres.")
         if self.low_resolution and (self.subset or self.body_crop or task.crop_rule):
             raise UserError(
                 "Results of a cropped image can't stay at low resolution.",
                 "Leave out --save_lowres, or --roi_subset and --body_seg.",
             )
+
+    def check_values(self) -> None:
+        """Raises: UserError: values out of range, or that do not go together for any task."""
+        if self.order not in ORDERS:
+            raise UserError(f"The resampling order is {self.order}.", "Give 0 to 5; 1 is usual.")
+        if self.small_blobs_mm3 < 0:
+            raise UserError(f"The size of small blobs is {self.small_blobs_mm3} mm³.", "Give 0 or more.")
+        if self.low_resolution and not (self.fast or self.fastest):
+            raise UserError("Only fast results can stay at low resolution.", "Add --fast, or leave out --save_lowres.")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Literal
 
 import numpy as np
@@ -14,15 +15,19 @@ from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.machine import free_memory, usable_cores
-from segautoconfiglib.image.formats import TWO_FILE_ENDINGS, known_ending
+from segautoconfiglib.image.formats import MEDICAL_ENDINGS, TWO_FILE_ENDINGS, file_ending
 from segautoconfiglib.image.label_names import write_label_names
 from segautoconfiglib.image.label_table import Colour
+from segautoconfiglib.image.seg_nrrd import SEGMENTATION_ENDING
 from segautoconfiglib.image.volume import Geometry
 
 STAGE = "write"
 OutputType = Literal["nifti", "dicom_seg", "dicom_rtstruct"]
 OUTPUT_TYPES: tuple[OutputType, ...] = ("nifti", "dicom_seg", "dicom_rtstruct")
 ENDING = ".nii.gz"
+#: Of the formats in which labels are written, into one file.
+LABEL_ENDINGS = tuple(ending for ending in MEDICAL_ENDINGS if ending not in TWO_FILE_ENDINGS)
+DICOM_ENDING = ".dcm"
 #: What DICOM objects are called beside a NIfTI file; as TotalSegmentator does.
 DICOM_SUFFIXES = {"dicom_seg": "_seg.dcm", "dicom_rtstruct": "_rtstruct.dcm"}
 #: Masks are written side by side, at most so many.
@@ -44,24 +49,40 @@ def output_files(
         By format. As TotalSegmentator has it, several formats share a name, and the NIfTI file then has all structures.
 
     Raises:
-        UserError: an unknown format, or one file was named where there will be one per structure.
+        UserError: an unknown format, an ending of another one, or one file was named where there will be one per
+            structure.
     """
     unknown = [kind for kind in types if kind not in OUTPUT_TYPES]
     if unknown or not types:
         raise UserError(f"Unknown output type {', '.join(unknown) or 'none'}.", f"Known: {', '.join(OUTPUT_TYPES)}.")
-    is_file = not output.is_dir() and _ending(output) != ""
-    base = output.name[: -len(_ending(output))] if is_file else f"{task}_segmentation"
-    folder = output.parent if is_file else output
-    if len(types) > 1:
-        return {kind: folder / f"{base}{DICOM_SUFFIXES.get(kind, ENDING)}" for kind in types}
-    if types[0] != "nifti":
-        return {types[0]: output if is_file else folder / f"{base}{DICOM_SUFFIXES[types[0]]}"}
-    if not multilabel and is_file:
+    ending = "" if output.is_dir() else _ending(output)
+    if types == ("nifti",) and not multilabel:
+        if ending:
+            raise UserError(
+                f"{output} is the name of a file, but every structure gets a file of its own.",
+                "Name a folder, or ask for one file with all structures (--ml).",
+            )
+        return {"nifti": output}
+    if ending:
+        check_ending(output, types)
+        base, folder = output.name[: -len(ending)], output.parent
+    else:
+        base, folder = f"{task}_segmentation", output
+    if ending and len(types) == 1:
+        return {types[0]: output}
+    labels = ending if ending not in ("", DICOM_ENDING) else ENDING
+    return {kind: folder / f"{base}{DICOM_SUFFIXES.get(kind, labels)}" for kind in types}
+
+
+def check_ending(file: Path, types: tuple[OutputType, ...] = ("nifti",)) -> None:
+    """Raises: UserError: the name of a file is that of a format which none of the results has."""
+    fitting = (*(LABEL_ENDINGS if "nifti" in types else ()), *((DICOM_ENDING,) if set(types) != {"nifti"} else ()))
+    if not file.name.lower().endswith(fitting):
+        wanted = ", ".join("labels" if kind == "nifti" else kind for kind in types)
         raise UserError(
-            f"{output} is a file, but every structure gets a file of its own.",
-            "Name a folder, or ask for one file with all structures (--ml).",
+            f"{file} is not a name for {wanted}: it must end with {' or '.join(fitting)}.",
+            "Change the ending, name a folder, or choose another format (-ot).",
         )
-    return {"nifti": (output if is_file else folder / f"{base}{ENDING}") if multilabel else output}
 
 
 def write_multilabel(
@@ -121,16 +142,22 @@ def write_masks(
     Raises:
         UserError: unknown format, or a file can't be written.
     """
-    if known_ending(f"x{ending}") in TWO_FILE_ENDINGS:
-        raise UserError(f"Masks are not written as {ending}.", f"Choose a format of one file, such as {ENDING}.")
+    check_ending(Path(f"NAME{ending}"))
     boxes = find_objects(labels, max_label=max(names, default=0))
     files = [folder / f"{name}{ending}" for name in names.values()]
     report("started", stage=STAGE, total=len(files))
+    failed = Event()
 
     def write(label: int, file: Path) -> None:
-        if cancel is not None:
-            cancel.raise_if_cancelled()
-        write_label_names(one_mask(labels, label, boxes[label - 1]), file, geometry, {}, like=like)
+        if failed.is_set():  # the error is on its way
+            return
+        try:
+            if cancel is not None:
+                cancel.raise_if_cancelled()
+            write_label_names(one_mask(labels, label, boxes[label - 1]), file, geometry, {}, like=like)
+        except BaseException:
+            failed.set()
+            raise
 
     with ThreadPoolExecutor(_writers(labels.size, workers)) as pool:
         for done, (file, _) in enumerate(zip(files, pool.map(write, names, files), strict=True), start=1):
@@ -152,7 +179,6 @@ def _writers(voxels: int, wanted: int | None) -> int:
 
 
 def _ending(file: Path) -> str:
-    """Of a file's name: that of a known format, that of a DICOM object, or none."""
-    lower = file.name.lower()
-    known = (".seg.nrrd", ".dcm", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl.gz", ".gipl")
-    return file.name[-len(end) :] if (end := next((e for e in known if lower.endswith(e)), "")) else ""
+    """Of a file's name, in lower case: that of a known format, that of a DICOM object, or none."""
+    special = (end for end in (SEGMENTATION_ENDING, DICOM_ENDING) if file.name.lower().endswith(end))
+    return next(special, file_ending(file) or "")

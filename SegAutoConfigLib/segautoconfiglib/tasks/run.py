@@ -20,13 +20,12 @@ from segautoconfiglib.image.crop import Box, uncrop
 from segautoconfiglib.image.integrity import count_non_finite
 from segautoconfiglib.image.volume import Volume
 from segautoconfiglib.tasks import cleanup
-from segautoconfiglib.tasks.catalogue import TOTAL, Crop, Part, Task, find_task, load_catalogue
+from segautoconfiglib.tasks.catalogue import BODY_CLASSES, TOTAL, Crop, Part, Task, find_task, load_catalogue
 from segautoconfiglib.tasks.crop import crop_box, cropped, cut_labels
 from segautoconfiglib.tasks.grid import Turn, nearest, resample, stored_spacing
-from segautoconfiglib.tasks.loaded import LoadedModels, Weights
+from segautoconfiglib.tasks.loaded import LoadedModels
 from segautoconfiglib.tasks.options import TaskOptions, TaskResult, Working
 from segautoconfiglib.tasks.parts import merge, pieces, too_large
-from segautoconfiglib.tasks.weights import WeightsFolders
 
 DEFAULTS = TaskOptions()
 ROUGH = "rough crop"
@@ -38,8 +37,8 @@ def segment(
     volume: Volume,
     task: Task | str,
     options: TaskOptions = DEFAULTS,
-    weights: Weights | LoadedModels | None = None,
     *,
+    models: LoadedModels,
     report: Reporter = silent,
     cancel: CancelToken | None = None,
 ) -> TaskResult:
@@ -49,7 +48,7 @@ def segment(
         volume: (1, z, y, x) of any type and orientation; of several channels the first is used, with a warning.
         task: Or its name.
         options: How.
-        weights: Where the models lie, or those in memory (their device counts); None: the usual places.
+        models: Their device is computed on.
         report: Gets "started" and "progress" of each stage ("rough crop", "part 2 of 5: vertebrae"), and "warning".
         cancel: Asked between tiles.
 
@@ -59,13 +58,11 @@ def segment(
     """
     task = find_task(task) if isinstance(task, str) else task
     options.check(task)
-    if not isinstance(weights, LoadedModels):
-        weights = LoadedModels(weights or WeightsFolders.search(), options.device)
-    run = _Run(weights, report, cancel or CancelToken())
+    run = _Run(models, report, cancel or CancelToken())
     image = run.checked(volume)
     crop = run.crop_for(task, options)
     mode = options.mode(task).model_copy(update={"parts": options.parts(task)})
-    weights.check(load_catalogue().needed(task, mode, crop))
+    models.check(load_catalogue().needed(task, mode, crop))
     result = run.task(image, task, options, crop)
     return replace(result, warnings=tuple(run.warnings))
 
@@ -124,10 +121,10 @@ class _Run:
         self, volume: Volume, task: Task, options: TaskOptions, crop: Crop | None, purpose: str = ""
     ) -> TaskResult:
         """All steps of a task for a purpose (what users read; empty: the result)."""
-        names = _names(task, options)
+        names = options.names(task)
         rough = self.rough(volume, crop, options) if crop else None
         if rough and rough.box is None:
-            self.warn(f"The structures around which {purpose or task.name} looks were not found: its result is empty.")
+            self.warn(f"The structures around which {task.name} looks were not found: its result is empty.")
             return TaskResult(np.zeros(volume.shape, np.uint8), volume.geometry, names)
         box = rough.box if rough else None
         part = cropped(volume, box) if box else volume
@@ -212,12 +209,6 @@ class _Run:
         self.warn(f"{', '.join(cut)}: reaches the border of the rough crop, and may be cut off there.", hint)
 
 
-def _names(task: Task, options: TaskOptions) -> dict[int, str]:
-    """The labels of the result."""
-    every = load_catalogue().v1_classes if options.v1_order and task.name == TOTAL else task.classes
-    return {label: name for label, name in every.items() if not options.subset or name in options.subset}
-
-
 def _mask(labels: np.ndarray, task: Task, classes: Sequence[str]) -> np.ndarray:
     """Where structures of a task are, (z, y, x) bool."""
     return cleanup.keep(labels, task.labels(classes)) > 0
@@ -246,7 +237,7 @@ def _cleaned(
     if task.auxiliary:
         labels = cleanup.keep(labels, task.classes)
     if "body" in task.cleanup:
-        labels = cleanup.clean_body(labels, spacing_mm, *task.labels(("body_trunc", "body_extremities")))
+        labels = cleanup.clean_body(labels, spacing_mm, *task.labels(BODY_CLASSES))
     if "vertebrae_pp" in task.cleanup:
         labels = cleanup.clean_vertebrae(labels, spacing_mm, task.classes)
     if small_blobs_mm3 > 0:

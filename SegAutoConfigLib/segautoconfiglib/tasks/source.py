@@ -15,13 +15,15 @@ import SimpleITK as sitk
 from segautoconfiglib.base.errors import UserError, reworded
 from segautoconfiglib.image import dicom
 from segautoconfiglib.image.files import read_stored
-from segautoconfiglib.image.formats import NIFTI_ENDINGS, file_ending
+from segautoconfiglib.image.formats import NIFTI_ENDINGS, TWO_FILE_ENDINGS, file_ending, stem
 from segautoconfiglib.image.medical import stored_volume
 from segautoconfiglib.image.volume import Volume
 
 Image = Path | str | sitk.Image | Volume
 #: In zip files and folders of DICOM, but no image.
 DICOM_INDEX = "DICOMDIR"
+#: Of the files that hold the voxels where the header is a file of its own.
+VOXEL_ENDINGS = (".raw", ".zraw", ".raw.gz")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,15 @@ class Source:
     header: Path | None = None
     series: Path | None = None
     modality: str = ""
+
+    @property
+    def files(self) -> list[Path]:
+        """All that the image is read from."""
+        if self.path is None:
+            return []
+        slices = dicom.find_series(self.series).files if self.series is not None else ()
+        voxels = [self.path.with_name(f"{stem(self.path)}{ending}") for ending in VOXEL_ENDINGS]
+        return [self.path, *map(Path, slices), *(voxels if file_ending(self.path) in TWO_FILE_ENDINGS else ())]
 
 
 @contextmanager

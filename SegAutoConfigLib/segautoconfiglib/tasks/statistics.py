@@ -36,7 +36,6 @@ def statistics(
     *,
     aggregation: Aggregation = "mean",
     include_incomplete: bool = False,
-    normalized: bool = False,
     extra: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Measure every structure.
@@ -48,7 +47,6 @@ def statistics(
         names: Of the structures to measure, by label.
         aggregation: How the intensities of a structure become one number.
         include_incomplete: Measure also what comes within ``BORDER`` voxels of the image's faces.
-        normalized: Intensities from 0 (least of the image) to 1 (greatest).
         extra: Also number of voxels, spread of the intensities, centroid and bounding box (voxels; x, y, z; inclusive).
 
     Returns:
@@ -62,7 +60,6 @@ def statistics(
         raise UserError(f"The labels have {labels.shape} voxels (z, y, x), their image {image.shape}.")
     with np.errstate(invalid="ignore"):  # NaN and what is beyond 16 bits: as the processor has it, there as here
         values = image.astype(np.int16)
-    low, width = _range(values) if normalized else (0.0, 1.0)
     z, y, x = (np.float32(edge) for edge in spacing_mm)
     voxel_mm3 = float(x * y * z)
     left_out = set() if include_incomplete else labels_at_border(labels)
@@ -75,8 +72,6 @@ def statistics(
             continue
         mask = labels[box] == label
         inside = values[box][mask]
-        if normalized:
-            inside = (inside - low) / width
         result[name] = {
             "volume": inside.size * voxel_mm3,
             "intensity": _rounded(np.median(inside) if aggregation == "median" else inside.mean(dtype=np.float64)),
@@ -110,12 +105,6 @@ def _extras(mask: np.ndarray, box: tuple[slice, ...], inside: np.ndarray) -> dic
         "centroid_vox": [round(float(along.mean()), CENTROID_DECIMALS) for along in places],
         "bbox_vox": [[int(along.min()), int(along.max())] for along in places],
     }
-
-
-def _range(values: np.ndarray) -> tuple[float, float]:
-    """The least value, and how far it is to the greatest; 1 where all are equal."""
-    low, high = float(values.min()), float(values.max())
-    return low, high - low or 1.0
 
 
 def _rounded(number: np.floating[Any]) -> float:

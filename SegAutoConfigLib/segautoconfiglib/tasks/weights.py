@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import hashlib
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +12,11 @@ from pathlib import Path
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.base.lock import alone
 from segautoconfiglib.base.words import counted
-from segautoconfiglib.base.workspace import DATASET_NAME, TOTALSEGMENTATOR_RESULTS, Workspace, dataset_id
-from segautoconfiglib.models.folder import PLANS_FILE, SEPARATOR, Fold, ModelFolder
+from segautoconfiglib.base.workspace import DATASET_NAME, TASK_WEIGHTS, TOTALSEGMENTATOR_RESULTS, Workspace, dataset_id
+from segautoconfiglib.inference.checking import Check, checkpoint_check
+from segautoconfiglib.models.folder import PLANS_FILE, SEPARATOR, ModelFolder
 from segautoconfiglib.models.install import import_models, models_in
 from segautoconfiglib.planning.plans import Configuration
 from segautoconfiglib.tasks.catalogue import Part, load_catalogue
@@ -25,18 +29,26 @@ LICENCE_ADVICE = (
     "(backend.totalsegmentator.com/license-academic); they are not fetched here."
 )
 
-Check = Callable[[ModelFolder], None]
+#: Folder for the zip files given once, in that for weights of tasks.
+UNPACKED = "unpacked"
+#: Of images in Hounsfield units.
+CT_SCHEME = "CTNormalization"
+#: Behind the name of a task, or the number of a dataset, for the small variant of its models.
+SMALL = "_small"
 
 
 @dataclass(frozen=True)
 class WeightsFolders:
-    """Where weights are looked for.
+    """Where weights are looked for. None of the folders needs to exist.
 
     Attributes:
-        folders: In this order; they need not exist.
+        folders: In this order; datasets are found by their number.
+        shared: Likewise, after these: folders that hold other models, too. Datasets have their published names there,
+            because the number alone may be that of a dataset of the user's own.
     """
 
     folders: tuple[Path, ...]
+    shared: tuple[Path, ...] = ()
 
     @classmethod
     def search(
@@ -52,9 +64,10 @@ class WeightsFolders:
 
         Args:
             given: A folder with datasets, a dataset or a model in one, TotalSegmentator's home, or a zip file of
-                models, which is unpacked into the workspace's folder for weights unless its models are there.
+                models, which is unpacked once into a folder of its own in the workspace.
             workspace: None: as the environment says.
-            check: Called with each unpacked model; raises UserError for one that can't be used.
+            check: Called with each unpacked model; raises UserError for one that can't be used. None: its checkpoints
+                are opened (see :func:`~segautoconfiglib.inference.model.check_checkpoints`).
             report: Told about unpacking.
             cancel: Asked meanwhile.
 
@@ -63,54 +76,65 @@ class WeightsFolders:
             Cancelled: on request.
         """
         workspace = workspace or Workspace.find()
-        places = workspace.task_weights()
-        folders = [*places.searched, workspace.results]
+        folders = [*workspace.task_weights().searched]
         if given is not None:
             path = Path(given).expanduser().absolute()
             if path.is_file():
-                if not _is_unpacked(path, places.target):
-                    unpack(path, places.target, check=check, report=report, cancel=cancel)
-                folders.insert(0, places.target)
+                folders.insert(0, _unpacked(path, workspace.results / TASK_WEIGHTS / UNPACKED, check, report, cancel))
             elif path.is_dir():
                 home = path.joinpath(*TOTALSEGMENTATOR_RESULTS)
                 folders = [path, *([home] if home.is_dir() else []), *folders]
             else:
                 raise UserError(f"There are no weights {path}.", "Give a folder or a zip file of models.")
-        return cls(tuple(dict.fromkeys(folders)))
+        return cls(tuple(dict.fromkeys(folders)), (workspace.results,))
 
     def model(self, part: Part) -> ModelFolder:
-        """The model of a part, in the first folder that has it.
+        """The model of a part, in the first folder that has one that fits.
 
         Raises:
-            UserError: none has it, folds are missing, it is damaged or that of another task.
+            UserError: none has it; or those that there are lack folds, are damaged or of another task.
         """
         found = self.find(part)
         if found is None:
-            raise missing_weights([part], self.folders)
-        check_fits(found, part)
-        found.chosen_folds(_folds(part))
+            raise self.refusal(part) or missing_weights([part], self)
         return found
 
     def models(self, parts: Iterable[Part]) -> list[ModelFolder]:
         """The models of parts. Raises: UserError: see :meth:`model`; names all that are missing."""
         parts = list(parts)
-        missing = self.missing(parts)
+        found = {part: self.find(part) for part in dict.fromkeys(parts)}
+        missing = [part for part, model in found.items() if model is None]
+        if len(missing) == 1:
+            raise self.refusal(missing[0]) or missing_weights(missing, self)
         if missing:
-            raise missing_weights(missing, self.folders)
-        return [self.model(part) for part in parts]
+            raise missing_weights(missing, self)
+        return [model for part in parts if (model := found[part]) is not None]
 
     def missing(self, parts: Iterable[Part]) -> list[Part]:
-        """Those of the parts that no folder has; models that do not fit are not missing."""
+        """Those of the parts of which no folder has a model that fits."""
         return [part for part in parts if self.find(part) is None]
 
     def find(self, part: Part) -> ModelFolder | None:
-        """The model of a part, unchecked; that of another trainer where the usual one is not there."""
-        for folder in self.folders:
+        """The first model that fits a part, with all of its folds; of another trainer where the usual is not there."""
+        return next((model for model in self._candidates(part) if _problem(model, part) is None), None)
+
+    def refusal(self, part: Part) -> UserError | None:
+        """Why the first model that seems to be that of a part can't be used; None where it can, or there is none."""
+        first = next(self._candidates(part), None)
+        return None if first is None else _problem(first, part)
+
+    def _candidates(self, part: Part) -> Iterator[ModelFolder]:
+        """What the names of folders tell to be the model of a part, the best first."""
+        published = load_catalogue().datasets[part.dataset_id].folder
+        for folder in dict.fromkeys((*self.folders, *self.shared)):
             models = [ModelFolder(path) for path in _model_folders(folder, part.dataset_id)]
-            fitting = [model for model in models if model.name_parts[1:] == (part.plans, part.configuration)]
-            if fitting:
-                return min(fitting, key=lambda model: (model.name_parts[0] != part.trainer, model.path.name))
-        return None
+            fitting = [
+                model
+                for model in models
+                if model.name_parts[1:] == (part.plans, part.configuration)
+                and (folder not in self.shared or folder in self.folders or model.path.parent.name == published)
+            ]
+            yield from sorted(fitting, key=lambda model: (model.name_parts[0] != part.trainer, model.path.name))
 
 
 def _model_folders(folder: Path, number: int) -> Iterator[Path]:
@@ -139,8 +163,13 @@ def _is_dataset(name: str, number: int) -> bool:
     return DATASET_NAME.fullmatch(name) is not None and dataset_id(name) == number
 
 
-def _folds(part: Part) -> list[Fold] | None:
-    return None if part.folds is None else list(part.folds)
+def _problem(model: ModelFolder, part: Part) -> UserError | None:
+    """Why a model can't be that of a part."""
+    try:
+        check_fits(model, part)
+    except UserError as error:
+        return error
+    return None
 
 
 def unpack(
@@ -170,33 +199,48 @@ def unpack(
     return import_models(file, place, overwrite=overwrite, check=check, report=report, cancel=cancel)
 
 
-def _is_unpacked(file: Path, target: Path) -> bool:
-    """Whether all checkpoints of a zip file are in a folder, as far as their sizes tell."""
-    for packed in models_in(file):
-        for name, info in packed.members.items():
-            there = target / packed.dataset / packed.name / name
-            if name.endswith(".pth") and (not there.is_file() or there.stat().st_size != info.file_size):
-                return False
-    return True
+def _unpacked(file: Path, place: Path, check: Check | None, report: Reporter, cancel: CancelToken | None) -> Path:
+    """The folder with the models of a zip file, named after what is in them; unpacked unless they are there."""
+    models = models_in(file)
+    members = {
+        f"{packed.dataset}/{packed.name}/{name}": info for packed in models for name, info in packed.members.items()
+    }
+    words = [f"{info.CRC:08x} {info.file_size} {name}\n" for name, info in sorted(members.items())]
+    target = place / hashlib.sha256("".join(words).encode()).hexdigest()[:16]
+    if not _are_there(members, target):
+        with alone(target.with_suffix(".lock"), f"Unpacking {file}", report=report, cancel=cancel):
+            if not _are_there(members, target):  # another process may have done it by now
+                check = check or checkpoint_check(report)
+                unpack(file, target, overwrite=True, check=check, report=report, cancel=cancel)
+    return target
+
+
+def _are_there(members: Mapping[str, zipfile.ZipInfo], folder: Path) -> bool:
+    """Whether all checkpoints are there; models come whole."""
+    return all((folder / name).is_file() for name in members if name.endswith(".pth"))
 
 
 def check_fits(model: ModelFolder, part: Part) -> None:
     """Find out from its files whether a model is the one of a part.
 
     Raises:
-        UserError: it has another number of channels or labels, or other voxels: weights of another task; or its files
-            are damaged.
+        UserError: it has another number of channels or labels, or other voxels: weights of another task; or folds that
+            the task uses are missing, or its files are damaged.
     """
     differences = _differences(model, part)
     if differences:
         raise UserError(
-            f"{model.path} holds weights of another task: {'; '.join(differences)}.",
-            f"Put those of {load_catalogue().datasets[part.dataset_id].folder} there.",
+            f"{model.path} holds weights of another task: {'; '.join(differences)}.", _advice([part]), "task-weights"
         )
+    try:
+        model.chosen_folds(None if part.folds is None else list(part.folds))
+    except UserError as error:
+        raise UserError(error.message, _advice([part]), "task-weights") from error
 
 
 def _differences(model: ModelFolder, part: Part) -> list[str]:
     """In words what keeps a model from being that of a part."""
+    published = load_catalogue().datasets[part.dataset_id].folder
     description, configuration = model.description, model.plans.configuration(part.configuration)
     found = []
     channels = max(len(description.channels), len(configuration.normalization_schemes))
@@ -205,12 +249,26 @@ def _differences(model: ModelFolder, part: Part) -> list[str]:
     labels = description.label_spec.output_channels - (0 if description.label_spec.has_regions else 1)
     if labels != part.count and not (labels > part.count and _is_dataset(model.plans.dataset_name, part.dataset_id)):
         found.append(f"it has {counted(labels, 'label')}, the task {part.count}")
+    schemes = configuration.normalization_schemes
+    named = published in (model.dataset, model.plans.dataset_name)  # then it is its authors' business
+    if not named and _is_for_ct(part) and any(scheme != CT_SCHEME for scheme in schemes):
+        found.append(f"it normalises images by {', '.join(schemes)}, the task's by {CT_SCHEME}")
     if part.spacing_mm is not None:
         spacing = _spacing(model, configuration)
         edges = zip(spacing, part.spacing_mm, strict=False)
         if len(spacing) != 3 or any(abs(edge - wanted) > SPACING_TOLERANCE * wanted for edge, wanted in edges):
             found.append(f"its voxels have {_text(spacing)} mm (z, y, x), the task's {_text(part.spacing_mm)} mm")
     return found
+
+
+def _is_for_ct(part: Part) -> bool:
+    """Whether only tasks for CT use the models of its dataset."""
+    tasks = load_catalogue().tasks
+    using = [
+        task for task in tasks for mode in task.modes.values() for one in mode.parts
+        if one.dataset_id == part.dataset_id
+    ]  # fmt: skip
+    return bool(using) and all(task.modality == "CT" for task in using)
 
 
 def _spacing(model: ModelFolder, configuration: Configuration) -> tuple[float, ...]:
@@ -224,18 +282,29 @@ def _text(spacing: Sequence[float]) -> str:
     return " x ".join(f"{edge:.4g}" for edge in spacing)
 
 
-def missing_weights(parts: Sequence[Part], folders: Sequence[Path]) -> UserError:
+def missing_weights(parts: Sequence[Part], weights: WeightsFolders) -> UserError:
     """What to say about models that are not there: which, where was looked, and how they get there."""
+    datasets = load_catalogue().datasets
+    names = ", ".join(f"{datasets[part.dataset_id].folder}/{part.model_name}" for part in parts)
+    places = ", ".join(map(str, dict.fromkeys((*weights.folders, *weights.shared))))
+    refused = [str(error.message) for part in parts if (error := weights.refusal(part)) is not None]
+    why = "".join(f" {message}" for message in dict.fromkeys(refused))
+    return UserError(f"Weights are missing: {names}. Looked in {places}.{why}", _advice(parts), "task-weights")
+
+
+def _advice(parts: Sequence[Part]) -> str:
+    """How the models of parts get here."""
     catalogue = load_catalogue()
-    names = ", ".join(f"{catalogue.datasets[part.dataset_id].folder}/{part.model_name}" for part in parts)
-    numbers = list(dict.fromkeys(part.dataset_id for part in parts))
-    published = [str(number) for number in numbers if catalogue.download_address(number)]
+    words = {part: f"{part.dataset_id}{SMALL if _is_small(part) else ''}" for part in parts}
+    published = [word for part, word in words.items() if catalogue.download_address(part.dataset_id)]
     advice = []
     if published:
-        advice.append(f"Download them: totalseg_download_weights -t {' '.join(published)}.")
-    if len(published) < len(numbers):
+        advice.append(f"Download them: totalseg_download_weights -t {' '.join(dict.fromkeys(published))}.")
+    if len(published) < len(words):
         advice.append(LICENCE_ADVICE)
     advice.append("Weights that you have elsewhere: --weights FOLDER (or a zip file).")
-    return UserError(
-        f"Weights are missing: {names}. Looked in {', '.join(map(str, folders))}.", " ".join(advice), "task-weights"
-    )
+    return " ".join(advice)
+
+
+def _is_small(part: Part) -> bool:
+    return part.plans in {task.small_plans for task in load_catalogue().tasks}

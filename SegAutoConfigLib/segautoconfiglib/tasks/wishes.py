@@ -10,7 +10,6 @@ from typing import Any, cast
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.image.resample_axes import SplineOrder
-from segautoconfiglib.tasks.catalogue import Task
 from segautoconfiglib.tasks.options import SMALL_BLOB_MM3, TaskOptions
 from segautoconfiglib.tasks.outputs import OutputType
 from segautoconfiglib.tasks.statistics import Aggregation
@@ -155,12 +154,11 @@ class Wishes:
             order=cast(SplineOrder, self.resampling_order),
             v1_order=self.v1_order,
             low_resolution=self.save_lowres and not self.higher_order_resampling,
-            device=device_name(self.device),
         )
 
-    def check(self, task: Task) -> None:
-        """Raises: UserError: wishes that do not go together, or not with the task."""
-        self.options().check(task)
+    def check(self) -> None:
+        """Raises: UserError: wishes that go with no task; :meth:`TaskOptions.check` knows what goes with one."""
+        self.options().check_values()
         if self.save_lowres and any(kind != "nifti" for kind in self.types):
             raise UserError(
                 "DICOM objects have the grid of their series, not a low resolution.",

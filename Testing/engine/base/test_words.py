@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segautoconfiglib.base.words import command, counted, first_of, named
+from segautoconfiglib.base.words import command, counted, first_of, named, near_names
 
 
 def test_one_and_several() -> None:
@@ -16,6 +16,12 @@ def test_one_and_several() -> None:
 
 def test_the_first_of_many() -> None:
     assert [first_of(names, 2) for names in ([], [7], ["a", "b"], "abc")] == ["", "7", "a, b", "a, b ..."]
+
+
+def test_near_names() -> None:
+    assert near_names(["livr"], ["spleen", "liver", "liver_vessels"]) == "Near: liver."
+    assert near_names(["livr", "spleeen", "liv"], ["spleen", "liver"]) == "Near: liver, spleen."
+    assert near_names(["x"], ["liver"]) == ""
 
 
 def test_commands_in_messages() -> None:

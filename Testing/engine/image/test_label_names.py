@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,39 @@ def test_the_table_is_found_among_other_extensions(order: str, code: int, tmp_pa
 def test_what_can_not_be_trusted_counts_as_no_table(extension: tuple[int, int, bytes], tmp_path: Path) -> None:
     (tmp_path / "x.nii").write_bytes(nifti([extension]))
     assert read_label_names(tmp_path / "x.nii") == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "found"),
+    [
+        ([bytes(8)] * 99, True),
+        ([bytes(8)] * 100, False),
+        ([bytes(2**20)] * 15, True),
+        ([bytes(2**20)] * 16, False),
+    ],
+)
+def test_extensions_are_read_up_to_a_limit(before: list[bytes], found: bool, tmp_path: Path) -> None:
+    extensions = [(0, 6, content) for content in before]
+    (tmp_path / "x.nii.gz").write_bytes(gzip.compress(nifti([*extensions, (0, 0, xml(LabelTable({1: "a"})))])))
+    tracemalloc.start()
+    assert read_label_names(tmp_path / "x.nii.gz") == ({1: "a"} if found else {})
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 8 * 2**20
+
+
+@pytest.mark.parametrize("offset", [float("nan"), float("inf"), -1e30, 1e30, 0.0])
+def test_odd_offsets_of_voxels(offset: float, tmp_path: Path) -> None:
+    content = bytearray(nifti([(0, 0, xml(LabelTable({1: "a"})))]))
+    struct.pack_into("<f", content, 108, offset)
+    (tmp_path / "x.nii").write_bytes(content)
+    assert read_label_names(tmp_path / "x.nii") == ({1: "a"} if offset == 1e30 else {})
+
+
+def test_deep_xml_is_no_table() -> None:
+    assert parse(xml(LabelTable({1: "a"})).replace(b"</CaretExtension>", b"<a>" * 30)) == LabelTable()
+    deep = xml(LabelTable({1: "a"})).replace(b"</CaretExtension>", b"<a>" * 30 + b"</a>" * 30 + b"</CaretExtension>")
+    assert parse(deep) == LabelTable()
 
 
 def test_a_file_cut_off_within_its_table_has_none(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_all_members_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ProblemsError) as caught:
         combine_masks(tmp_path, "pelvis")
     assert [problem.message for problem in caught.value.problems] == ["femur_left is missing.", "hip_left is missing."]
-    with pytest.raises(ProblemsError, match="There: hip_right"):
+    with pytest.raises(ProblemsError, match="Near: hip_right"):
         combine_masks(tmp_path, "hip_rihgt")
 
 

@@ -19,6 +19,7 @@ from segautoconfiglib.base.events import ListReporter
 from segautoconfiglib.models.folder import ModelFolder
 from segautoconfiglib.tasks.catalogue import Catalogue, find_task, load_catalogue
 from segautoconfiglib.tasks.download import download_weights
+from segautoconfiglib.tasks.weights import WeightsFolders
 from task_weights import make_task_weights
 
 BODY, TOTAL = find_task("body").mode(fast=True).parts, find_task("total").mode(fastest=True).parts
@@ -31,6 +32,8 @@ class Server:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.requests: list[tuple[str, str | None]] = []
+        self.names_versions = True
+        self.range_begins: int | None = None
         self.breaks_off_at: int | None = None
         self.address = ""
 
@@ -50,12 +53,20 @@ def server() -> Iterator[Server]:
             if name not in state.files:
                 self.send_error(404)
                 return
-            start = int(part.removeprefix("bytes=").removesuffix("-")) if part else 0
             content = state.files[name]
+            tag = f'"{digest(content)[:8]}"'
+            if self.headers.get("If-Range") not in (None, tag):
+                part = None
+            start = int(part.removeprefix("bytes=").removesuffix("-")) if part else 0
             if start >= len(content):
                 self.send_error(416)
                 return
+            start = state.range_begins if part and state.range_begins is not None else start
             self.send_response(206 if part else 200)
+            if part:
+                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            if state.names_versions:
+                self.send_header("ETag", tag)
             self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
             self.wfile.write(content[start : state.breaks_off_at])
@@ -154,10 +165,30 @@ def test_a_download_goes_on_where_it_broke_off(server: Server, body: bytes, tmp_
     assert sorted(entry.name for entry in target.iterdir()) == [NAME, f"{NAME}.zip.sha256"]
 
 
+@pytest.mark.parametrize("case", ["replaced", "replaced, unknown", "other start"])
+def test_parts_of_different_files_are_not_mixed(server: Server, body: bytes, tmp_path: Path, case: str) -> None:
+    target, catalogue, (name, _) = tmp_path / "weights", server.catalogue(), (f"{NAME}.zip", None)
+    server.breaks_off_at, server.names_versions = 40_000, case != "replaced, unknown"
+    with pytest.raises(UserError, match="broke off after 40000"):
+        download_weights(BODY, target, catalogue=catalogue)
+    server.breaks_off_at = None
+    if case.startswith("replaced"):
+        server.files[name] = published(tmp_path / "new", "body", "fast", b"2")
+    else:
+        server.range_begins = 39_000
+    (model,) = download_weights(BODY, target, catalogue=catalogue)
+    expected = b"2" if case.startswith("replaced") else b"1"
+    assert (model.path / "fold_0" / "checkpoint_final.pth").read_bytes() == expected * 100_000
+    parts = {"replaced": ["bytes=40000-"], "replaced, unknown": [None], "other start": ["bytes=40000-", None]}
+    assert [part for _, part in server.requests[1:]] == parts[case]
+    assert sorted(entry.name for entry in target.iterdir()) == [NAME, f"{NAME}.zip.sha256"]
+
+
 def test_what_came_whole_but_was_not_used_comes_again(server: Server, body: bytes, tmp_path: Path) -> None:
     target = tmp_path / "weights"
     (target / ".downloading").mkdir(parents=True)
     (target / ".downloading" / f"{NAME}.zip").write_bytes(body)
+    (target / ".downloading" / f"{NAME}.zip.version").write_text(f'"{digest(body)[:8]}"')
     assert download_weights(BODY, target, catalogue=server.catalogue())
     assert [part for _, part in server.requests] == [f"bytes={len(body)}-", None]
     assert not (target / ".downloading").exists()
@@ -174,7 +205,10 @@ def test_finished_datasets_are_kept(server: Server, body: bytes, tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("task", "mode", "says"),
-    [("total", "fastest", f"It holds {OTHER} instead of dataset 300"), (None, None, "no zip file")],
+    [
+        ("total", "fastest", rf"holds {OTHER}/.*; dataset 300 lacks nnUNetTrainer__nnUNetPlans__3d_fullres\. Nothing"),
+        (None, None, "no zip file"),
+    ],
 )
 def test_another_file_is_refused(server: Server, tmp_path: Path, task: str | None, mode: Any, says: str) -> None:
     server.files[f"{NAME}.zip"] = published(tmp_path / "x", task, mode) if task else b"<html>"
@@ -195,6 +229,32 @@ def test_weights_of_another_task_under_this_name_are_refused(server: Server, bod
     with pytest.raises(UserError, match="weights of another task: it has 3 labels, the task 2"):
         download_weights(BODY, tmp_path / "weights", catalogue=server.catalogue())
     assert not (tmp_path / "weights").exists()
+
+
+def test_a_file_without_the_wanted_plans_is_refused(server: Server, tmp_path: Path) -> None:
+    task, name = find_task("total_v3"), "Dataset837_TotalSegmentator_total_6mm_1559subj"
+    server.files[f"{name}.zip"] = published(tmp_path / "big", "total_v3", "fastest")
+    small, target, catalogue = task.mode(fastest=True, small=True).parts, tmp_path / "weights", server.catalogue()
+    with pytest.raises(UserError, match=r"dataset 837 lacks .*__nnUNetResEncUNetLPlans_8__3d_fullres"):
+        download_weights(small, target, catalogue=catalogue)
+    assert not target.exists()
+    assert download_weights(task.mode(fastest=True).parts, target, catalogue=catalogue)
+    before = everything(target)
+    with pytest.raises(UserError, match=r"lacks .*LPlans_8"):
+        download_weights(small, target, catalogue=catalogue)
+    assert everything(target) == before
+
+
+def test_what_does_not_fit_is_replaced(server: Server, body: bytes, tmp_path: Path) -> None:
+    target = tmp_path / "weights"
+    (damaged,) = make_task_weights(target, "body", "fast", real=False)
+    (damaged / "plans.json").write_text("{")
+    (model,) = download_weights(BODY, target, catalogue=server.catalogue())
+    assert model.path == damaged
+    assert (damaged / "fold_0" / "checkpoint_final.pth").read_bytes() == b"1" * 100_000
+    (damaged / "fold_0").rename(damaged / "fold_1")
+    assert download_weights(BODY, target, catalogue=server.catalogue()), "another fold is not the one that is used"
+    assert WeightsFolders((target,)).missing(BODY) == []
 
 
 def test_what_the_check_refuses_is_not_kept(server: Server, body: bytes, tmp_path: Path) -> None:

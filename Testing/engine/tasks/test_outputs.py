@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,6 +58,26 @@ def test_formats_of_two_files_are_refused(tmp_path: Path) -> None:
         write_masks(some_labels(), tmp_path, GRID, NAMES, ending=".mhd")
 
 
+def test_nothing_more_is_written_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while an earlier mask is still being written."""
+    tried, another = [], Event()
+
+    def full(_: np.ndarray, file: Path, *__: Any, **___: Any) -> None:
+        tried.append(file.name)
+        if file.name == "s1.nii.gz":
+            another.wait(0.5)
+        elif file.name == "s2.nii.gz":
+            raise UserError("The disk is full.")
+        else:
+            another.set()
+
+    monkeypatch.setattr("segautoconfiglib.tasks.outputs.write_label_names", full)
+    names = {label: f"s{label}" for label in range(1, 100)}
+    with pytest.raises(UserError, match="full"):
+        write_masks(some_labels(), tmp_path, GRID, names, workers=2)
+    assert sorted(tried) == ["s1.nii.gz", "s2.nii.gz"]
+
+
 @pytest.mark.parametrize(
     ("output", "types", "multilabel", "expected"),
     [
@@ -64,6 +86,10 @@ def test_formats_of_two_files_are_refused(tmp_path: Path) -> None:
         ("x.seg.nrrd", ("nifti",), True, {"nifti": "x.seg.nrrd"}),
         ("out.v2", ("dicom_seg",), False, {"dicom_seg": "out.v2/total_segmentation_seg.dcm"}),
         ("a.dcm", ("dicom_rtstruct",), False, {"dicom_rtstruct": "a.dcm"}),
+        (
+            "a.seg.nrrd", ("nifti", "dicom_seg"), False, {"nifti": "a.seg.nrrd", "dicom_seg": "a_seg.dcm"}
+        ),
+        ("a.DCM", ("nifti", "dicom_seg"), False, {"nifti": "a.nii.gz", "dicom_seg": "a_seg.dcm"}),
         (
             "b/a.nii.gz", ("nifti", "dicom_seg", "dicom_rtstruct"), False,
             {"nifti": "b/a.nii.gz", "dicom_seg": "b/a_seg.dcm", "dicom_rtstruct": "b/a_rtstruct.dcm"},
@@ -77,6 +103,24 @@ def test_formats_of_two_files_are_refused(tmp_path: Path) -> None:
 def test_where_files_go(output: str, types: tuple, multilabel: bool, expected: dict[str, str], tmp_path: Path) -> None:
     found = output_files(tmp_path / output, types, multilabel=multilabel)
     assert found == {kind: tmp_path / file for kind, file in expected.items()}
+
+
+@pytest.mark.parametrize(
+    ("output", "types"),
+    [
+        ("x.dcm", ("nifti",)),
+        ("x.png", ("nifti",)),
+        ("x.tif", ("nifti",)),
+        ("x.mhd", ("nifti",)),
+        ("x.jpg", ("nifti", "dicom_seg")),
+        ("x.nii.gz", ("dicom_seg",)),
+        ("x.seg.nrrd", ("dicom_rtstruct",)),
+        ("x.nii.gz", ("dicom_seg", "dicom_rtstruct")),
+    ],
+)
+def test_endings_of_other_formats_are_refused(output: str, types: tuple, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"must end with \."):
+        output_files(tmp_path / output, types, multilabel=True)
 
 
 def test_a_folder_may_look_like_a_file(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def found_in(labels: np.ndarray) -> list[int]:
 def test_models_one_after_the_other(code: str, models: KnownModels) -> None:
     image = scan(ABDOMEN, code=code)
 
-    result = segment(stored(image), "total", weights=models)
+    result = segment(stored(image), "total", models=models)
 
     expected = steps(image, "total", step=0.8)
     assert np.array_equal(result.labels, expected)
@@ -84,7 +84,7 @@ def test_step_of_the_window_matters_to_these_models() -> None:
 def test_coarser_models_and_resampling_orders(mode: str, dataset: int, order: int, models: KnownModels) -> None:
     image = scan(ABDOMEN)
 
-    result = segment(stored(image), "total", TaskOptions(**{mode: True}, order=order), models)
+    result = segment(stored(image), "total", TaskOptions(**{mode: True}, order=order), models=models)
 
     assert np.array_equal(result.labels, steps(image, "total", mode, step=0.8, order=order))
     assert models.asked == [dataset]
@@ -93,7 +93,7 @@ def test_coarser_models_and_resampling_orders(mode: str, dataset: int, order: in
 def test_an_image_of_the_models_spacing_keeps_its_fractions(models: KnownModels) -> None:
     image = scan(ABDOMEN, spacing=(3.0, 3.0, 3.0), kind=np.float32)
 
-    result = segment(stored(image), "total", TaskOptions(fast=True), models)
+    result = segment(stored(image), "total", TaskOptions(fast=True), models=models)
 
     assert np.array_equal(result.labels, steps(image, "total", "fast", step=0.8))
     assert result.working is not None
@@ -108,7 +108,7 @@ def rough_mask(image: sitk.Image, names: tuple[str, ...], mode: str = "fastest",
 def test_rough_models_see_the_image_resampled_by_the_same_order(models: KnownModels) -> None:
     image = scan(ABDOMEN)
 
-    result = segment(stored(image), "total", TaskOptions(fast=True, subset=("aorta",), order=3), models)
+    result = segment(stored(image), "total", TaskOptions(fast=True, subset=("aorta",), order=3), models=models)
 
     aorta = label("total", "aorta")
     rough = steps(image, "total", "fastest", step=0.8, order=3) == aorta
@@ -121,7 +121,7 @@ def test_rough_models_see_the_image_resampled_by_the_same_order(models: KnownMod
 def test_subset_runs_only_its_models_around_it(robust: bool, mode: str, rough: int, models: KnownModels) -> None:
     image = scan(ABDOMEN, code="RAS")
 
-    result = segment(stored(image), "total", TaskOptions(subset=("spleen", "aorta"), robust_crop=robust), models)
+    result = segment(stored(image), "total", TaskOptions(subset=("spleen", "aorta"), robust_crop=robust), models=models)
 
     mask = rough_mask(image, ("spleen", "aorta"), mode)
     expected = steps(image, "total", step=0.8, mask=mask, parts=[TOTAL.modes["default"].parts[i] for i in (0, 2)])
@@ -135,7 +135,7 @@ def test_subset_runs_only_its_models_around_it(robust: bool, mode: str, rough: i
 def test_subset_of_mr_has_the_finer_rough_model(models: KnownModels) -> None:
     image = scan(ABDOMEN)
 
-    result = segment(stored(image), "total_mr", TaskOptions(subset=("liver",)), models)
+    result = segment(stored(image), "total_mr", TaskOptions(subset=("liver",)), models=models)
 
     mask = rough_mask(image, ("liver",), "fast", "total_mr")
     expected = steps(image, "total_mr", step=0.8, mask=mask, parts=MR.modes["default"].parts[:1])
@@ -147,7 +147,7 @@ def test_subset_of_mr_has_the_finer_rough_model(models: KnownModels) -> None:
 def test_crop_and_auxiliary_labels(models: KnownModels) -> None:
     image = scan({**ABDOMEN, "kidney_left": ((6, 17, 18), 3), "kidney_cyst_left": ((6, 17, 15), 1)})
 
-    result = segment(stored(image), "kidney_cysts", weights=models)
+    result = segment(stored(image), "kidney_cysts", models=models)
 
     names = ("kidney_left", "kidney_right", "liver", "spleen", "colon")
     expected = steps(image, "kidney_cysts", mask=rough_mask(image, names))
@@ -161,7 +161,7 @@ def test_native_images_are_cropped_and_what_is_outside_is_removed(models: KnownM
     structures = {"heart": ((10, 12, 14), 4), "heart_atrium_left": ((10, 12, 4), 2)}
     image = scan(structures, spacing=(4.0, 2.5, 2.2), kind=np.float32)
 
-    result = segment(stored(image), "heartchambers_highres", weights=models)
+    result = segment(stored(image), "heartchambers_highres", models=models)
 
     mask = rough_mask(image, ("heart",), "fast")
     expected = steps(image, "heartchambers_highres", mask=mask)
@@ -177,7 +177,7 @@ def test_native_images_are_cropped_and_what_is_outside_is_removed(models: KnownM
 def test_a_whole_task_finds_the_surroundings_of_teeth(models: KnownModels) -> None:
     image = scan({"skull": ((7, 7, 8), 5), "teeth_upper": ((7, 14, 8), 2)}, (14, 18, 16), (2.2, 2.2, 2.2))
 
-    result = segment(stored(image), "teeth", weights=models)
+    result = segment(stored(image), "teeth", models=models)
 
     skull = rough_mask(image, ("skull",))
     whole = steps(image, "craniofacial_structures", mask=skull)
@@ -211,7 +211,7 @@ def test_body_keeps_the_largest_trunk_and_large_limbs(models: KnownModels) -> No
     changed = sitk.GetImageFromArray(spots)
     changed.CopyInformation(image)
 
-    result = segment(stored(changed), "body", TaskOptions(fast=True), models)
+    result = segment(stored(changed), "body", TaskOptions(fast=True), models=models)
 
     assert np.array_equal(result.labels, body_steps(changed, "fast"))
     assert found_in(result.labels) == [0, 1, 2]
@@ -222,7 +222,7 @@ def test_body_keeps_the_largest_trunk_and_large_limbs(models: KnownModels) -> No
 def test_crop_to_the_body(models: KnownModels) -> None:
     image = scan(BODY, **LARGE)
 
-    result = segment(stored(image), "total", TaskOptions(fast=True, body_crop=True), models)
+    result = segment(stored(image), "total", TaskOptions(fast=True, body_crop=True), models=models)
 
     expected = steps(image, "total", "fast", step=0.8, mask=body_steps(image, "fast") > 0, addon_mm=3.0)
     assert np.array_equal(result.labels, expected)
@@ -230,16 +230,24 @@ def test_crop_to_the_body(models: KnownModels) -> None:
 
 
 def test_mr_is_not_cropped_to_the_body(models: KnownModels) -> None:
-    result = segment(stored(scan(ABDOMEN)), "total_mr", TaskOptions(fast=True, body_crop=True), models)
+    result = segment(stored(scan(ABDOMEN)), "total_mr", TaskOptions(fast=True, body_crop=True), models=models)
 
     assert models.asked == [852]
     assert len(result.warnings) == 1
 
 
+def test_nothing_found_for_the_crop_of_a_crop(models: KnownModels) -> None:
+    result = segment(stored(scan({"liver": ((8, 9, 10), 4)})), "teeth", models=models)
+
+    assert not result.labels.any()
+    for warning, task in zip(result.warnings, ("craniofacial_structures", "teeth"), strict=True):
+        assert warning == f"The structures around which {task} looks were not found: its result is empty."
+
+
 def test_small_blobs_are_removed(models: KnownModels) -> None:
     image = scan({"liver": ((8, 9, 10), 4), "spleen": ((15, 16, 18), 2)})
 
-    result = segment(stored(image), "total", TaskOptions(fast=True, small_blobs_mm3=600), models)
+    result = segment(stored(image), "total", TaskOptions(fast=True, small_blobs_mm3=600), models=models)
 
     def clean(labels: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
         for value in np.unique(labels[labels > 0]):
@@ -257,7 +265,7 @@ def test_small_blobs_are_removed(models: KnownModels) -> None:
 def test_pieces_are_predicted_one_by_one(models: KnownModels) -> None:
     image = scan({"liver": ((24, 8, 8), 8), "spleen": ((52, 8, 8), 7)}, (70, 16, 16), (1.5, 1.5, 1.5))
 
-    result = segment(stored(image), "total", TaskOptions(force_split=True), models)
+    result = segment(stored(image), "total", TaskOptions(force_split=True), models=models)
 
     third = [sitk.DICOMOrient(image, "RAS")[:, :, first:last] for first, last in ((0, 43), (4, 66), (27, 70))]
     found = [steps(sitk.DICOMOrient(piece, "LPS"), "total", step=0.8) for piece in third]
@@ -273,10 +281,10 @@ def test_large_images_of_several_models_are_split(models: KnownModels, monkeypat
     image = stored(scan({"liver": ((24, 8, 8), 8)}, (70, 16, 16), (1.5, 1.5, 1.5)))
     report = ListReporter()
 
-    segment(image, "total", weights=models, report=report)
+    segment(image, "total", models=models, report=report)
     several = [event["total"] for event in report.of("started")]
     report.events.clear()
-    segment(image, "vertebrae_pp", weights=models, report=report)
+    segment(image, "vertebrae_pp", models=models, report=report)
 
     assert several == [3] * 5
     assert [event["total"] for event in report.of("started")] == [1]
@@ -287,8 +295,8 @@ def test_vertebrae_are_renumbered_and_refined(models: KnownModels) -> None:
         {"vertebrae_C2": ((5, 11, 12), 3), "vertebrae_C3": ((10, 11, 12), 2), "vertebrae_C1": ((16, 11, 12), 2)}
     )
 
-    plain = segment(stored(image), "vertebrae_pp", weights=models)
-    refined = segment(stored(image), "vertebrae_pp_refined", weights=models)
+    plain = segment(stored(image), "vertebrae_pp", models=models)
+    refined = segment(stored(image), "vertebrae_pp_refined", models=models)
 
     raw, bodies = steps(image, "vertebrae_pp"), steps(image, "vertebrae_body")
     assert set(found_in(raw)) > {0}
@@ -302,7 +310,7 @@ def test_vertebrae_are_renumbered_and_refined(models: KnownModels) -> None:
 def test_order_of_version_1(models: KnownModels) -> None:
     image = scan(ABDOMEN)
 
-    result = segment(stored(image), "total", TaskOptions(fast=True, v1_order=True), models)
+    result = segment(stored(image), "total", TaskOptions(fast=True, v1_order=True), models=models)
 
     expected = np.zeros_like(result.labels)
     v2 = steps(image, "total", "fast", step=0.8)
@@ -317,7 +325,7 @@ def test_order_of_version_1(models: KnownModels) -> None:
 def test_result_at_low_resolution(models: KnownModels) -> None:
     image = scan(ABDOMEN, code="LPS")
 
-    result = segment(stored(image), "total", TaskOptions(fastest=True, low_resolution=True), models)
+    result = segment(stored(image), "total", TaskOptions(fastest=True, low_resolution=True), models=models)
 
     assert result.working is not None
     assert np.array_equal(result.labels, result.working.labels[:, ::-1, ::-1])
@@ -329,7 +337,7 @@ def test_result_at_low_resolution(models: KnownModels) -> None:
 def test_higher_order_leaves_resampling_to_nnunet(models: KnownModels) -> None:
     image = scan(ABDOMEN)
 
-    result = segment(stored(image), "total", TaskOptions(fast=True, higher_order=True), models)
+    result = segment(stored(image), "total", TaskOptions(fast=True, higher_order=True), models=models)
 
     assert np.array_equal(result.labels, steps(image, "total", "fast", step=0.8, spacing=None))
     assert not np.array_equal(result.labels, steps(image, "total", "fast", step=0.8))
@@ -338,7 +346,7 @@ def test_higher_order_leaves_resampling_to_nnunet(models: KnownModels) -> None:
 def test_nothing_found_for_the_crop(models: KnownModels) -> None:
     image = stored(scan({"body_extremities": ((8, 9, 10), 4)}))
 
-    result = segment(image, "liver_vessels", weights=models)
+    result = segment(image, "liver_vessels", models=models)
 
     assert not result.labels.any()
     assert (result.labels.shape, result.labels.dtype, result.working) == (image.shape, np.uint8, None)
@@ -354,7 +362,7 @@ def test_structures_that_reach_the_crops_border_are_told(models: KnownModels) ->
     changed.CopyInformation(image)
     report = ListReporter()
 
-    result = segment(stored(changed), "liver_vessels", weights=models, report=report)
+    result = segment(stored(changed), "liver_vessels", models=models, report=report)
 
     (warning,) = report.of("warning")
     assert "liver_vessels" in warning["message"]
@@ -365,16 +373,16 @@ def test_structures_that_reach_the_crops_border_are_told(models: KnownModels) ->
 def test_no_word_about_a_crop_that_ends_at_the_image(models: KnownModels) -> None:
     image = stored(scan({"liver": ((6, 6, 6), 6)}, (12, 12, 12)))
 
-    assert segment(image, "liver_vessels", weights=models).warnings == ()
+    assert segment(image, "liver_vessels", models=models).warnings == ()
 
 
 def test_first_of_several_volumes_is_used(models: KnownModels) -> None:
     image = stored(scan(ABDOMEN))
     both = Volume(np.concatenate([image.array, np.zeros_like(image.array)]), image.geometry)
 
-    result = segment(both, "total", TaskOptions(fast=True), models)
+    result = segment(both, "total", TaskOptions(fast=True), models=models)
 
-    assert np.array_equal(result.labels, segment(image, "total", TaskOptions(fast=True), models).labels)
+    assert np.array_equal(result.labels, segment(image, "total", TaskOptions(fast=True), models=models).labels)
     assert result.warnings == ("The image has 2 channels; only the first is used.",)
 
 
@@ -382,14 +390,14 @@ def test_2d_images_are_refused(models: KnownModels) -> None:
     flat = Volume(np.zeros((1, 1, 4, 4), np.int16), Geometry((999.0, 1.0, 1.0), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0), 2))
 
     with pytest.raises(UserError, match="2D"):
-        segment(flat, "total", weights=models)
+        segment(flat, "total", models=models)
 
 
 def test_nan_is_refused(models: KnownModels) -> None:
     image = Volume(np.full((1, 4, 4, 4), np.nan, np.float32), Geometry((3.0, 3.0, 3.0)))
 
     with pytest.raises(UserError, match="64 voxels that are NaN"):
-        segment(image, "total", weights=models)
+        segment(image, "total", models=models)
 
 
 @pytest.mark.parametrize(
@@ -406,13 +414,14 @@ def test_nan_is_refused(models: KnownModels) -> None:
 )
 def test_options_that_do_not_go_together(task: str, options: dict[str, Any], words: str, models: KnownModels) -> None:
     with pytest.raises(UserError, match=words):
-        segment(stored(scan(ABDOMEN)), task, TaskOptions(**options), models)
+        segment(stored(scan(ABDOMEN)), task, TaskOptions(**options), models=models)
 
 
 def test_stages_are_named_for_people(models: KnownModels) -> None:
     report = ListReporter()
 
-    segment(stored(scan(ABDOMEN)), "total", TaskOptions(subset=("liver", "spleen", "heart")), models, report=report)
+    options = TaskOptions(subset=("liver", "spleen", "heart"))
+    segment(stored(scan(ABDOMEN)), "total", options, models=models, report=report)
 
     stages = ["rough crop", "part 1 of 2: organs", "part 2 of 2: cardiac"]
     assert [event["stage"] for event in report.of("started")] == stages
@@ -429,7 +438,7 @@ def test_cancelled_runs_end() -> None:
     token, models = CancelToken(), Stopping()
 
     with pytest.raises(Cancelled):
-        segment(stored(scan(ABDOMEN)), "total", weights=models, cancel=token)
+        segment(stored(scan(ABDOMEN)), "total", models=models, cancel=token)
     assert models.asked == [291]
 
 
@@ -444,7 +453,7 @@ def test_folds_are_averaged(tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(-300, 300, (1, 18, 20, 16), np.int16)
     image = Volume(array, Geometry((0.8, 0.8, 0.8), direction=upright))
 
-    result = segment(image, "aorta_annulus", weights=models)
+    result = segment(image, "aorta_annulus", models=models)
 
     def labels(folds: list[int]) -> np.ndarray:
         model = load_model(next(tmp_path.glob("*/*")), folds=folds)
@@ -467,9 +476,9 @@ def test_models_are_read_once_per_call(tmp_path: Path, monkeypatch: pytest.Monke
     image = stored(scan(ABDOMEN))
 
     def subset(name: str) -> TaskResult:
-        return segment(image, "total", TaskOptions(fastest=True, subset=(name,)), models)
+        return segment(image, "total", TaskOptions(fastest=True, subset=(name,)), models=models)
 
-    some = found_in(segment(image, "total", TaskOptions(fastest=True), models).labels)[-1]
+    some = found_in(segment(image, "total", TaskOptions(fastest=True), models=models).labels)[-1]
     assert subset(TOTAL.classes[some]).labels.any()
 
     assert len(loads) == 1
@@ -479,5 +488,5 @@ def test_missing_weights_are_told_before_anything_is_done(tmp_path: Path) -> Non
     report = ListReporter()
 
     with pytest.raises(UserError, match=r"(?s)Dataset298.*Dataset008"):
-        segment(stored(scan(ABDOMEN)), "liver_vessels", weights=WeightsFolders((tmp_path,)), report=report)
+        segment(stored(scan(ABDOMEN)), "liver_vessels", models=LoadedModels(WeightsFolders((tmp_path,))), report=report)
     assert report.events == []

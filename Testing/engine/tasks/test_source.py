@@ -14,7 +14,6 @@ import SimpleITK as sitk
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.image.files import write_image
 from segautoconfiglib.image.volume import Geometry, Volume
-from segautoconfiglib.tasks.results import staged
 from segautoconfiglib.tasks.source import opened
 
 GRID = Geometry((3.0, 1.0, 2.0), (1.0, 2.0, 3.0))
@@ -95,29 +94,3 @@ def test_damaged_zip_files_are_refused(tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(UserError, match="can't be unpacked"), opened(file):
         pass
-
-
-def write_staged(target: Path, *names: str, fails: bool = False) -> None:
-    """Files with the text "new"; a failure after the last one."""
-    with staged(target) as folder:
-        for name in names:
-            (folder / name).write_text("new")
-        assert not (target / names[0]).exists() or (target / names[0]).read_text() == "old"
-        if fails:
-            raise RuntimeError
-
-
-def test_staged_files_appear_together_or_not_at_all(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError):
-        write_staged(tmp_path / "new" / "folder", "a", fails=True)
-    assert list((tmp_path / "new").iterdir()) == []
-    (tmp_path / "a").write_text("old")
-    (tmp_path / "b").mkdir()
-    with pytest.raises(UserError, match="it is a folder"):
-        write_staged(tmp_path, "a", "b")
-    with pytest.raises(RuntimeError):
-        write_staged(tmp_path, "a", "c", fails=True)
-    assert (tmp_path / "a").read_text() == "old"
-    (tmp_path / "b").rmdir()
-    write_staged(tmp_path, "a", "b")
-    assert {path.name: path.read_text() for path in tmp_path.iterdir() if path.is_file()} == {"a": "new", "b": "new"}

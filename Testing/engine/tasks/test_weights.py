@@ -12,6 +12,7 @@ import pytest
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.workspace import Workspace
+from segautoconfiglib.models.folder import ModelFolder
 from segautoconfiglib.tasks.catalogue import Part, find_task, load_catalogue
 from segautoconfiglib.tasks.listing import task_row, task_rows
 from segautoconfiglib.tasks.weights import WeightsFolders, check_fits
@@ -100,6 +101,9 @@ def test_small_and_large_models_of_a_dataset(workspace: Workspace, tmp_path: Pat
     weights = WeightsFolders.search(tmp_path, workspace)
     assert weights.missing(task.mode(fastest=True).parts) == []
     assert weights.missing(task.mode(fastest=True, small=True).parts)
+    with pytest.raises(UserError) as error:
+        weights.models(task.mode(fastest=True, small=True).parts)
+    assert "totalseg_download_weights -t 837_small." in error.value.hint
     make(tmp_path, "total_v3", "fastest", small=True)
     assert weights.model(task.mode(fastest=True, small=True).parts[0]).path.name.endswith("Plans_8__3d_fullres")
 
@@ -123,6 +127,8 @@ def test_missing_weights_are_named_with_the_remedy(workspace: Workspace, tmp_pat
 
 def test_missing_folds(workspace: Workspace, tmp_path: Path) -> None:
     make(tmp_path, "aorta_annulus", "default", folds=(0, 1, 3, 4))
+    parts = find_task("aorta_annulus").mode().parts
+    assert WeightsFolders.search(tmp_path, workspace).missing(parts) == list(parts)
     with pytest.raises(UserError, match=r"fold_2.checkpoint_final\.pth does not exist"):
         WeightsFolders.search(tmp_path, workspace).model(find_task("aorta_annulus").mode().parts[0])
 
@@ -173,22 +179,103 @@ def test_spacing_is_compared_in_the_order_of_files(tmp_path: Path) -> None:
         WeightsFolders((tmp_path,)).model(part)
 
 
+def accept(model: ModelFolder) -> None:
+    """Files of a few bytes are no checkpoints."""
+
+
 def test_a_zip_file_is_unpacked_once(workspace: Workspace, tmp_path: Path) -> None:
     make(tmp_path / "source")
     file = zipped(tmp_path / "source", tmp_path / "body.zip")
-    target = tmp_path / "workspace" / "nnUNet_results" / "TotalSegmentator"
+    own = tmp_path / "workspace" / "nnUNet_results" / "TotalSegmentator" / "unpacked"
     for _ in range(2):
-        assert WeightsFolders.search(file, workspace).model(BODY).path == target / FOLDER
-        (target / FOLDER / "kept").touch()
-    assert (target / FOLDER / "kept").exists()
+        found = WeightsFolders.search(file, workspace, check=accept).model(BODY).path
+        assert found.parents[2] == own
+        (found / "kept").touch()
+    assert [entry.name for entry in own.iterdir()] == [found.parents[1].name], "no lock is left"
     assert not (tmp_path / "home").exists()
     assert workspace.dataset_names() == [], "no dataset of the user's own"
-    (target / FOLDER / "fold_0" / "checkpoint_final.pth").write_bytes(b"others")
-    with pytest.raises(UserError, match="already"):
-        WeightsFolders.search(file, workspace)
+    assert WeightsFolders.search(None, workspace).find(BODY) is None, "for once"
+    (found / "fold_0" / "checkpoint_final.pth").unlink()
+    assert WeightsFolders.search(file, workspace, check=accept).model(BODY).path == found
     (tmp_path / "no.zip").write_bytes(b"no")
     with pytest.raises(UserError, match="no zip file"):
         WeightsFolders.search(tmp_path / "no.zip", workspace)
+
+
+def test_the_zip_file_counts_and_not_one_of_equal_size(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOTALSEG_WEIGHTS_PATH", str(tmp_path / "named"))
+    make(tmp_path / "named")
+    made, before = make(tmp_path / "source"), sorted((tmp_path / "named").rglob("*"))
+    for content in (b"weights", b"WEIGHTS"):
+        (made / "fold_0" / "checkpoint_final.pth").write_bytes(content)
+        file = zipped(tmp_path / "source", tmp_path / "body.zip")
+        found = WeightsFolders.search(file, workspace, check=accept).model(BODY).path
+        assert (found / "fold_0" / "checkpoint_final.pth").read_bytes() == content
+    assert sorted((tmp_path / "named").rglob("*")) == before, "TotalSegmentator's folder is only read"
+
+
+@pytest.mark.torch
+def test_checkpoints_of_a_zip_file_are_opened(workspace: Workspace, tmp_path: Path) -> None:
+    make(tmp_path / "source")
+    with pytest.raises(UserError, match=r"checkpoint_final\.pth"):
+        WeightsFolders.search(zipped(tmp_path / "source", tmp_path / "body.zip"), workspace)
+    assert not (tmp_path / "workspace").exists()
+
+
+def users_own(folder: Path, task: str, name: str, scheme: str = "CTNormalization") -> Path:
+    """A model that the user has trained, with the number of a task's dataset and as many labels."""
+    (published,) = make_task_weights(folder, task, real=False)
+    model = folder / name / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    model.parent.mkdir()
+    published.rename(model)
+    published.parent.rmdir()
+    plans = json.loads((model / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"]["normalization_schemes"] = [scheme]
+    (model / "plans.json").write_text(json.dumps({**plans, "dataset_name": name}))
+    return model
+
+
+def test_a_users_own_dataset_of_the_same_number_is_not_used(workspace: Workspace, tmp_path: Path) -> None:
+    part, own = find_task("cerebral_bleed").mode().parts[0], tmp_path / "workspace" / "nnUNet_results"
+    mine = users_own(own, "cerebral_bleed", "Dataset150_MyLungTumour")
+    weights = WeightsFolders.search(None, workspace)
+    assert weights.missing([part]) == [part]
+    with pytest.raises(UserError, match="Weights are missing: Dataset150_icb_v0") as error:
+        weights.model(part)
+    assert str(mine) not in error.value.message
+    (theirs,) = make_task_weights(own, "cerebral_bleed", real=False)
+    assert WeightsFolders.search(None, workspace).model(part).path == theirs
+    assert WeightsFolders.search(mine, workspace).model(part).path == mine, "the user says so"
+
+
+def test_images_of_another_kind_do_not_fit(tmp_path: Path) -> None:
+    part = find_task("cerebral_bleed").mode().parts[0]
+    users_own(tmp_path, "cerebral_bleed", "Dataset150_MyStroke", "ZScoreNormalization")
+    with pytest.raises(UserError, match="another task: it normalises images by ZScoreNormalization, the task's by CT"):
+        WeightsFolders((tmp_path,)).model(part)
+    both = find_task("thigh_shoulder_muscles").mode().parts[0]  # for CT and MR
+    other = users_own(tmp_path, "thigh_shoulder_muscles_mr", "Dataset857_Named", "ZScoreNormalization")
+    assert WeightsFolders((tmp_path,)).model(both).path == other
+
+
+def test_the_next_folder_counts_where_a_model_does_not_fit(tmp_path: Path) -> None:
+    wrong, damaged, right = make(tmp_path / "1"), make(tmp_path / "2"), make(tmp_path / "4")
+    change(wrong, labels={"background": 0, "a": 1})
+    (damaged / "plans.json").write_text("{")
+    make(tmp_path / "3", folds=(1,))
+    weights = WeightsFolders(tuple(tmp_path / name for name in "1234"))
+    assert weights.model(BODY).path == right
+    assert weights.missing([BODY]) == []
+    weights = WeightsFolders(weights.folders[:3])
+    assert weights.missing([BODY]) == [BODY]
+    with pytest.raises(UserError, match="another task: it has 1 label") as error:
+        weights.models([BODY])
+    assert "totalseg_download_weights -t 300" in error.value.hint
+    total = find_task("total").mode(fastest=True).parts[0]
+    with pytest.raises(UserError, match=r"missing: .*298.*300.* another task: it has 1 label"):
+        weights.models([total, BODY])
 
 
 def test_rows_say_what_is_missing_and_what_is_wrong(tmp_path: Path) -> None:

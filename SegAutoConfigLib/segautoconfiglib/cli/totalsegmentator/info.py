@@ -83,9 +83,8 @@ def _line(row: Row) -> Row:
 
 
 def _state(mode: Row) -> str:
-    state = "damaged or wrong" if mode["problem"] else "ready"
-    if mode["missing"]:
-        state = f"{len(mode['missing'])} of {mode['models']} missing"
+    state = f"{len(mode['missing'])} of {mode['models']} missing" if mode["missing"] else "ready"
+    state = f"{state} (damaged or wrong)" if mode["problem"] else state
     return state if mode["mode"] == "default" else f"{mode['mode']}: {state}"
 
 

@@ -156,8 +156,9 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
 
 def _version() -> str:
     from segautoconfiglib import __version__
+    from segautoconfiglib.tasks.catalogue import load_catalogue
 
-    return f"segautoconfiglib {__version__}, with the tasks of TotalSegmentator 2.18.0"
+    return f"segautoconfiglib {__version__}, with the tasks of TotalSegmentator {load_catalogue().version}"
 
 
 COMMANDS = {"TotalSegmentator": Command(add_arguments, run)}

@@ -16,9 +16,9 @@ def download_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-t", "--task", nargs="+", default=["total"], metavar="TASK",
         help="names of tasks, with _fast behind the name of their fast form; or numbers of datasets; or all, which are "
-        "those without a licence key (default: total)",
+        "those without a licence key; _small behind a name or number for the small variant (default: total)",
     )  # fmt: skip
-    parser.add_argument("--weights", type=Path, metavar="FOLDER", help=TARGET)
+    parser.add_argument("--target", type=Path, metavar="FOLDER", help=TARGET)
     parser.add_argument(
         "--sha256", nargs="+", default=[], metavar="CHECKSUM",
         help="which the zip file must have; of several: NUMBER=CHECKSUM, with the number of the dataset",
@@ -33,7 +33,7 @@ def download(arguments: argparse.Namespace, context: Context) -> None:
     download_task_weights(
         context,
         arguments.task,
-        folder=arguments.weights,
+        folder=arguments.target,
         sha256=arguments.sha256,
         overwrite=arguments.overwrite,
     )
@@ -44,7 +44,7 @@ def import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-i", "--weights_file", type=Path, required=True, metavar="FILE.zip", help="as TotalSegmentator publishes them"
     )
-    parser.add_argument("--weights", type=Path, metavar="FOLDER", help=TARGET)
+    parser.add_argument("--target", type=Path, metavar="FOLDER", help=TARGET)
     parser.add_argument("--overwrite", action="store_true", help="replace models of the same name")
 
 
@@ -52,7 +52,7 @@ def import_weights(arguments: argparse.Namespace, context: Context) -> None:
     """totalseg_import_weights."""
     from segautoconfiglib.pipeline.tasks import import_task_weights
 
-    import_task_weights(context, arguments.weights_file, folder=arguments.weights, overwrite=arguments.overwrite)
+    import_task_weights(context, arguments.weights_file, folder=arguments.target, overwrite=arguments.overwrite)
 
 
 COMMANDS = {
