@@ -45,6 +45,60 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
+def dicom_seg() -> Callable[..., None]:
+    """``dicom_seg(file, segments, frames)`` writes a DICOM SEG of 3 rows and 4 columns, entry by entry.
+
+    ``segments``: number to name; ``frames``: (number, position, columns that belong to the segment: slice(0, 2)).
+    """
+    import struct
+
+    def entry(group: int, element: int, kind: bytes, value: bytes) -> bytes:
+        value += b"\0" * (len(value) % 2) if kind in (b"UI", b"OB") else b" " * (len(value) % 2)
+        long = kind in (b"OB", b"SQ")
+        return struct.pack("<HH2s", group, element, kind) + struct.pack("<2xI" if long else "<H", len(value)) + value
+
+    def items(group: int, element: int, *contents: bytes) -> bytes:
+        framed = (struct.pack("<HHI", 0xFFFE, 0xE000, len(content)) + content for content in contents)
+        return entry(group, element, b"SQ", b"".join(framed))
+
+    def short(group: int, element: int, value: int) -> bytes:
+        return entry(group, element, b"US", struct.pack("<H", value))
+
+    def write(
+        file: Path,
+        segments: dict[int, str],
+        frames: Sequence[Sequence[Any]],
+        fractions: bool = False,
+        step_mm: float | None = None,
+    ) -> None:
+        meta = entry(2, 2, b"UI", b"1.2.840.10008.5.1.4.1.1.66.4") + entry(2, 3, b"UI", b"1.2.3.4")
+        meta += entry(2, 0x10, b"UI", b"1.2.840.10008.1.2.1")
+        voxels, groups = bytearray(), []
+        for number, position, *columns in frames:
+            inside = range(4)[columns[0] if columns else slice(0, 2)]
+            voxels += bytes([(127 + 32 * x if fractions else 255) * (x in inside) for x in range(4)] * 3)
+            place = "\\".join(map(str, position)).encode()
+            groups.append(
+                items(0x20, 0x9113, entry(0x20, 0x32, b"DS", place)) + items(0x62, 0xA, short(0x62, 0xB, number))
+            )
+        shared = items(0x20, 0x9116, entry(0x20, 0x37, b"DS", b"1\\0\\0\\0\\1\\0"))
+        between = entry(0x18, 0x88, b"DS", str(step_mm).encode()) if step_mm else b""
+        shared += items(0x28, 0x9110, between + entry(0x28, 0x30, b"DS", b"0.75\\0.5"))
+        body = entry(8, 0x16, b"UI", b"1.2.840.10008.5.1.4.1.1.66.4") + entry(8, 0x18, b"UI", b"1.2.3.4")
+        body += entry(8, 0x60, b"CS", b"SEG") + short(0x28, 2, 1) + entry(0x28, 4, b"CS", b"MONOCHROME2")
+        body += entry(0x28, 8, b"IS", str(len(frames)).encode()) + short(0x28, 0x10, 3) + short(0x28, 0x11, 4)
+        body += short(0x28, 0x100, 8) + short(0x28, 0x101, 8) + short(0x28, 0x102, 7) + short(0x28, 0x103, 0)
+        named = (short(0x62, 4, number) + entry(0x62, 5, b"LO", name.encode()) for number, name in segments.items())
+        body += items(0x62, 2, *named) + items(0x5200, 0x9229, shared) + items(0x5200, 0x9230, *groups)
+        body += entry(0x7FE0, 0x10, b"OB", bytes(voxels))
+        length = entry(2, 0, b"UL", struct.pack("<I", len(meta)))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(bytes(128) + b"DICM" + length + meta + body)
+
+    return write
+
+
+@pytest.fixture
 def dicom_series() -> Callable[..., Any]:
     """``dicom_series(folder, positions, ...)`` writes a slice per position (mm along the normal)."""
     import numpy as np  # after the variables above

@@ -299,6 +299,8 @@ def start(workspace: Path) -> Iterator[Callable[..., Process]]:
         started.append(process)
         return process
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in tests that run in the background
     yield run
+    signal.signal(signal.SIGINT, before)
     for process in started:
         process.end()

@@ -127,7 +127,8 @@ def test_all_folds_of_lowres_come_first(lowres: Path, cli: Callable[..., Any], r
         (model(lowres, LOWRES) / f"fold_{fold}" / "checkpoint_final.pth").unlink()
     shutil.rmtree(predicted(lowres).folder)
     command = "python -m segautoconfiglib train Dataset007_Test --configuration 3d_lowres --fold"
-    lines = [f"  {command} {fold} --plans tiny --workspace {lowres}\n" for fold in (0, 1)]
+    length = " ".join(map(str, LENGTH))
+    lines = [f"  {command} {fold} --plans tiny {length} --workspace {lowres}\n" for fold in (0, 1)]
     says = ["5 of 5 cases", "folds 0, 1 of 3d_lowres", "".join(lines)]
     refused(*train(CASCADE, 0), says=says)
     assert cli(*train(LOWRES, 1, "--overwrite")).code == 0
@@ -149,6 +150,8 @@ def test_training_and_prediction(lowres: Path, cli: Callable[..., Any], tmp_path
     assert outcome.code == 0, outcome.err
     made = [event["case"] for event in outcome.of("progress") if event["stage"] == f"predict {CASCADE}"]
     assert made == ["c0", "c2", "c3"]
+    said = [event["message"] for event in outcome.of("log")]
+    assert said.count("3d_lowres: 5 of 5 cases are preprocessed already.") == 1
     assert all(stage.file(case).stat().st_mtime_ns == changed for case, changed in kept.items())
     assert stage.shape("c0") == tuple(stored(lowres).open("c0").data.shape[1:])
     folder = model(lowres, CASCADE)

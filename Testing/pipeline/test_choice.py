@@ -81,6 +81,11 @@ class TestFindBest:
         found = made.found(results)
         assert found["all_results"] == pytest.approx(EXPECTED["labels"]["all_results"], abs=1e-9)
         assert "predict --choice" in outcome.out
+        rows = [line.split() for line in cli("info").out.splitlines()]
+        assert next(row for row in rows if made.DATASET in row)[-1] == "yes"
+        choice = cli("info", 17, "--events", "jsonl").of("done")[0]["choice"]
+        assert (choice["path"], choice["folds"]) == (str(results / CHOICE_FILE), [0, 1])
+        assert " + ".join(choice["models"]) in cli("info", 17).out
         for name, dice in EXPECTED["labels"]["all_results"].items():
             assert f"{name}: mean Dice {dice:.4f}" in outcome.err.splitlines()
 
@@ -174,17 +179,43 @@ class TestRefused:
 
     def test_probabilities_are_missing(self, refused, results):
         (model(results, "2d") / "fold_1" / "validation" / "e.npz").unlink()
-        refused(
-            "find-best", 17, says=["not validated on the same cases", "2d: lacks 1 case: e.", "--npz", "--no-pairs"]
-        )
+        says = ["not validated on the same cases", "2d: lacks 1 case: e.", "--resume --save-probabilities"]
+        refused("find-best", 17, says=[*says, "--no-pairs"])
+
+    def test_all_missing_probabilities_are_listed_with_the_commands_that_make_them(self, refused, results):
+        for file in [*model(results, "2d").rglob("*.npz"), *model(results, "3d_fullres").glob("fold_1/*/*.npz")]:
+            file.unlink()
+        begin = "  python -m segautoconfiglib train Dataset017_Choice --configuration"
+        end = f"--plans nnUNetPlans --resume --save-probabilities --workspace {results.parents[1]}\n"
+        lacking = (("2d", 0), ("2d", 1), ("3d_fullres", 1))
+        says = [
+            "nnUNetTrainer__nnUNetPlans__2d: has none of the held-out cases of folds 0, 1.",
+            "nnUNetTrainer__nnUNetPlans__3d_fullres: has none of the held-out cases of fold 1.",
+            "--no-pairs",
+            "".join(f"{begin} {name} --fold {fold} {end}" for name, fold in lacking),
+        ]
+        for command in (COMMAND, ("find-best", 17)):
+            text = refused(*command, says=says)
+            assert text.count("python -m") == len(lacking)
 
     def test_fold_is_missing(self, refused, results):
         shutil.rmtree(model(results, "2d") / "fold_1")
-        refused(*COMMAND, says=["no complete cross-validation", "fold 1 has no .npz files"])
+        refused(*COMMAND, says=["2d: has none of the held-out cases of fold 1", "--fold 1"])
+        refused(*COMMAND, "--disable_ensembling", says=["no complete cross-validation", "fold 1 has no .nii.gz files"])
 
-    def test_model_is_missing(self, refused, results):
+    def test_model_is_missing(self, cli, refused, results):
         shutil.rmtree(model(results, "2d"))
-        refused(*COMMAND, says=["There is no model folder", "nnUNetTrainer__nnUNetPlans__2d"])
+        says = [
+            "2d was not trained with nnUNetTrainer and nnUNetPlans.",
+            "leave it out",
+            "-c; in nnU-Net 1's command -m",
+        ]
+        refused(*COMMAND, says=says)
+        v1 = ("nnUNet_find_best_configuration", "-t", 17, "-m", "2d", "3d_fullres", "-f", 0, 1)
+        refused(*v1, says=says)
+        outcome = cli("find-best", 17, "-c", "2d", "3d_fullres", "-p", "nnUNetPlans", "--workers", 0)
+        assert outcome.code == 0, outcome.err
+        assert "2d is left out: it was not trained with any trainer and nnUNetPlans." in outcome.err
 
     def test_no_such_configuration(self, refused, results):
         refused("nnUNetv2_find_best_configuration", 17, "-c", "3d_lowres", says=["None of these configurations"])

@@ -213,7 +213,7 @@ def test_info_on_an_empty_workspace(cli: Cli, workspace: Path) -> None:
 
 def test_info_and_doctor_on_a_raw_and_a_planned_dataset(raw: Path, cli: Cli) -> None:
     rows = [line.split() for line in cli("info").out.splitlines()]
-    assert [DATASET, "5", "MRI", "2", "no", "-", "0"] in rows
+    assert [DATASET, "5", "MRI", "2", "no", "-", "0", "no"] in rows
     empty = cli("info", 7)
     assert empty.code == 0
     assert "Nothing is planned" in empty.err
@@ -237,6 +237,10 @@ def test_info_on_a_full_workspace(trained: Path, cli: Cli) -> None:
     assert 0 <= model["dice"] <= 1
     (row,) = cli("info", "--events", "jsonl").of("done")[0]["datasets"]
     assert (row["dataset"], row["cases"], row["models"]) == (DATASET, 5, 1)
+    killed = Path(model["path"]) / "fold_3"
+    killed.mkdir()
+    (killed / "checkpoint_latest.pth").touch()
+    assert "0; unfinished: 3" in cli("info").out
 
 
 def test_info_goes_on_where_one_dataset_is_damaged(raw: Path, cli: Cli) -> None:
@@ -407,16 +411,41 @@ def test_a_trained_fold_is_not_trained_again_by_mistake(trained: Path, refused: 
     refused(*command, "--seed", -1, says=["seed"])
     again = cli(*command, "--resume")
     assert again.code == 0
-    assert "nothing is left to do" in again.err
+    assert "nothing is left to train" in again.err
     words = ("nnUNetv2_train", 7, "3d_fullres", 0, "-p", "tiny", *command[4:])
     refused(*words, says=["is trained already", "--resume"])
     for option in ("--resume", "--c"):
-        assert "nothing is left to do" in cli(*words, option).err
+        assert "nothing is left to train" in cli(*words, option).err
     assert "organ" in again.out
     assert "preprocess: started" not in again.err
+    fold = next(trained.glob("nnUNet_results/*/*/fold_0"))
+    words = ("train", 7, "-p", "tiny", "--device", "cpu", "--workers", 0)
+    assert cli(*words, "--resume", "--save-probabilities").code == 0
+    assert list((fold / "validation").glob("*.npz"))
     over = cli(*command, "--overwrite", "--events", "jsonl")
     assert over.code == 0
     assert [row["epoch"] for row in over.of("metric")] == [0]
+
+
+@pytest.mark.torch
+def test_a_fold_is_fine_tuned_again(trained: Path, refused: Refused, cli: Cli) -> None:
+    """Even with its own weights, which --overwrite discards."""
+    checkpoint = next(trained.glob("nnUNet_results/*/*/fold_0/checkpoint_final.pth"))
+    words = ("train", 7, "-p", "tiny", "--epochs", 1, "--iterations", 2, "--device", "cpu", "--workers", 0)
+    given = (*words, "--pretrained-weights", checkpoint)
+    refused(*given, says=["is trained already", "--overwrite"])
+    refused(*given, "--resume", says=["--resume goes on with the weights of the fold", "Leave one of them out"])
+    outcome = cli(*given, "--overwrite")
+    assert outcome.code == 0, outcome.err
+    assert str(checkpoint) in outcome.err
+
+
+@pytest.mark.torch
+def test_input_is_looked_at_before_the_model_is_loaded(trained: Path, refused: Refused, tmp_path: Path) -> None:
+    checkpoint = next(trained.glob("nnUNet_results/*/*/fold_0/checkpoint_final.pth"))
+    checkpoint.write_bytes(b"damaged")
+    (tmp_path / "empty").mkdir()
+    refused("predict", "-d", 7, "-i", tmp_path / "empty", "-o", tmp_path / "out", says=["empty is empty"])
 
 
 @pytest.mark.torch

@@ -186,7 +186,7 @@ def test_within_a_time(model: Path, cli: Cli, short_budgets: None) -> None:
     name = "3d_fullres"
     for key in ("patch_size", "architecture", "spacing", "data_identifier"):
         assert plans["configurations"][name][key] == old["configurations"][name][key]
-    assert "nothing is left to do" in cli(*words, "--resume").err
+    assert "nothing is left to train" in cli(*words, "--resume").err
 
 
 def test_a_model_of_another_dataset(model: Path, trained: Path, cli: Cli, refused: Refused, tmp_path: Path) -> None:

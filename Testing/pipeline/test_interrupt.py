@@ -269,7 +269,7 @@ def test_folds_that_start_together_with_a_budget_get_the_same_plans(
 def test_closed_standard_streams(raw: Path, workspace: Path, command: str, closed: str) -> None:
     place = "" if command == "--help" else f"--workspace {workspace}"
     line = f"{sys.executable} -m segautoconfiglib {command} {place} {closed}"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, encoding="utf-8", check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
 

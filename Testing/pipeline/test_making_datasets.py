@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from segautoconfiglib.image.files import read_header, read_labels, write_image
 from segautoconfiglib.image.volume import Geometry
@@ -161,6 +162,13 @@ class TestBadInput:
         refused("from-folder", "Dataset007_Other", *folders, says=["number 7"])
         refused("from-folder", 99, *folders, says=["no dataset with id 99"])
 
+    def test_an_alpha_channel_is_called_so(self, refused: Any, tmp_path: Path) -> None:
+        for folder, mode in (("i", "LA"), ("l", "L")):
+            (tmp_path / folder).mkdir()
+            Image.new(mode, (6, 5), 1 if mode == "L" else (9, 128)).save(tmp_path / folder / "a.png")
+        said = "for 2 in the images (grey and alpha, the transparency)"
+        refused("from-folder", NEW, tmp_path / "i", tmp_path / "l", "--channels", "grey", says=[said, "without its"])
+
     def test_repairs_and_splits(self, refused: Any, raw: Path) -> None:
         refused("repair", 7, "--map", "x", says=["'x' is no change of a label value"])
         refused("repair", 7, "--apply", "--dry-run", says=["contradict"])
@@ -168,3 +176,19 @@ class TestBadInput:
         refused("split", 7, "--test", "100%", says=["5 of 5 cases"])
         refused("split", 7, "--test", "c9", "c0", says=["c9"])
         refused("split", 7, "--folds", "5", "--group", "x", says=["'x' finds nothing", "c4"])
+
+
+def test_folds_that_lose_all_their_cases_are_told(cli: Any, tmp_path: Path, new: Path) -> None:
+    for case in ("p1_a", "p1_b", "p2_a", "p2_b", "p3_a"):
+        write(tmp_path / "i" / f"{case}.nii.gz", 5)
+        write(tmp_path / "l" / f"{case}.nii.gz", 1)
+    assert cli("from-folder", NEW, tmp_path / "i", tmp_path / "l", "--channels", "MRI").code == 0
+    assert cli("split", 9, "--folds", 3, "--group", "(p[0-9])").code == 0
+    folds = [fold["val"] for fold in json.loads((new / "splits_final.json").read_text())]
+    alone = folds.index(["p3_a"])
+    outcome = cli("split", 9, "--test", "p1_a", *JSONL)
+    assert not [data for data in outcome.of("warning") if "empty" in data["message"]]
+    outcome = cli("split", 9, "--test", "p3_a", *JSONL)
+    (warning,) = [data for data in outcome.of("warning") if "empty" in data["message"]]
+    assert warning["message"] == f"Fold {alone} of splits_final.json is empty now."
+    assert f"split {NEW} --folds 2 --overwrite" in warning["hint"]

@@ -22,7 +22,7 @@ DATASET = "Dataset007_Test"
 NAME = "nnUNetTrainer__tiny__3d_fullres"
 DATASET_KEYS = {
     *("dataset", "id", "name", "folder", "cases", "test_cases", "channels", "labels", "regions_class_order"),
-    *("file_ending", "segments", "case_ids", "case_files", "plans", "models", "problem"),
+    *("file_ending", "segments", "case_ids", "case_files", "plans", "models", "choice", "problem"),
 }
 MODEL_KEYS = {
     *("path", "title", "dataset", "trainer", "plans", "configuration", "folds", "unfinished", "channels", "labels"),
@@ -66,6 +66,7 @@ def test_info_of_a_raw_dataset(raw: Path, cli: Cli) -> None:
         "case_ids": ["c0", "c1", "c2", "c3", "c4"],
         "plans": [],
         "models": 0,
+        "choice": None,
         "problem": None,
     }
     assert files["c4"] == {

@@ -11,6 +11,7 @@ import pytest
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.plugins import plugged_in
 from segautoconfiglib.base.workspace import Workspace
 from segautoconfiglib.cli.nnunet_v1.published import PUBLISHED, address
 from segautoconfiglib.cli.nnunet_v1.translation import (
@@ -62,6 +63,17 @@ def test_words_that_nobody_knows_are_kept_for_the_error() -> None:
     assert v2_trainer("MyTrainer") == "MyTrainer"
     with pytest.raises(UserError, match="softDeepSupervision4"):
         recipe_from_trainer_name(v2_trainer("nnUNetTrainerV2_softDeepSupervision4"))
+
+
+def test_trainers_of_plugins_keep_their_names(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def register(plugin):\n    plugin.trainer('nnUNetTrainerV2_mine', epochs=7)\n")
+    with plugged_in([file]):
+        assert v2_trainer("nnUNetTrainerV2_mine") == "nnUNetTrainerV2_mine"
+        assert v2_trainer("nnUNetTrainerV2_mine_noMirroring") == "nnUNetTrainerV2_mine_NoMirroring"
+        assert recipe_from_trainer_name("nnUNetTrainerV2_mine_NoMirroring").epochs == 7
+        assert v2_trainer("nnUNetTrainerV2_noMirroring") == "nnUNetTrainer_NoMirroring"
+    assert v2_trainer("nnUNetTrainerV2_mine") == "nnUNetTrainer_mine"
 
 
 def test_plans_checkpoints_and_words() -> None:

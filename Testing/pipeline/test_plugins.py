@@ -141,6 +141,36 @@ def test_files_without_their_reader(here: Path, raw: Path, refused: Callable[...
     refused("train", 7, "--device", "cpu", says=["'.voxels' can't be read", "plug-in"])
 
 
+def test_a_model_names_the_plugin_of_its_files(
+    here: Path, raw: Path, workspace: Path, cli: Cli, refused: Callable[..., str]
+) -> None:
+    (here / "voxels.py").write_text(EXAMPLES["voxels.py"][0])
+    (here / "other.py").write_text("def register(plugin):\n    pass\n")
+    as_voxels(raw, here / "voxels.py", here / "images")
+    run(cli, ["train", "7", "--plugin", "voxels.py"])
+    says = ["'.voxels' can't be read", "trained with the plug-in voxels.py: name it (--plugin FILE)"]
+    words = ("predict", "-d", 7, "-i", here / "images", "-o", here / "out", "--device", "cpu", "--plugin", "other.py")
+    assert "Predicting with" not in refused(*words, says=says)
+    run(cli, ["export-model", next(workspace.glob("nnUNet_results/*/*")), "model.zip", "--plugin", "voxels.py"])
+    shutil.rmtree(workspace)
+    run(cli, ["import-model", "model.zip", "--plugin", "voxels.py"])
+    refused(*words, says=says)
+    run(cli, [*map(str, words), "--plugin", "voxels.py"])
+
+
+def test_a_planners_edit_that_fails(here: Path, cli: Cli) -> None:
+    """Only the plug-in's own lines are shown."""
+    (here / "edit.py").write_text(
+        "def edit(plans):\n    plans['missing']['x'] = 1\n\n\ndef register(plugin):\n"
+        "    plugin.planner('edited', edit=edit)\n"
+    )
+    outcome = cli("plan", 7, "--plugin", "edit.py", "--planner", "edited")
+    assert outcome.code == 2
+    shown = outcome.err[outcome.err.index("Traceback") :].splitlines()
+    assert [line for line in shown if "File" in line] == [f'  File "{here / "edit.py"}", line 2, in edit']
+    assert f"Error: The plug-in {here / 'edit.py'}, line 2, failed: KeyError: 'missing'" in shown
+
+
 def test_bad_plugins_end_any_command_before_its_work(here: Path, refused: Callable[..., str]) -> None:
     bad = here / "bad.py"
     bad.write_text("import numpy\n\nraise ValueError('no licence')\n")

@@ -279,7 +279,7 @@ def blaming(report: Reporter = silent) -> Iterator[None]:
     """An exception that comes out of a plug-in's code is the plug-in's: it becomes a UserError with file and line.
 
     Args:
-        report: Gets the traceback.
+        report: Gets the traceback from the plug-in's code on.
     """
     try:
         yield
@@ -290,7 +290,7 @@ def blaming(report: Reporter = silent) -> Iterator[None]:
             for source in loaded():
                 line = _line(cause.__traceback__, source)
                 if line is not None:
-                    report("log", message="".join(traceback.format_exception(error)), level="debug")
+                    report("log", message=_trace(cause, source), level="debug")
                     what = f"{type(cause).__name__}: {cause}" + ("" if cause is error else f" ({error})")
                     text = f"The plug-in {source}, line {line}, failed: {what}"
                     raise UserError(text, "Correct the file.") from error
@@ -303,6 +303,14 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__cause__
+
+
+def _trace(error: BaseException, file: str) -> str:
+    """The traceback of an exception without what is before a file's first line in it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != file:
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace, chain=False))
 
 
 def _line(trace: TracebackType | None, file: str | None) -> int | None:

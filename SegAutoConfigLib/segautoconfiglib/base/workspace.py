@@ -98,10 +98,9 @@ class Workspace:
         return (self.v1_base or self.raw.parent) / "nnUNet_raw_data"
 
     @property
-    def plugins(self) -> Path | None:
-        """The folder of plug-ins beside the roots; None where those do not lie together under their usual names."""
-        home = self.raw.parent
-        return home / "plugins" if self == Workspace.at(home) else None
+    def plugins(self) -> Path:
+        """The folder of plug-ins, beside ``raw``, wherever the other roots lie."""
+        return self.raw.parent / "plugins"
 
     def dataset_names(self) -> list[str]:
         """The names of all datasets in any of the three roots, sorted."""

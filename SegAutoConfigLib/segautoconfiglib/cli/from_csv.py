@@ -5,7 +5,7 @@ from pathlib import Path
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.words import command
-from segautoconfiglib.cli.making import COMMON_EPILOG, add_making, add_threshold, making
+from segautoconfiglib.cli.making import COMMON_EPILOG, add_label_values, add_making, add_threshold, making
 from segautoconfiglib.cli.options import add_new_dataset
 
 EPILOG = f"""LIST is a CSV file (comma, semicolon or tab) whose first line names the columns:
@@ -17,19 +17,19 @@ EPILOG = f"""LIST is a CSV file (comma, semicolon or tab) whose first line names
   patient            cases of one patient are never divided: folds are written to splits_final.json
 
 Paths start at the list's folder. A folder of DICOM files may stand for an image; FOLDER/SERIES where it holds several.
+A DICOM SEG file may stand for a label map: its segments are taken by their names, or by their numbers.
 {COMMON_EPILOG}
 
-example: from-csv Dataset005_Liver cases.csv --labels liver tumour"""
+examples:
+  from-csv Dataset005_Liver cases.csv --labels liver tumour
+  from-csv Dataset005_Liver cases.csv --labels liver=5 vessels=51-54 background=rest"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """DATASET, LIST, --labels, --threshold and the common ones."""
     add_new_dataset(parser)
     parser.add_argument("list", type=Path, metavar="LIST", help="CSV file")
-    parser.add_argument(
-        "--labels", nargs="+", metavar="NAME[=VALUE]",
-        help="structures and their values in the label maps: liver tumour, or liver=1 tumour=2,3 (default: the values)",
-    )  # fmt: skip
+    add_label_values(parser)
     add_threshold(parser)
     add_making(parser)
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.words import command
-from segautoconfiglib.cli.making import COMMON_EPILOG, add_making, making
+from segautoconfiglib.cli.making import COMMON_EPILOG, add_label_values, add_making, making
 from segautoconfiglib.cli.options import add_new_dataset
 
 EPILOG = f"""Images and label maps are paired by their names; _seg, _label, _mask, -label and the like do not count, and
-files that all end in _0000, _0001 ... are channels. Any readable format, mixed too, and folders of DICOM files.
+files that all end in _0000, _0001 ... are channels. Any readable format, mixed too, and folders of DICOM files; DICOM
+SEG files as label maps, their segments by name or number.
 {COMMON_EPILOG}
 
 examples:
@@ -25,10 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "label_maps", nargs="?", type=Path, metavar="LABELS", help="folder of label maps (default: among the images)"
     )
-    parser.add_argument(
-        "--labels", nargs="+", metavar="NAME[=VALUE]",
-        help="structures and their values in the label maps: liver tumour, or liver=1 tumour=2,3 (default: the values)",
-    )  # fmt: skip
+    add_label_values(parser)
     parser.add_argument("--unlabelled-as-test", action="store_true", help="images without label map become test cases")
     add_making(parser)
 

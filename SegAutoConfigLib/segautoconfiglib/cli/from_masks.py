@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of cases, or of structures")
     parser.add_argument(
         "--labels", nargs="+", metavar="NAME[=MASK]",
-        help="structures in order of precedence, later ones win; NAME=MASK,MASK joins masks (default: all, by name)",
+        help="structures in order of precedence, later ones win; NAME=MASK,MASK joins masks, NAME=rest all "
+        "others (default: all, by name)",
     )  # fmt: skip
     parser.add_argument(
         "--images", nargs="+", default=[], metavar="NAME",

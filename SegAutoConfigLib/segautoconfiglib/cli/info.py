@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +58,17 @@ def _show_all(context: Context) -> None:
 
 
 def _show_dataset(name: str, context: Context) -> None:
-    from segautoconfiglib.pipeline.inventory import dataset_models
+    from segautoconfiglib.pipeline.inventory import choice_row, dataset_models
 
     plans, models = plans_rows(context, name), dataset_models(context, name)
-    context.report("done", stage="info", plans=plans, models=models)
+    choice = choice_row(context, name)
+    context.report("done", stage="info", plans=plans, models=models, choice=choice)
     for row in models:
         _warn(row, context)
     _show(context, f"{name}: plans", plans)
     _show(context, f"{name}: models", [_model_line(row) for row in models])
+    if choice is not None:
+        _show(context, f"{name}: choice of find-best (predict --choice)", [_choice_line(choice)])
     if not plans and (context.workspace.raw / name).is_dir():
         context.report(
             "log",
@@ -109,6 +111,7 @@ def _dataset_line(row: Row, context: Context) -> Row:
         "fingerprint": "yes" if measured else "no",
         "plans": ", ".join(row["plans"]) or "-",
         "models": row["models"],
+        "choice": "yes" if row["choice"] else "no",
     }
 
 
@@ -116,10 +119,19 @@ def _model_line(row: Row) -> Row:
     return {
         "model": row["path"].replace("\\", "/").rpartition("/")[2],
         "title": row["title"],
-        "folds": _folds(row["folds"]) or ("none finished" if row["unfinished"] else "none"),
+        "folds": _folds(row),
         "validation Dice": row["dice"],
         "date": (row["date"] or "")[:10],
         "origin": row["origin"],
+    }
+
+
+def _choice_line(row: Row) -> Row:
+    return {
+        "models": " + ".join(row["models"]) or row["problem"],
+        "folds": ", ".join(map(str, row["folds"])),
+        "validation Dice": row["dice"],
+        "file": row["path"],
     }
 
 
@@ -130,8 +142,9 @@ def _fold_line(row: Row) -> Row:
     return {**shown, "Dice": row["dice"], **classes}
 
 
-def _folds(folds: Sequence[int | str]) -> str:
-    return ", ".join(map(str, folds))
+def _folds(row: Row) -> str:
+    finished, begun = (", ".join(map(str, row[key])) for key in ("folds", "unfinished"))
+    return "; ".join(text for text in (finished, f"unfinished: {begun}" if begun else "") if text) or "none"
 
 
 def _text(value: Any) -> str:

@@ -36,6 +36,15 @@ def add_making(parser: argparse.ArgumentParser) -> None:
     add_workers(parser)
 
 
+def add_label_values(parser: argparse.ArgumentParser) -> None:
+    """``--labels`` of label maps."""
+    parser.add_argument(
+        "--labels", nargs="+", metavar="NAME[=VALUE]",
+        help="structures and their values in the label maps: liver tumour, or liver=1 tumour=2,3 other=4-9; "
+        "background=rest for all other values (default: the values)",
+    )  # fmt: skip
+
+
 def add_threshold(parser: argparse.ArgumentParser) -> None:
     """``--threshold``."""
     parser.add_argument(
@@ -46,7 +55,7 @@ def add_threshold(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def making(arguments: argparse.Namespace, labels: dict[str, tuple[int, ...]] | None = None) -> Making:
+def making(arguments: argparse.Namespace, labels: dict[str, tuple[int | range, ...]] | None = None) -> Making:
     """The wishes that the options stand for."""
     from segautoconfiglib.dataset.source_cases import Making
 

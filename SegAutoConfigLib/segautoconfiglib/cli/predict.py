@@ -47,7 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_files(parser: argparse.ArgumentParser) -> None:
     """``-i`` and ``-o``."""
     parser.add_argument(
-        "-i", "--input", type=Path, required=True, metavar="FOLDER", help="images, named <case>_0000.nii.gz"
+        "-i",
+        "--input",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="images, named <case>_0000.nii.gz; or folders of DICOM files, or one such folder",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where segmentations go")
 

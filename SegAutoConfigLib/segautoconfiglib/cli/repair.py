@@ -8,13 +8,16 @@ from segautoconfiglib.cli.options import add_dataset, add_workers
 EPILOG = """Without --apply nothing is written: each case is listed with what would be done.
 
 Put right: label maps on another grid than their image (nearest label), small differences of origin, spacing or
-direction between the files of a case, labels stored as fractions, label files of another ending, images without _0000,
-gaps in the numbers of the labels, numTraining. The old files are kept in the folder replaced/ID of the dataset, the old
-dataset.json in replaced. --labels must name every value that the label maps hold, and no other.
+direction between the files of a case, labels stored as fractions, images and label maps of another ending, images
+without _0000, gaps in the numbers of the labels, numTraining. Images without label map and label maps without image are
+listed, and stay, as does numTraining then. The old files are kept in the folder replaced/ID of the dataset, the old
+dataset.json in replaced. --labels must name every value that the label maps hold, and no other; a range (4-9) may name
+more, and rest stands for all others.
 
 examples:
   repair 5                                shows what would be done
   repair 5 --map 255=1 --apply            masks of 0 and 255
+  repair 5 --map 1=1 2-117=2 rest=0 --apply       ranges; rest is every value that is not named
   repair 5 --labels organ=7 tumour=9 --apply      numbered 1 and 2, in dataset.json and in the label maps"""
 
 
@@ -22,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """DATASET, --map, --labels, --apply, --workers."""
     add_dataset(parser)
     values = parser.add_mutually_exclusive_group()
-    values.add_argument("--map", nargs="+", metavar="OLD=NEW", help="change label values in all label maps")
+    values.add_argument(
+        "--map", nargs="+", metavar="OLD=NEW", help="change label values in all label maps: 255=1, 4-9=2, rest=0"
+    )
     values.add_argument(
         "--labels",
         nargs="+",

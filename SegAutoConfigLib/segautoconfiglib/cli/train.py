@@ -101,7 +101,7 @@ def add_continuation(parser: argparse.ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--resume", action="store_true", help="continue this fold where it stopped")
     group.add_argument("--overwrite", action="store_true", help="discard what this fold has and start anew")
-    group.add_argument(
+    parser.add_argument(
         "--pretrained-weights", "-pretrained_weights", type=Path, metavar="FILE", help="start from this checkpoint"
     )
     parser.add_argument(

@@ -21,7 +21,7 @@ from segautoconfiglib.dataset.merge import label_values, merge
 from segautoconfiglib.dataset.staging import CASES_FILE, Staging, case_problems
 from segautoconfiglib.dataset.verify import CaseFindings, bytes_to_check, check_case
 from segautoconfiglib.dataset.workers import workers_for_files
-from segautoconfiglib.image.files import read_header
+from segautoconfiglib.image.files import Header, read_header
 from segautoconfiglib.image.formats import PICTURE_ENDINGS
 
 STAGE = "check"
@@ -69,15 +69,19 @@ def checked(
 def _check(case: Case, channels: int | None, values: tuple[int, ...] | None, ending: str) -> CaseFindings:
     """As `check_case`, and whether the images can be stored; ending: of the dataset's files."""
     findings = check_case(case, channels, values)
-    if ending in PICTURE_ENDINGS:
-        for file in case.images:
-            with suppress(UserError):  # has been reported
-                header = read_header(file)
-                if header.shape[0] != 1 or header.dtype.kind not in "ui":
-                    text = f"{header.shape[0]} slices of {header.dtype} can't be stored as {ending}."
-                    hint = f"The dataset's files are {ending}: pictures of whole numbers from 0."
-                    findings.problems.append(Problem(text, hint, str(file), case.id))
+    for file in case.images:
+        with suppress(UserError):  # has been reported
+            findings.problems += storing_problems(file, read_header(file), ending, case.id)
     return findings
+
+
+def storing_problems(file: Path, header: Header, ending: str, case: str) -> list[Problem]:
+    """Whether an image can be stored as a file of this ending."""
+    if ending not in PICTURE_ENDINGS or (header.shape[0] == 1 and header.dtype.kind in "ui"):
+        return []
+    text = f"{header.shape[0]} slices of {header.dtype} can't be stored as {ending}."
+    hint = f"The dataset's files are {ending}: pictures of whole numbers from 0."
+    return [Problem(text, hint, str(file), case)]
 
 
 def _warn_of_empty(cases: Sequence[Case], found: Sequence[CaseFindings], report: Reporter) -> None:

@@ -10,15 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from segautoconfiglib.base.errors import Problem, UserError
-from segautoconfiglib.dataset.relabel import add_mask, changed_values, inside, on_grid
+from segautoconfiglib.dataset.relabel import REST, add_mask, changed_values, changes_for, inside, on_grid, shown
 from segautoconfiglib.dataset.source_cases import Making, SourceCase
-from segautoconfiglib.image import dicom
+from segautoconfiglib.image import dicom, dicom_seg
 from segautoconfiglib.image.files import Header, read_header, read_labels, read_stored, write_labels
 from segautoconfiglib.image.volume import Volume
 
 #: In this format every geometry is kept, 2D and 3D.
 SCRATCH_ENDING = ".nrrd"
-SHOWN = 5
 OTHER_GRID = "Say --resample: the nearest label is taken for each voxel of the image. Or export both from one scene."
 
 
@@ -36,7 +35,7 @@ class PreparedLabels:
 @dataclass(frozen=True)
 class LabelTask:
     case: SourceCase
-    numbers: Mapping[str, int]  # of masks
+    numbers: Mapping[str, int]  # of masks, and of segments that are called so
     values: Mapping[int, int]  # of label maps: old to new
     making: Making
     scratch: Path
@@ -99,15 +98,27 @@ def _changed(task: LabelTask, image: Header, result: PreparedLabels) -> np.ndarr
     volume = read_labels(task.case.labels)
     on_image = _on_image(volume, image, task.making, result)
     labels = volume.array[0] if on_image is None else on_image
-    if task.values:
-        unknown = sorted(set(np.unique(labels).tolist()) - set(task.values) - {0})
-        if unknown:
-            shown = ", ".join(map(str, unknown[:SHOWN]))
-            hint = "Name them in --labels (background=VALUE for what is no structure)."
-            raise UserError(f"The label map holds values that have no name: {shown}.", hint)
-    if on_image is None and all(old == new for old, new in task.values.items()):
+    segments = dicom_seg.segment_names(task.case.labels)
+    values = _of_segments(segments, task) or task.values
+    present = np.unique(labels).tolist()
+    changes = changes_for(values, present)
+    unknown = [value for value in present if value not in changes and value != 0]
+    if values and unknown:
+        words = [f"{value} ({segments[value]})" if value in segments else value for value in unknown]
+        hint = (
+            "Name them in --labels: NAME=VALUE, NAME=4-9; background=VALUE, background=rest for what is no structure."
+        )
+        raise UserError(f"The label map holds values that have no name: {shown(words)}.", hint)
+    if on_image is None and not segments and all(old == new for old, new in changes.items()):
         return None
-    return changed_values(labels, task.values)
+    return changed_values(labels, changes)
+
+
+def _of_segments(segments: Mapping[int, str], task: LabelTask) -> dict[int, int]:
+    """How values change where segments of a DICOM SEG file have the names of labels (capitals do not count)."""
+    numbers = {name.casefold(): number for name, number in task.numbers.items()}
+    found = {value: numbers[name.casefold()] for value, name in segments.items() if name.casefold() in numbers}
+    return found | {REST: task.values[REST]} if found and REST in task.values else found
 
 
 def _on_image(labels: Volume, image: Header, making: Making, result: PreparedLabels) -> np.ndarray | None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.dataset.description import DatasetDescription, load_description
 from segautoconfiglib.image.files import read_header, reader_name
+from segautoconfiglib.image.formats import PICTURE_ENDINGS, file_ending
 
 __all__ = ["Case", "Dataset", "DatasetDescription", "list_cases", "load_dataset", "load_description", "scan_images"]
 
 DATASET_FILE = "dataset.json"
 IMAGES, LABELS = "imagesTr", "labelsTr"
+NO_ALPHA = "Save the picture without its alpha channel."
 SUFFIX_HINT = "Image files are named CASE_0000{ending} (0000 = first channel, also where there is only one)."
 
 
@@ -198,8 +200,18 @@ def channel_count_problem(case: Case, found: int, expected: int) -> Problem:
             "Split a 4D file into one file per channel (convert-msd does it), save colour pictures as grey, or name "
             "every channel in channel_names of dataset.json."
         )
+        if alpha := alpha_words(case.images, found):
+            channels += alpha
+            hint = NO_ALPHA if found == 2 else f"{NO_ALPHA} {hint}"
     verb = "is" if expected == 1 else "are"
     return Problem(f"{files}{channels} where {expected} {verb} expected.", hint, str(case.images[0]), case.id)
+
+
+def alpha_words(images: Sequence[Path], channels: int) -> str:
+    """What the channels of a picture are, to stand behind their number; nothing where none is transparency."""
+    if channels not in (2, 4) or len(images) != 1 or file_ending(images[0]) not in PICTURE_ENDINGS:
+        return ""
+    return f" ({'grey' if channels == 2 else 'red, green, blue'} and alpha, the transparency)"
 
 
 def _no_cases(folder: Path, file_ending: str, scan: ImageScan) -> UserError:

@@ -11,6 +11,7 @@ from segautoconfiglib.dataset.case_names import channels_of, match_labels
 from segautoconfiglib.dataset.dataset import visible
 from segautoconfiglib.dataset.from_folder import image_files
 from segautoconfiglib.dataset.labels import BACKGROUND
+from segautoconfiglib.dataset.relabel import REST_WORD
 from segautoconfiglib.dataset.source_cases import SourceCase
 from segautoconfiglib.image import dicom
 from segautoconfiglib.image.formats import file_ending, stem
@@ -51,7 +52,8 @@ def cases_from_masks(
 
     Args:
         folder: See `LAYOUTS`.
-        labels: Label to its masks, later ones win over earlier ones; None: all masks, sorted by name.
+        labels: Label to its masks ("rest": all others), later ones win over earlier ones; None: all masks, sorted by
+            name.
         images: The image files of each case in the order of the channels (with or without ending), a DICOM folder of
             each case, or the one folder of images; empty: found by their places and names.
         masks: Name of the folder with masks, in each case or around those of the structures.
@@ -76,7 +78,7 @@ def cases_from_masks(
         raise ProblemsError(f"{folder} can't be used:", problems, LAYOUTS)
     if not names:
         raise UserError(f"{folder} has no images with masks.", LAYOUTS)
-    chosen = labels if labels is not None else {name: (name,) for name in names if name != BACKGROUND}
+    chosen = _with_rest(labels, names) if labels else {name: (name,) for name in names if name != BACKGROUND}
     unknown = [mask for many in chosen.values() for mask in many if mask not in names]
     problems += [Problem(f"no case has a mask {name!r}.", f"There are: {', '.join(names)}.") for name in unknown]
     cases = [_ordered(case, chosen) for case in found]
@@ -90,6 +92,15 @@ def cases_from_masks(
     left = [name for name in names if name not in {mask for many in chosen.values() for mask in many}]
     report("log", message=f"{folder.name}: {what}; masks: {', '.join(chosen)}{_left(left)}.")
     return cases
+
+
+def _with_rest(labels: Structures, names: Sequence[str]) -> Structures:
+    """``rest`` is every mask that is not named, unless one is called so."""
+    rest = tuple(name for name in names if name not in {mask for many in labels.values() for mask in many})
+    return {
+        label: tuple(mask for name in masks for mask in (rest if name == REST_WORD and name not in names else (name,)))
+        for label, masks in labels.items()
+    }
 
 
 def _left(names: Sequence[str]) -> str:

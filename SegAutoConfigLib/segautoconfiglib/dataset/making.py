@@ -23,12 +23,13 @@ from segautoconfiglib.dataset.labels import BACKGROUND
 from segautoconfiglib.dataset.members import Members, load_members
 from segautoconfiglib.dataset.membership import Membership
 from segautoconfiglib.dataset.new_dataset import channel_names, dataset_ending
-from segautoconfiglib.dataset.relabel import numbering
+from segautoconfiglib.dataset.relabel import by_value, numbering
 from segautoconfiglib.dataset.source_cases import Making, SourceCase
 from segautoconfiglib.dataset.split import choose_test
 from segautoconfiglib.dataset.splits import Split, make_splits
 from segautoconfiglib.dataset.staging import CASES_FILE, NAME_TAKEN, StagedCase, Staging
 from segautoconfiglib.dataset.workers import workers_for_largest
+from segautoconfiglib.image import dicom_seg
 from segautoconfiglib.image.files import read_labels
 
 STAGE = "labels"
@@ -66,7 +67,8 @@ def make_dataset(
     scratch_place = existing_folder(folder.parent)
     with scratch_folder(scratch_place, ".making-") as scratch:
         labels, values = _label_plan(cases, making, members, workers, report, cancel)
-        numbers = {name: entry for name, entry in (labels or {}).items() if isinstance(entry, int)}
+        names = labels or (members.description.labels if members.description else {})
+        numbers = {name: entry for name, entry in names.items() if isinstance(entry, int)}
         prepared = map_cases(
             prepare_labels,
             [(case.id, (LabelTask(case, numbers, values, making, scratch),)) for case in cases],
@@ -146,10 +148,13 @@ def _label_plan(
         return _numbers(masks, known), {}
     if making.labels is not None:
         numbers = _numbers(list(making.labels), known)
-        pairs = {value: numbers[name] for name, values in making.labels.items() for value in values}
+        pairs = {value: numbers[name] for value, name in by_value(making.labels).items()}
         return numbers, {old: new for old, new in pairs.items() if isinstance(new, int)}
     if known or not any(case.labels for case in cases):
         return None, {}
+    if segments := _segments(cases):
+        report("log", message=f"The labels are called as the segments of the DICOM SEG files: {', '.join(segments)}.")
+        return _numbers(segments, known), {}
     found = map_cases(
         _values,
         [(case.id, (case.labels,)) for case in cases if case.labels is not None],
@@ -184,8 +189,14 @@ def _guessed_labels(values: list[int], report: Reporter) -> tuple[dict[str, int 
     example = " ".join(f"name{index}={value}" for index, value in enumerate(values[:SHOWN], start=1))
     raise UserError(
         f"The label maps hold the values {', '.join(map(str, values[:20]))}{' ...' if len(values) > 20 else ''}.",
-        f"Say what they are, and they are numbered 1, 2, 3 ...: --labels {example}",
+        f"Say what they are, and they are numbered 1, 2, 3 ...: --labels {example} (background=rest for all others)",
     )
+
+
+def _segments(cases: Sequence[SourceCase]) -> list[str]:
+    """The names of all segments, where all label maps are DICOM SEG files that name them."""
+    found = [dicom_seg.segment_names(case.labels) for case in cases if case.labels is not None]
+    return list(dict.fromkeys(name for names in found for name in names.values())) if all(found) else []
 
 
 def _values(file: Path) -> set[int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter
+from segautoconfiglib.dataset.dataset import NO_ALPHA, alpha_words
 from segautoconfiglib.dataset.description import DatasetDescription
 from segautoconfiglib.image import dicom
 from segautoconfiglib.image.files import read_header, read_stored
@@ -46,9 +47,10 @@ def channel_names(
         return None
     count = read_header(images[0]).channels if len(images) == 1 else len(images)
     if given and len(given) != count:
+        alpha = alpha_words(images, count)
         raise UserError(
-            f"{len(given)} names of channels ({', '.join(given)}) for {count} in the images.",
-            "Name each channel, in the order of the files: --channels T1 T2",
+            f"{len(given)} names of channels ({', '.join(given)}) for {count} in the images{alpha}.",
+            f"{NO_ALPHA + ' Or name' if alpha else 'Name'} each channel, in the order of the files: --channels T1 T2",
         )
     names = list(given) or _guessed_channels(images, count)
     if not given:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import SimpleITK as sitk
@@ -14,42 +15,95 @@ from segautoconfiglib.image.files import Header
 from segautoconfiglib.image.medical import sitk_from_array
 from segautoconfiglib.image.volume import Volume
 
-LABELS_FORM = "Write NAME=VALUE, or only names for the values 1, 2, 3 ...: --labels liver=1 tumour=2,3"
-MAP_FORM = "Write OLD=NEW with whole numbers: --map 255=1"
+LABELS_FORM = (
+    "Write NAME=VALUE, or only names for the values 1, 2, 3 ...: --labels liver=1 tumour=2,3 other=4-9 background=rest"
+)
+MAP_FORM = "Write OLD=NEW with whole numbers: --map 255=1, or --map 1=1 2-117=2 rest=0"
+#: What is written for every value but 0 that nothing else names, and the number that stands for it (in no file).
+REST_WORD, REST = "rest", -(2**31)
+#: Of a range, at most: as many as a label file can hold.
+MOST_VALUES = 2**16
+SHOWN = 20
+
+#: Structure to its values in label files: numbers, ranges, `REST`.
+LabelValues = Mapping[str, tuple[int | range, ...]]
 
 
-def named_values(words: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """What "liver=1", "tumour=2,3" or "liver", "tumour" say: structure to its values in the label files.
+def named_values(words: Iterable[str]) -> dict[str, tuple[int | range, ...]]:
+    """What "liver=1", "tumour=2,3", "other=4-9", "background=rest" or "liver", "tumour" say: structure to its values.
 
     Background is 0 unless it is named.
 
     Raises:
         UserError: another form, or a value is named twice.
     """
-    found: dict[str, tuple[int, ...]] = {}
+    found: dict[str, tuple[int | range, ...]] = {}
     for word in words:
-        name, given, numbers = word.partition("=")
-        texts = [text.strip() for text in numbers.split(",")] if given else []
-        if not name or name in found or not all(text.isdecimal() for text in texts):
+        name, given, text = word.partition("=")
+        values = _values(text) if given else ()
+        if not name or name in found or (given and not values):
             raise UserError(f"{word!r} does not name a label.", LABELS_FORM)
         following = (0,) if name == BACKGROUND else (1 + sum(other != BACKGROUND for other in found),)
-        found[name] = tuple(map(int, texts)) if texts else following
-    named = [value for values in found.values() for value in values]
-    twice = sorted({value for value in named if named.count(value) > 1})
+        found[name] = values or following
+    counts = Counter(value for values in found.values() for value in _each(values))
+    twice = [value for value, count in counts.items() if count > 1]
     if twice:
-        raise UserError(f"The label value {twice[0]} is named twice.", LABELS_FORM)
+        raise UserError(f"The label value {shown(twice[:1])} is named twice.", LABELS_FORM)
     return found
 
 
 def value_pairs(words: Iterable[str]) -> dict[int, int]:
-    """What "255=1" says. Raises: UserError: another form, or a value twice."""
+    """What "255=1", "2-117=1" or "rest=0" says. Raises: UserError: another form, or a value twice."""
     found: dict[int, int] = {}
     for word in words:
         old, _, new = word.partition("=")
-        if not (old.lstrip("-").isdecimal() and new.isdecimal()) or int(old) in found:
+        values = list(_each(_values(old)))
+        if not values or not new.isdecimal() or any(value in found for value in values):
             raise UserError(f"{word!r} is no change of a label value.", MAP_FORM)
-        found[int(old)] = int(new)
+        found |= dict.fromkeys(values, int(new))
     return found
+
+
+def by_value(labels: LabelValues) -> dict[int, str]:
+    """The structure of each value, ranges spread out."""
+    return {value: name for name, values in labels.items() for value in _each(values)}
+
+
+def changes_for(values: Mapping[int, int], present: Iterable[int]) -> dict[int, int]:
+    """Which of the values that a label map holds become what, `REST` spread out; 0 is background unless it is named."""
+    held = list(present)
+    changes = {value: values[value] for value in held if value in values}
+    if REST in values:
+        changes |= {value: values[REST] for value in held if value not in values and value != 0}
+    return changes
+
+
+def shown(values: Sequence[object], most: int = SHOWN) -> str:
+    """Label values for people: all, or the first and how many more there are."""
+    texts = [REST_WORD if value == REST else str(value) for value in values]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
+
+
+def _values(text: str) -> tuple[int | range, ...]:
+    """What "1,4", "2-117" or "rest" says; nothing where it is of another form."""
+    found: list[int | range] = []
+    for part in map(str.strip, text.split(",")):
+        ends = re.fullmatch(r"(\d+)-(\d+)", part)
+        if ends and 0 <= int(ends[2]) - int(ends[1]) < MOST_VALUES:
+            found.append(range(int(ends[1]), int(ends[2]) + 1))
+        elif part == REST_WORD:
+            found.append(REST)
+        elif re.fullmatch(r"-?\d+", part):
+            found.append(int(part))
+        else:
+            return ()
+    return tuple(found)
+
+
+def _each(values: Iterable[int | range]) -> Iterator[int]:
+    for value in values:
+        yield from (value if isinstance(value, range) else (value,))
 
 
 def numbering(names: Sequence[str], known: Mapping[str, int | list[int]]) -> dict[str, int | list[int]]:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from segautoconfiglib.base.cancel import CancelToken
-from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.errors import Problem, UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.parallel import map_cases
 from segautoconfiglib.base.records import read_json
+from segautoconfiglib.dataset.case_names import CHANNEL
 from segautoconfiglib.dataset.change import PENDING, Change, carry_out, changing
 from segautoconfiglib.dataset.dataset import (
     DATASET_FILE,
@@ -29,8 +30,8 @@ from segautoconfiglib.dataset.labels import BACKGROUND, IGNORE
 from segautoconfiglib.dataset.members import TEST_IMAGES, TEST_LABELS
 from segautoconfiglib.dataset.membership import files_in, kept_at
 from segautoconfiglib.dataset.merge import label_values
-from segautoconfiglib.dataset.relabel import numbering
-from segautoconfiglib.dataset.repair_case import CaseRepair, RepairTask, repair_case, shown
+from segautoconfiglib.dataset.relabel import REST, LabelValues, by_value, numbering, shown
+from segautoconfiglib.dataset.repair_case import CaseRepair, RepairTask, has_ending, repair_case
 from segautoconfiglib.dataset.workers import workers_for_largest
 from segautoconfiglib.image.formats import file_ending, stem
 
@@ -61,7 +62,7 @@ def repair_dataset(
     folder: Path,
     *,
     values: Mapping[int, int] | None = None,
-    labels: Mapping[str, tuple[int, ...]] | None = None,
+    labels: LabelValues | None = None,
     apply: bool = False,
     workers: int | None = None,
     report: Reporter = silent,
@@ -70,12 +71,13 @@ def repair_dataset(
     """Find what can be put right, and do it if that is wanted: all of it, or (when stopped) nothing.
 
     Label maps on another grid are resampled onto their image's (nearest label); small differences of origin, spacing
-    and direction between the files of a case vanish; labels stored as fractions become whole numbers; files of another
-    ending, and images without ``_0000``, get the form of the others; label values are renumbered without gaps.
+    and direction between the files of a case vanish; labels stored as fractions become whole numbers; images and labels
+    of another ending, and images without ``_0000``, get the form of the others; label values are renumbered without
+    gaps. Images without labels and labels without images are left, and then numTraining stays, too.
 
     Args:
         folder: ``nnUNet_raw/DatasetXXX_Name``.
-        values: Old to new label value, in all label maps.
+        values: Old to new label value (or `REST`), in all label maps.
         labels: Structure to its values in the label maps; they are numbered 1, 2, 3 ... in this order.
         apply: Write; else only say what would be done.
         workers: Processes; default: as many as cores and memory allow.
@@ -114,10 +116,14 @@ def repair_dataset(
         )
         if labels is not None:
             _check_named(labels, repairs)
-        if description.numTraining != len(training):
-            remarks.append(f"numTraining: {description.numTraining} becomes {len(training)}")
-        found = tuple(repair for repair in repairs if repair.done or repair.left)
-        content = {**description.to_json(), "numTraining": len(training)}
+        alone = [_alone(folder, *parts, cases) for parts, cases in zip(PARTS, (training, test), strict=True)]
+        count = len(training)
+        if alone[0] or any(repair.unreadable for repair in repairs[:count]):
+            count = description.numTraining  # what the dataset consists of has to be decided first
+        if description.numTraining != count:
+            remarks.append(f"numTraining: {description.numTraining} becomes {count}")
+        found = tuple(repair for repair in (*repairs, *alone[0], *alone[1]) if repair.done or repair.left)
+        content = {**description.to_json(), "numTraining": count}
         kept = False
         if apply and (remarks or any(repair.done for repair in found)):
             change = _change(folder, found, content, new_description=bool(remarks))
@@ -126,28 +132,28 @@ def repair_dataset(
     return Repairs(found, tuple(remarks), apply, kept)
 
 
-def _check_named(labels: Mapping[str, tuple[int, ...]], repairs: Sequence[CaseRepair]) -> None:
-    """Raises: UserError: a value is named that no label map holds, or one that occurs is not."""
+def _check_named(labels: LabelValues, repairs: Sequence[CaseRepair]) -> None:
+    """Raises: UserError: a value is named (not in a range) that no label map holds, or one that occurs is not."""
     found = {value for repair in repairs for value in repair.values} - {0}
-    named = {value for values in labels.values() for value in values} - {0}
+    named = {value for values in labels.values() for value in values if isinstance(value, int)} - {0, REST}
     held = f"The label maps hold the values {shown(sorted(found)) or 'of background only'}"
     if missing := sorted(named - found):
         hint = "Give the values that stand in the label maps now; change names alone in dataset.json."
         raise UserError(f"{held}; none holds {shown(missing)}, which --labels names.", hint)
-    if unnamed := sorted(found - named):
-        hint = f"Name every value: --labels ... NAME={unnamed[0]}, or background={unnamed[0]} for what is no structure."
+    of_value = by_value(labels)
+    if REST not in of_value and (unnamed := sorted(found - set(of_value))):
+        none = f"background={unnamed[0]} or background=rest for what is no structure."
+        hint = f"Name every value: --labels ... NAME={unnamed[0]}; {none}"
         raise UserError(f"{held}; --labels does not say what {shown(unnamed)} is.", hint)
 
 
-def _description(
-    file: Path, wanted: Mapping[str, tuple[int, ...]] | None
-) -> tuple[DatasetDescription, dict[int, int], list[str]]:
+def _description(file: Path, wanted: LabelValues | None) -> tuple[DatasetDescription, dict[int, int], list[str]]:
     """dataset.json as it will be, how label values change with it, and what was put right in it."""
     content, remarks = upgrade(read_json(file))
     labels, values = content.get("labels"), {}
     if wanted is not None:
         new = numbering([name for name in wanted if name != BACKGROUND], {})
-        values = {old: int(np.max(new[name])) for name, numbers in wanted.items() for old in numbers}
+        values = {old: int(np.max(new[name])) for old, name in by_value(wanted).items()}
         if content.pop("regions_class_order", None) is not None:
             raise UserError(f"{file} has regions: their numbers can't be given with --labels.", "Use --map OLD=NEW.")
     else:
@@ -157,7 +163,7 @@ def _description(
         order = content.get("regions_class_order")
         content |= {"regions_class_order": [values.get(number, number) for number in order]} if order else {}
         remarks.append(f"labels: {', '.join(f'{name} {number}' for name, number in new.items())}")
-    return describe(content, file), {old: new for old, new in values.items() if old != new}, remarks
+    return describe(content, file), values, remarks
 
 
 def _without_gaps(labels: Any) -> tuple[Any, dict[int, int]]:
@@ -177,19 +183,39 @@ def _without_gaps(labels: Any) -> tuple[Any, dict[int, int]]:
 
 
 def _members(folder: Path, images: str, labels: str, ending: str) -> list[Case]:
-    """Cases as the files tell, label maps of any ending, images with or without channel number."""
+    """Cases as the files tell, of any ending, images with or without channel number; the right ending wins."""
     if not (folder / images).is_dir():
         return []
     scan = scan_images(folder / images, ending)
-    found = {case: channel_files(channels) for case, channels in scan.files.items()}
-    for file in scan.without_channel:
-        found.setdefault(stem(file), (file,))
-    there = visible_files(folder / labels) if (folder / labels).is_dir() else []
-    label_of: dict[str, Path] = {}
-    for file in sorted(there, key=lambda file: file.name.lower().endswith(ending.lower())):  # the right ending wins
-        if file_ending(file):
-            label_of[stem(file)] = file
-    return [Case(case, files, label_of.get(case)) for case, files in sorted(found.items())]
+    found = dict(scan.files)
+    for file in (*filter(file_ending, scan.other), *scan.without_channel):
+        match = CHANNEL.fullmatch(stem(file))
+        case, channel = (match["case"], int(match["channel"])) if match else (stem(file), 0)
+        found.setdefault(case, {}).setdefault(channel, [file])
+    label_of = {
+        stem(file): file for file in sorted(_labels(folder / labels), key=lambda file: has_ending(file, ending))
+    }
+    return [Case(case, channel_files(files), label_of.get(case)) for case, files in sorted(found.items())]
+
+
+def _labels(folder: Path) -> list[Path]:
+    return [file for file in visible_files(folder) if file_ending(file)] if folder.is_dir() else []
+
+
+def _alone(folder: Path, images: str, labels: str, cases: Sequence[Case]) -> list[CaseRepair]:
+    """Label maps without image, and training images without label map: what becomes of them has to be decided."""
+    known = {case.id for case in cases}
+    found = [
+        Problem(f"the label map has no image in {images}.", "Add the image, or remove it.", str(file), stem(file))
+        for file in _labels(folder / labels)
+        if stem(file) not in known
+    ]
+    found += [
+        Problem(f"the image has no label map in {labels}.", "Add one, or remove it.", str(case.images[0]), case.id)
+        for case in cases
+        if case.label is None and images == IMAGES
+    ]
+    return [CaseRepair(problem.case, left=[problem]) for problem in found]
 
 
 def _change(folder: Path, repairs: Sequence[CaseRepair], content: dict[str, Any], *, new_description: bool) -> Change:

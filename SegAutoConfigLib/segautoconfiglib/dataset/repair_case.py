@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from segautoconfiglib.base.errors import Problem, UserError
-from segautoconfiglib.base.words import first_of
+from segautoconfiglib.dataset.add_check import storing_problems
+from segautoconfiglib.dataset.case_names import CHANNEL
 from segautoconfiglib.dataset.change import PENDING
 from segautoconfiglib.dataset.dataset import Case
-from segautoconfiglib.dataset.relabel import changed_values, on_grid
+from segautoconfiglib.dataset.relabel import changed_values, changes_for, on_grid, shown
 from segautoconfiglib.image.files import Header, read_header, read_stored, write_image, write_labels
 from segautoconfiglib.image.formats import stem
 from segautoconfiglib.image.volume import Geometry, Volume
@@ -21,7 +22,6 @@ from segautoconfiglib.image.volume import Geometry, Volume
 ROUNDING = 1e-9
 #: Label values this close to a whole number are rounded.
 FRACTION = 1e-3
-SHOWN_VALUES = 5
 
 
 @dataclass
@@ -35,6 +35,7 @@ class CaseRepair:
         renamed: Files that get another name: old and new path, relative to the dataset's folder.
         left: What can't be put right without a decision.
         values: That stand in its label map as it was.
+        unreadable: An image can't be read, or not be stored as the others are.
     """
 
     case: str
@@ -43,6 +44,7 @@ class CaseRepair:
     renamed: list[tuple[str, str]] = field(default_factory=list)
     left: list[Problem] = field(default_factory=list)
     values: tuple[int, ...] = ()
+    unreadable: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,18 +75,21 @@ def repair_case(task: RepairTask) -> CaseRepair:
         headers = [read_header(file) for file in case.images]
     except UserError as error:
         result.left.append(Problem(error.message, error.hint, case=case.id))
+        result.unreadable = True
         return result
     first, pending = headers[0], task.folder / PENDING
-    if stem(case.images[0]) == case.id:
+    if stem(case.images[0]) == case.id and has_ending(case.images[0], task.ending):
         target = case.images[0].with_name(f"{case.id}_0000{task.ending}")
         result.renamed.append((str(case.images[0].relative_to(task.folder)), str(target.relative_to(task.folder))))
         result.done.append(f"{case.images[0].name} becomes {target.name}")
-    for file, header in zip(case.images[1:], headers[1:], strict=True):
+    for file, header in zip(case.images, headers, strict=True):
         differences = _differences(first, header)
         if differences:
             hint = "Resample the channels onto one grid."
             text = f"does not lie on the grid of {case.images[0].name}: {'; '.join(differences)}."
             result.left.append(Problem(text, hint, str(file), case.id))
+        elif not has_ending(file, task.ending):
+            _convert_image(task, file, header, first.geometry, result)
         elif _noise(first.geometry, header.geometry):
             result.done.append(f"{file.name}: {_noise(first.geometry, header.geometry)} as in the first channel")
             _new_file(result, task, file, file.name)
@@ -98,6 +103,29 @@ def repair_case(task: RepairTask) -> CaseRepair:
     return result
 
 
+def has_ending(file: Path, ending: str) -> bool:
+    """Capitals do not count."""
+    return file.name.lower().endswith(ending.lower())
+
+
+def _convert_image(task: RepairTask, file: Path, header: Header, geometry: Geometry, result: CaseRepair) -> None:
+    """What is to be done about an image of another format: its values stay."""
+    problems = storing_problems(file, header, task.ending, task.case.id)
+    if header.channels != 1:
+        text = f"{header.channels} channels in one file, which does not end in {task.ending}."
+        problems.append(Problem(text, "Save each channel as a file of its own.", str(file), task.case.id))
+    if problems:
+        result.left += problems
+        result.unreadable = True
+        return
+    match = CHANNEL.fullmatch(stem(file))
+    name = f"{task.case.id}_{match['channel'] if match else '0000'}{task.ending}"
+    result.done.append(f"{file.name}: saved as {name}")
+    _new_file(result, task, file, name)
+    if task.write:
+        write_image(read_stored(file).array[0], task.folder / PENDING / result.files[-1][0], geometry)
+
+
 def _repair_labels(task: RepairTask, image: Header, file: Path, result: CaseRepair) -> None:
     """What is to be done about a label map. Raises: UserError: it can't be read or put right."""
     volume = read_stored(file)
@@ -107,7 +135,7 @@ def _repair_labels(task: RepairTask, image: Header, file: Path, result: CaseRepa
         raise UserError(f"It has {labels.array.shape[0]} channels.", "Save it with one whole number per voxel.")
     array = labels.array[0]
     result.values = tuple(np.unique(array).tolist())
-    changes = {old: new for old, new in task.values.items() if old in result.values}
+    changes = {old: new for old, new in changes_for(task.values, result.values).items() if old != new}
     if changes:
         array = changed_values(array, changes)
         done.append("values " + ", ".join(f"{old} to {new}" for old, new in changes.items()))
@@ -164,8 +192,3 @@ def _noise(first: Geometry, other: Geometry) -> str:
     """Which parts of two geometries differ by more than rounding: "origin, direction"; empty for none."""
     found = first.differences(other, tolerance=ROUNDING)
     return ", ".join(text.split(" ", 1)[0] for text in found)
-
-
-def shown(values: Sequence[int]) -> str:
-    """The first of some label values, for people."""
-    return first_of(values, SHOWN_VALUES)

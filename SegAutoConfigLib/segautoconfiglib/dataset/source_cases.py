@@ -36,7 +36,8 @@ class Making:
 
     Attributes:
         channels: Names of the channels; empty: those of the dataset, or guessed from the first case.
-        labels: Structure to its values in the label maps; None: as in the dataset, or numbered by the values found.
+        labels: Structure to its values in the label maps (see `relabel.LabelValues`); None: as in the dataset, or
+            numbered by the values found.
         file_ending: Of a new dataset; None: that of the images where nnU-Net knows it.
         resample: Bring label maps onto their image's grid where they have another.
         threshold: A mask of several values counts where it is above this number.
@@ -46,7 +47,7 @@ class Making:
     """
 
     channels: tuple[str, ...] = ()
-    labels: Mapping[str, tuple[int, ...]] | None = None
+    labels: Mapping[str, tuple[int | range, ...]] | None = None
     file_ending: str | None = None
     resample: bool = False
     threshold: float | None = None

@@ -20,6 +20,7 @@ from segautoconfiglib.dataset.dataset import (
     visible_files,
 )
 from segautoconfiglib.dataset.labels import PREPROCESSED_LABELS
+from segautoconfiglib.image import dicom
 from segautoconfiglib.image.formats import file_ending, stem
 
 SHOWN = 5
@@ -96,6 +97,8 @@ def _listed_twice(dataset: Dataset) -> list[Problem]:
 def unused_files(folder: Path, file_ending: str) -> list[Problem]:
     """Warnings about what lies beside the images of a folder and is not used; no image is opened."""
     scan = scan_images(folder, file_ending)
+    if not scan.files and dicom.is_dicom(folder):  # is an image itself
+        return []
     rename = f"Rename them to CASE_0000{file_ending} (0000 = first channel, also where there is only one)."
     return [
         *_grouped(scan.without_channel, f"in {folder} not used, without a channel number", rename),

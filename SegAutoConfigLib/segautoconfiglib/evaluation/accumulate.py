@@ -17,7 +17,7 @@ from segautoconfiglib.models.folder import DATASET_FILE, PLANS_FILE, Fold, Model
 
 SUMMARY = "summary.json"
 VALIDATION = "validation"
-NPZ_HINT = "Predict the held-out cases of each fold again with probabilities: nnUNetv2_train ... --val --npz."
+NPZ_HINT = "Predict the held-out cases of each fold again with probabilities: train ... --resume --save-probabilities."
 
 
 def accumulated_folder(model: ModelFolder, folds: Sequence[Fold]) -> Path:
@@ -28,6 +28,12 @@ def accumulated_folder(model: ModelFolder, folds: Sequence[Fold]) -> Path:
 def folds_text(folds: Sequence[Fold]) -> str:
     """Folds as nnU-Net puts them into names: "0_1_2"."""
     return "_".join(map(str, folds))
+
+
+def has_held_out(model: ModelFolder, fold: Fold, ending: str) -> bool:
+    """Whether there are predictions of a fold's held-out cases, in files with this ending."""
+    folder = model.fold_folder(fold) / VALIDATION
+    return folder.is_dir() and bool(visible_files(folder, ending))
 
 
 def held_out_files(model: ModelFolder, folds: Sequence[Fold], ending: str) -> dict[str, Path]:
@@ -55,7 +61,7 @@ def held_out_files(model: ModelFolder, folds: Sequence[Fold], ending: str) -> di
                 problems.append(Problem(f"is held out by {both}.", case=case))
             found[case] = file
     if problems:
-        hint = "Train the missing folds, and validate them (train; nnUNetv2_train ... --val). Folds may not overlap."
+        hint = "Train the missing folds (train --fold N; --resume predicts their cases again). Folds may not overlap."
         raise ProblemsError(
             f"{model.path} has no complete cross-validation:", problems, NPZ_HINT if ending == ".npz" else hint
         )

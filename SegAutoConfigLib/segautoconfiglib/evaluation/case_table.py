@@ -122,15 +122,18 @@ def _fence(scores: list[float]) -> float:
 
 
 def _remark(case: CaseMetrics, summary: Summary, far_below: bool) -> str:
-    missed, invented = [], []
+    missed: list[str] = []
+    elsewhere: list[str] = []
+    invented: list[str] = []
     for key, values in case.metrics.items():
         name = summary.class_names.get(key, key)
         if values["n_ref"] and not values["TP"]:
-            missed.append(name)
+            (elsewhere if values["n_pred"] else missed).append(name)
         elif values["n_pred"] and not values["n_ref"]:
             invented.append(name)
     parts = ["far below the others"] if far_below else []
     parts += [f"missed: {_names(missed)}"] if missed else []
+    parts += [f"no overlap: {_names(elsewhere)}"] if elsewhere else []
     parts += [f"found where there is none: {_names(invented)}"] if invented else []
     return "; ".join(parts)
 

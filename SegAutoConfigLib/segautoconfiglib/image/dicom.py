@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from segautoconfiglib.base.errors import Problem, UserError
 from segautoconfiglib.base.words import counted
-from segautoconfiglib.image import medical
+from segautoconfiglib.image import dicom_seg, medical
 from segautoconfiglib.image.formats import file_ending
 from segautoconfiglib.image.volume import Geometry, Volume
 
@@ -51,7 +51,11 @@ def is_dicom(path: Path) -> bool:
 
 
 def read(path: Path, labels: bool = False) -> Volume:
-    """Read a series, (1, z, y, x) of its own number type; colour becomes channels. Raises: UserError: no one image."""
+    """Read a series, (1, z, y, x) of its own number type; colour becomes channels, a DICOM SEG a label map.
+
+    Raises:
+        UserError: there is no image, or several; or see `dicom_seg.label_map`.
+    """
     series = find_series(path)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(series.files)
@@ -59,8 +63,12 @@ def read(path: Path, labels: bool = False) -> Volume:
         with medical.quiet():
             image = reader.Execute() if len(series.files) > 1 else sitk.ReadImage(series.files[0])
     except RuntimeError as error:
+        if dicom_seg.is_segmentation(Path(series.files[0])):
+            raise UserError(f"{path} is a DICOM SEG that ITK can't read.", dicom_seg.CONVERT) from error
         raise medical.unreadable(path, error) from error
-    return medical.stored_volume(image, path)
+    volume = medical.stored_volume(image, path)
+    only = Path(series.files[0])
+    return dicom_seg.label_map(only, volume) if dicom_seg.is_segmentation(only) else volume
 
 
 def header(path: Path) -> tuple[np.ndarray, Geometry]:

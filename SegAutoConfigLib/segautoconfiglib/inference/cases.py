@@ -19,6 +19,7 @@ def usable_cases(folder: Path, file_ending: str, channels: Sequence[str]) -> tup
 
     Args:
         folder: Holds ``CASE_0000<ending>`` and so on; folders of DICOM files (``CASE`` or ``CASE_0000``) count, too.
+            Or it is such a folder itself, and so the only case.
         file_ending: Of the images.
         channels: The names of the model's channels.
 
@@ -27,6 +28,7 @@ def usable_cases(folder: Path, file_ending: str, channels: Sequence[str]) -> tup
         ProblemsError: not one of the cases can be used.
     """
     files = {**scan_images(folder, file_ending).files, **_series(folder)} if folder.is_dir() else {}
+    files = files or _series_of([folder.absolute()])
     if not files:
         return list_cases(folder, file_ending), []  # says what is wrong
     cases, problems = [], []
@@ -48,8 +50,12 @@ def oddities(cases: Sequence[Case]) -> list[Problem]:
 
 def _series(folder: Path) -> dict[str, dict[int, list[Path]]]:
     """Folders of DICOM files as cases and channels, by their names."""
+    return _series_of(visible(folder))
+
+
+def _series_of(paths: Sequence[Path]) -> dict[str, dict[int, list[Path]]]:
     found: dict[str, dict[int, list[Path]]] = {}
-    for path in visible(folder):
+    for path in paths:
         if path.is_dir() and dicom.is_dicom(path):
             match = CHANNEL.fullmatch(path.name)
             case, channel = (match["case"], int(match["channel"])) if match else (path.name, 0)

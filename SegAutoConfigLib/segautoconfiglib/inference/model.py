@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from segautoconfiglib.base.cancel import CancelToken
-from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.errors import ProblemsError, UserError
 from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.base.plugins import plugin_names
 from segautoconfiglib.base.words import named
 from segautoconfiglib.dataset.description import DatasetDescription
 from segautoconfiglib.dataset.labels import LabelSpec
@@ -147,6 +148,24 @@ class Model:
         )
 
 
+def described(folder: ModelFolder, fold: Fold, checkpoint: str = FINAL) -> DatasetDescription:
+    """A model's dataset.json. Raises: UserError: it can't be used; names the plug-in for its files."""
+    try:
+        return folder.description
+    except ProblemsError as error:
+        formats = [problem.message for problem in error.problems if problem.message.startswith("file_ending")]
+        own = read_checkpoint(folder.checkpoint(fold, checkpoint)).get(OWN_KEY) if formats else None
+        names = own.get("plugins", ()) if isinstance(own, dict) else ()
+        missing = [name for name in names if name not in plugin_names()]
+        if not missing:
+            raise
+        raise UserError(
+            f"{error.message} {formats[0]}",
+            f"The model was trained with the plug-in {' and '.join(missing)}: name it (--plugin FILE).",
+            "plugin",
+        ) from error
+
+
 def load_model(
     folder: ModelFolder | Path | str,
     *,
@@ -173,6 +192,7 @@ def load_model(
     """
     folder = folder if isinstance(folder, ModelFolder) else ModelFolder.open(folder)
     chosen = folder.chosen_folds(folds, checkpoint)
+    description = described(folder, chosen[0], checkpoint)
     left = [fold for fold in folder.folds(checkpoint) if fold not in chosen and folder.is_random(fold)]
     if folds is None and left:
         report("log", message=f"Left out, as its cases were drawn at random: {named(left, 'fold')} (-f takes it).")
@@ -192,7 +212,7 @@ def load_model(
     mirror_axes = tuple(contents[0].get("inference_allowed_mirroring_axes") or ())
     which = "the fold trained on all cases" if chosen == [ALL] else named(chosen, "fold")
     report("log", message=f"Predicting with {which} of {folder.path.name} on {target}.")
-    return Model(folder.plans, folder.description, name, networks, mirror_axes, target, folder, before)
+    return Model(folder.plans, description, name, networks, mirror_axes, target, folder, before)
 
 
 def _previous_model(folder: ModelFolder, name: str, stage: str, report: Reporter) -> ModelFolder:

@@ -57,10 +57,15 @@ def check_cascade(plans: Plans, configuration: str, options: TrainOptions, model
         )
 
 
-def check_previous_stage(context: Context, job: TrainJob) -> None:
+def check_previous_stage(context: Context, job: TrainJob, words: Sequence[str] = ()) -> None:
     """Find out before any work whether the stage before was trained on all folds that a cascade's fold needs.
 
     A cascade learns from predictions of cases that the stage before has not seen; every case has its own fold.
+
+    Args:
+        context: Knows where datasets lie.
+        job: The cascade's.
+        words: Of the command line, with which the stage before is to be trained, too.
 
     Raises:
         UserError: a fold is missing; says which, and the commands that train them.
@@ -75,11 +80,18 @@ def check_previous_stage(context: Context, job: TrainJob) -> None:
     wanted = _wanted(job, ids, splits)
     missing = {case for case in wanted - later if not job.previous.file(case).is_file()}
     if missing:
-        raise _missing_predictions(job, job.previous, splits, missing, len(wanted))
+        raise _missing_predictions(
+            job, job.previous, splits, missing, f"{len(missing)} of {counted(len(wanted), 'case')}", words
+        )
 
 
 def _missing_predictions(
-    job: TrainJob, previous: PredictedStage, splits: Sequence[Split], missing: set[str], total: int
+    job: TrainJob,
+    previous: PredictedStage,
+    splits: Sequence[Split],
+    missing: set[str],
+    share: str,
+    words: Sequence[str],
 ) -> UserError:
     stage = _lower(job)
     never = missing - {case for split in splits for case in split.val}
@@ -90,10 +102,10 @@ def _missing_predictions(
             'Have every case in the "val" of one fold.',
         )
     folds = [fold for fold, split in enumerate(splits) if missing & set(split.val)]
-    commands = "\n".join(_command(job, stage, fold) for fold in folds)
+    commands = "\n".join(_command(job, stage, fold, words) for fold in folds)
     return UserError(
         f"{job.configuration} learns from what {stage} predicts for cases that it was not trained on. "
-        f"{len(missing)} of {counted(total, 'case')} have no such prediction in {previous.folder}: train "
+        f"{share} have no such prediction in {previous.folder}: train "
         f"{named(folds, 'fold')} of {stage} first.",
         f"Run:\n{commands}\nThen this again.",
         "train-lower-stage",
@@ -104,12 +116,12 @@ def _some(cases: Collection[str]) -> str:
     return first_of(sorted(cases), 3)
 
 
-def _command(job: TrainJob, stage: str, fold: int) -> str:
+def _command(job: TrainJob, stage: str, fold: int, more: Sequence[str]) -> str:
     """What trains a fold of the stage before."""
     trainer, plans_name, _ = job.model_folder.name.split("__")
     words = ["train", job.dataset_folder.name, "--configuration", stage, "--fold", str(fold)]
     words += [] if plans_name == "nnUNetPlans" else ["--plans", plans_name]
-    return command(*words, *([] if trainer == "nnUNetTrainer" else ["--trainer", trainer]))
+    return command(*words, *([] if trainer == "nnUNetTrainer" else ["--trainer", trainer]), *more)
 
 
 def _validation_command(job: TrainJob) -> str:
@@ -200,7 +212,7 @@ def _predict_for(context: Context, job: TrainJob, fold: int, cases: Sequence[str
 
     assert job.previous is not None
     folder, stage = job.previous.model_folder, _lower(job)
-    if (context.workspace.raw / job.dataset_folder.name).exists():
+    if not _lower_store(job).case_ids() and (context.workspace.raw / job.dataset_folder.name).exists():
         preprocess(context, job.dataset_folder.name, job.plans.plans_name, [stage], workers=job.workers)
     model = load_model(folder, folds=[fold], device=job.device, previous=False)
     store = CaseStore(job.dataset_folder / model.configuration.data_identifier, model.plans.transpose_forward)

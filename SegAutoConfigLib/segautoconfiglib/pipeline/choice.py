@@ -11,10 +11,10 @@ from pathlib import Path
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.base.records import atomic_path, check_writable
-from segautoconfiglib.base.words import counted
+from segautoconfiglib.base.words import command, counted, named
 from segautoconfiglib.evaluation import accumulate as cross_validations
 from segautoconfiglib.evaluation import ensemble as ensembles
-from segautoconfiglib.evaluation.accumulate import held_out_files
+from segautoconfiglib.evaluation.accumulate import has_held_out, held_out_files
 from segautoconfiglib.evaluation.choice import (
     CHOICE_FILE,
     INSTRUCTIONS_FILE,
@@ -29,6 +29,7 @@ from segautoconfiglib.evaluation.summary import Summary, evaluate_folder
 from segautoconfiglib.models.folder import PLANS_FILE, ModelFolder
 from segautoconfiglib.pipeline.postprocessing import write_postprocessing
 from segautoconfiglib.pipeline.validated import cross_validation, truth_folder
+from segautoconfiglib.planning.trainer_names import BASE
 
 STAGE = "find-best"
 
@@ -112,6 +113,8 @@ def find_best(
 
 def _check_cases(context: Context, models: Sequence[ModelFolder], folds: Sequence[int], *, pairs: bool) -> None:
     """Find out before the work whether everything needed is there; different cases are hard to compare."""
+    if pairs:
+        _check_probabilities(models, folds)
     ending = ".npz" if pairs else models[0].description.file_ending
     found = {model.path.name: set(held_out_files(model, folds, ending)) for model in models}
     everything = set().union(*found.values())
@@ -135,6 +138,32 @@ def _check_cases(context: Context, models: Sequence[ModelFolder], folds: Sequenc
             message=f"The models were not validated on the same cases: {text}",
             hint="Their scores are compared all the same. Train them with the same folds for a fair comparison.",
         )
+
+
+def _check_probabilities(models: Sequence[ModelFolder], folds: Sequence[int]) -> None:
+    """Raises: UserError: naming all models and folds that have no probabilities."""
+    lacking = [(model, [fold for fold in folds if not has_held_out(model, fold, ".npz")]) for model in models]
+    problems = [
+        Problem(f"has none of the held-out cases of {named(without, 'fold')}.", case=model.path.name)
+        for model, without in lacking
+        if without
+    ]
+    if problems:
+        commands = "\n".join(_with_probabilities(model, fold) for model, without in lacking for fold in without)
+        raise ProblemsError(
+            "Pairs of models are averaged by their probabilities (.npz files), and some are missing:",
+            problems,
+            "Compare single models (--no-pairs, in nnU-Net's commands --disable_ensembling), or make them, without "
+            f"training anew what is trained:\n{commands}",
+        )
+
+
+def _with_probabilities(model: ModelFolder, fold: int) -> str:
+    """What predicts a fold's held-out cases with probabilities."""
+    trainer, plans, configuration = model.name_parts
+    words = ["train", model.dataset, "--configuration", configuration, "--fold", fold, "--plans", plans]
+    words += [] if trainer == BASE else ["--trainer", trainer]
+    return command(*words, "--resume", "--save-probabilities")
 
 
 def _evaluate_pair(

@@ -76,6 +76,7 @@ def predict_choice(
         ProblemsError: some cases can't be predicted; all others are.
     """
     from segautoconfiglib.inference.cases import usable_cases
+    from segautoconfiglib.inference.model import described
     from segautoconfiglib.inference.run import PredictOptions
 
     options = options or PredictOptions()
@@ -90,11 +91,12 @@ def predict_choice(
     models = choice.models(file.parent)
     for model in models:
         model.chosen_folds(choice.folds, checkpoint)
+    description = described(models[0], choice.folds[0], checkpoint)
     job = _Job(
         models, load_postprocessing(choice.postprocessing_file(file.parent)), choice.folds, checkpoint, device, options
     )
-    ending = options.file_ending or models[0].description.file_ending
-    cases, problems = usable_cases(images, ending, models[0].description.channels)
+    ending = options.file_ending or description.file_ending
+    cases, problems = usable_cases(images, ending, description.channels)
     mine = sorted(cases, key=lambda case: case.id)[options.part :: options.parts]
     waiting = [case for case in mine if not (options.continue_ and (output / f"{case.id}{ending}").is_file())]
     if len(waiting) < len(mine):

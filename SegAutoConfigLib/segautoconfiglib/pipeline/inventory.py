@@ -10,6 +10,7 @@ from segautoconfiglib.base.errors import ProblemsError, UserError
 from segautoconfiglib.base.workspace import Workspace, dataset_id
 from segautoconfiglib.dataset.dataset import DATASET_FILE, Case, list_cases, load_dataset, scan_images
 from segautoconfiglib.dataset.description import DatasetDescription, load_description
+from segautoconfiglib.evaluation.choice import CHOICE_FILE, Choice
 from segautoconfiglib.models.folder import ModelFolder
 from segautoconfiglib.models.listing import model_details, model_folders, model_row, segments_of
 from segautoconfiglib.pipeline.preparation import plans_files
@@ -31,6 +32,21 @@ def dataset_models(context: Context, name: str) -> list[Row]:
     """Rows of the models of a dataset (full name)."""
     folder = context.workspace.results / name
     return [model_row(model) for model in model_folders(context.workspace) if model.path.parent == folder]
+
+
+def choice_row(context: Context, name: str) -> Row | None:
+    """What find-best has chosen among the models of a dataset (full name); None where it has not yet."""
+    file = context.workspace.results / name / CHOICE_FILE
+    if not file.is_file():
+        return None
+    row: Row = {"path": str(file), "models": [], "folds": [], "dice": None, "problem": None}
+    try:
+        choice = Choice.load(file)
+    except UserError as error:
+        return {**row, "problem": str(error)}
+    names = [member.folder_name for member in choice.members]
+    dice = choice.best_model_or_ensemble.result_on_crossval_post_pp
+    return {**row, "models": names, "folds": list(choice.folds), "dice": dice}
 
 
 def model_report(path: Path) -> Row:
@@ -76,6 +92,7 @@ def dataset_row(workspace: Workspace, name: str, *, models: int) -> Row:
         },
         "plans": plans_files(prepared),
         "models": models,
+        "choice": str(results / CHOICE_FILE) if (results / CHOICE_FILE).is_file() else None,
         "problem": problem,
     }
 

@@ -14,6 +14,7 @@ from segautoconfiglib.dataset.splits import SPLITS_FILE
 from segautoconfiglib.pipeline.membership import check_not_read, name_to_add_to, report_membership
 
 if TYPE_CHECKING:
+    from segautoconfiglib.dataset.relabel import LabelValues
     from segautoconfiglib.dataset.repair import Repairs
 
 
@@ -98,7 +99,7 @@ def repair(
     dataset: str | int,
     *,
     values: Mapping[int, int] | None = None,
-    labels: Mapping[str, tuple[int, ...]] | None = None,
+    labels: LabelValues | None = None,
     apply: bool = False,
     workers: int | None = None,
 ) -> Repairs:
@@ -107,7 +108,7 @@ def repair(
     Args:
         dataset: Name or number.
         values: Old to new label value.
-        labels: Structure to its values in the label maps, which are then numbered in this order.
+        labels: Structure to its values in the label maps (`relabel.named_values`); they are numbered in this order.
         apply: Write; the old files are kept in the dataset's folder ``replaced``.
         workers: Processes.
     """

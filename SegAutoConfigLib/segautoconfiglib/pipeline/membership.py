@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.lock import is_taken
+from segautoconfiglib.base.words import command, named
 from segautoconfiglib.base.workspace import dataset_id
-from segautoconfiglib.dataset.splits import SPLITS_FILE
+from segautoconfiglib.dataset.splits import SPLITS_FILE, load_splits
 
 if TYPE_CHECKING:
     from segautoconfiglib.dataset.membership import Membership
@@ -93,6 +94,7 @@ def report_membership(context: Context, stage: str, folder: Path, result: Member
             "ones dropped.",
             hint="Put cases of one patient on the same side of each fold.",
         )
+        _warn_of_empty_folds(context, folder)
     context.report(
         "done",
         stage=stage,
@@ -102,4 +104,19 @@ def report_membership(context: Context, stage: str, folder: Path, result: Member
         training=result.training,
         test=result.test,
         **more,
+    )
+
+
+def _warn_of_empty_folds(context: Context, folder: Path) -> None:
+    """Folds that lost their last case, to train on or to validate."""
+    splits = load_splits(folder / SPLITS_FILE)
+    empty = [fold for fold, split in enumerate(splits) if not split.val or not split.train]
+    if not empty:
+        return
+    kept = len(splits) - len(empty)
+    again = command("split", folder.name, "--folds", max(2, kept), "--overwrite")
+    context.report(
+        "warning",
+        message=f"{named(empty, 'fold').capitalize()} of {SPLITS_FILE} {'is' if len(empty) == 1 else 'are'} empty now.",
+        hint=f"Deal the cases anew (with --group or --groups, where patients have several): {again}",
     )

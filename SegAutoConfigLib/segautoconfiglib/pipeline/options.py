@@ -88,6 +88,11 @@ class TrainOptions:
                 "--continue-from takes weights and plan of the model.",
                 "Leave out --plans, --planner and --pretrained-weights.",
             )
+        if self.resume and self.initial_weights is not None:
+            raise UserError(
+                "--resume goes on with the weights of the fold itself, --pretrained-weights with others.",
+                "Leave one of them out; --overwrite starts the fold anew with the given weights.",
+            )
         if self.continue_from is not None and "channels" in self.adapt:
             raise UserError(
                 "--continue-from takes the model's plan with its channels, which --adapt channels can't change.",
@@ -130,6 +135,22 @@ class TrainOptions:
             length["iterations_per_epoch"] = self.iterations
             length["validation_iterations"] = max(1, round(share * self.iterations))
         return length
+
+    @property
+    def repeated_words(self) -> list[str]:
+        """What the command line of another stage of a cascade has to say again; the recipe is in the trainer's name."""
+        gpus = ",".join(map(str, self.gpus)) if isinstance(self.gpus, tuple) else None if self.gpus == 1 else self.gpus
+        given = {
+            "--epochs": self.epochs,
+            "--iterations": self.iterations,
+            "--validation-iterations": self.choices.get("validation_iterations"),
+            "--seed": self.seed or None,
+            "--device": None if self.device == "auto" else self.device,
+            "--gpus": gpus,
+            "--processes": None if self.processes == 1 else self.processes,
+            "--workers": self.workers,
+        }
+        return [word for flag, value in given.items() if value is not None for word in (flag, str(value))]
 
     @property
     def trainer_name(self) -> str:

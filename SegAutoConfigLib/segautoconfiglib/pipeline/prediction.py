@@ -66,23 +66,26 @@ def predict(
         ProblemsError: some cases can't be; all others are.
     """
     from segautoconfiglib.inference.cases import oddities, usable_cases
+    from segautoconfiglib.inference.model import described
     from segautoconfiglib.inference.run import PredictOptions, load_model, predict_cases
+    from segautoconfiglib.models.folder import ModelFolder
     from segautoconfiglib.networks.device import resolve_device
 
     options = options or PredictOptions()
     options.check()
     check_writable(output)
-    place = str(resolve_device(device))
+    place, folder = str(resolve_device(device)), ModelFolder.open(model)
+    description = described(folder, folder.chosen_folds(folds, checkpoint)[0], checkpoint)
+    ending = options.file_ending or description.file_ending
+    cases, problems = usable_cases(images, ending, description.channels)
     loaded = load_model(
-        model,
+        folder,
         folds=folds,
         checkpoint=checkpoint,
         device=place,
         previous=options.previous_predictions is None,
         report=context.report,
     )
-    ending = options.file_ending or loaded.description.file_ending
-    cases, problems = usable_cases(images, ending, loaded.description.channels)
     if options.cases is not None:
         cases = [case for case in cases if case.id in options.cases]
         problems = [problem for problem in problems if problem.case in options.cases]

@@ -43,12 +43,14 @@ def train(context: Context, dataset: str | int, options: TrainOptions) -> Summar
     from segautoconfiglib.training.team import assemble
 
     options.check()
-    team = assemble(options.device, options.gpus, options.processes)
+    team, words = assemble(options.device, options.gpus, options.processes), options.repeated_words
     options = replace(options, device=team.devices[0])
-    return team.lead(lambda: _train(context, team, dataset, options, started), context.cancel)
+    return team.lead(lambda: _train(context, team, dataset, options, words, started), context.cancel)
 
 
-def _train(context: Context, team: Team, dataset: str | int, options: TrainOptions, started: float) -> Summary | None:
+def _train(
+    context: Context, team: Team, dataset: str | int, options: TrainOptions, words: Sequence[str], started: float
+) -> Summary | None:
     from segautoconfiglib.networks.checkpoint import read_checkpoint
     from segautoconfiglib.training.transfer import check_initial_weights
 
@@ -65,7 +67,7 @@ def _train(context: Context, team: Team, dataset: str | int, options: TrainOptio
     _check_split(context, name, options.fold)
     job = standard_job(context, name, options)
     team.check_batch(job.batch_size)
-    check_previous_stage(context, job)
+    check_previous_stage(context, job, words)
     check_initial_weights(job)
     work = f"Training fold {job.fold} of {job.model_folder.name}"
     with alone(job.lock_file, work, patience_s=LOCK_PATIENCE_S, report=context.report, cancel=context.cancel):
@@ -101,7 +103,7 @@ def _train_fold(
 
     mirror = True
     if _check_fold(job) and budget_s is not None:
-        context.report("log", message=f"{job.fold_folder} is trained already; nothing is left to do.")
+        context.report("log", message=f"{job.fold_folder} is trained already; nothing is left to train.")
         return mirror, None
     if budget_s is None:
         ready_cases(context, job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from segautoconfiglib.base.context import Context
@@ -62,6 +63,13 @@ def validated_models(
                 message=f"{model.path.name} is left out: there are no predictions of the held-out cases of {missing}.",
                 hint="Train these folds, or choose the folds that count (--folds).",
             )
+    for configuration in configurations or ():
+        if not any(there[model.path.name] for model in models if model.name_parts[2] == configuration):
+            context.report(
+                "warning",
+                message=f"{configuration} is left out: it was not trained with {_wished(trainers, plans)}.",
+                hint="Train it, or leave it out of -c.",
+            )
     if not chosen:
         rows = "; ".join(f"{model} ({named(found, 'fold')})" for model, found in there.items())
         raise UserError(
@@ -69,6 +77,11 @@ def validated_models(
             f"There is: {rows}." if rows else f"Train folds first: {command('train', name, '--fold', 0)} and so on.",
         )
     return chosen, wanted
+
+
+def _wished(trainers: Sequence[str] | None, plans: Sequence[str] | None) -> str:
+    """The trainers and plans that models may have, in words."""
+    return f"{' or '.join(trainers or ['any trainer'])} and {' or '.join(plans or ['any plans'])}"
 
 
 def _place(configuration: str) -> int:
@@ -95,17 +108,21 @@ def named_models(
         UserError: one was not trained, or none is left.
     """
     name = context.workspace.dataset_name(dataset)
-    models = []
-    for trainer in trainers:
-        for configuration in configurations:
-            for plan in plans:
-                folder = context.workspace.model_folder(name, trainer, plan, configuration)
-                if not folder.is_dir():
-                    planned = load_plans(context.workspace.preprocessed / name, plan)
-                    if configuration not in planned.configuration_names:
-                        context.report("log", message=f"{configuration} is not in the plans {plan}: left out.")
-                        continue
-                models.append(ModelFolder.open(folder))
+    models, untrained = [], []
+    for trainer, configuration, plan in product(trainers, configurations, plans):
+        folder = context.workspace.model_folder(name, trainer, plan, configuration)
+        if folder.is_dir():
+            models.append(ModelFolder.open(folder))
+        elif configuration in load_plans(context.workspace.preprocessed / name, plan).configuration_names:
+            untrained.append(f"{configuration} was not trained with {trainer} and {plan}")
+        else:
+            context.report("log", message=f"{configuration} is not in the plans {plan}: left out.")
+    if untrained:
+        raise UserError(
+            f"{'; '.join(untrained)}.",
+            f"Train it ({command('train', name, '--configuration', 'NAME')}), or leave it out of the configurations "
+            "(-c; in nnU-Net 1's command -m).",
+        )
     if not models:
         raise UserError("None of these configurations is in the plans.", "Choose others (-c, -p).")
     return models

@@ -175,7 +175,7 @@ def _load(state: TrainingState, job: TrainJob, checkpoint_file: Path | None, rep
     if checkpoint_file.name == FINAL and (
         state.position.epoch >= job.recipe.epochs or job.recipe.epochs <= epochs_before
     ):
-        report("log", message=f"Fold {job.fold} is trained already; nothing is left to do.")
+        report("log", message=f"Fold {job.fold} is trained already; nothing is left to train.")
         return True
     report("log", message=f"Resuming in epoch {state.position.epoch} after step {state.position.step}.")
     return False

@@ -161,11 +161,11 @@ def test_the_workspaces_folder(write: Write, tmp_path: Path) -> None:
         assert plugins == []
 
 
-def test_roots_that_lie_apart_have_no_folder_of_plugins(tmp_path: Path) -> None:
-    environment = {f"nnUNet_{name}": str(tmp_path / name) for name in ("raw", "preprocessed", "results")}
-    assert Workspace.find(environment=environment).plugins is None
-    environment = {name: str(tmp_path / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
-    assert Workspace.find(environment=environment).plugins == tmp_path / "plugins"
+def test_the_folder_of_plugins_lies_beside_the_datasets_wherever_the_other_roots_are(tmp_path: Path) -> None:
+    environment = {f"nnUNet_{name}": str(tmp_path / name / name) for name in ("raw", "preprocessed", "results")}
+    assert Workspace.find(environment=environment).plugins == tmp_path / "raw" / "plugins"
+    environment = {"nnUNet_raw_data_base": str(tmp_path / "base"), "RESULTS_FOLDER": str(tmp_path / "results")}
+    assert Workspace.find(environment=environment).plugins == tmp_path / "base" / "plugins"
 
 
 def test_installed_packages(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +203,10 @@ def test_failures_inside_a_plugin_are_the_plugins(write: Write) -> None:
     file, report = write(GOOD), ListReporter()
     with pytest.raises(UserError, match=r"mine\.py, line 3, failed: TypeError: "), plugged_in([file], report=report):
         LOSSES.get("double")(object())
-    assert "Traceback" in report.events[-1].data["message"]
+    trace = report.events[-1].data["message"].splitlines()
+    assert trace[0] == "Traceback (most recent call last):"
+    assert trace[1].startswith(f'  File "{file}", line 3, ')
+    assert trace[-1].startswith("TypeError: ")
     with pytest.raises(ZeroDivisionError), plugged_in([file]), blaming():
         _ = 1 / 0
 

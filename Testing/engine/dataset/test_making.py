@@ -18,6 +18,7 @@ from segautoconfiglib.dataset.from_csv import cases_from_csv, groups_from_csv
 from segautoconfiglib.dataset.from_folder import cases_from_folder
 from segautoconfiglib.dataset.from_masks import cases_from_masks, structures_of
 from segautoconfiglib.dataset.making import make_dataset
+from segautoconfiglib.dataset.relabel import named_values
 from segautoconfiglib.dataset.source_cases import Making
 from segautoconfiglib.dataset.verify import verify_dataset
 from segautoconfiglib.image.files import read_header, read_image, read_labels, write_image
@@ -115,6 +116,32 @@ def test_values_are_numbered_as_they_are_named(source: Path, dataset: Path) -> N
     make_dataset(cases_from_folder(source / "i", source / "l"), dataset, making)
     assert described(dataset)["labels"] == {"background": 0, "core": 1, "oedema": 2}
     assert stored(dataset, "a") == [1, 2, 1, 0, 0]
+
+
+def test_ranges_and_the_rest(source: Path, dataset: Path) -> None:
+    put(source, i__a=IMAGE, l__a=labels(4, 2, 1, 117))
+    making = Making(labels=named_values(["low=1", "other=2-9", "background=rest"]))
+    make_dataset(cases_from_folder(source / "i", source / "l"), dataset, making)
+    assert described(dataset)["labels"] == {"background": 0, "low": 1, "other": 2}
+    assert stored(dataset, "a") == [2, 2, 1, 0, 0]
+
+
+def test_values_without_a_name_are_all_told(source: Path, dataset: Path, refused: Any) -> None:
+    put(source, i__a=IMAGE, l__a=labels(*range(1, 24)))
+    cases = cases_from_folder(source / "i", source / "l")
+    (problem,) = refused(lambda: make_dataset(cases, dataset, Making(labels={"low": (1,)})))
+    assert (
+        problem == f"a: The label map holds values that have no name: {', '.join(map(str, range(2, 22)))} and 2 more."
+    )
+
+
+def test_the_rest_of_the_masks(source: Path) -> None:
+    put(source, p__image=IMAGE, p__masks__a=IMAGE, p__masks__b=IMAGE, p__masks__c=IMAGE)
+    (case,) = cases_from_masks(source, labels=structures_of(["other=rest", "b"]))
+    assert {name: [file.name for file in many] for name, many in case.masks.items()} == {
+        "other": ["a.nii.gz", "c.nii.gz"],
+        "b": ["b.nii.gz"],
+    }
 
 
 def test_masks_of_255_need_no_word(source: Path, dataset: Path) -> None:
@@ -383,6 +410,33 @@ def test_real_dicom_with_masks(shared_data: Path, tmp_path: Path, dataset: Path)
     made = read_labels(dataset / "labelsTr" / "q.nii.gz").array[0]
     liver, spine = (read_labels(folder / f"{name}_seg.nrrd").array[0] > 0 for name in ("liver", "spine"))
     np.testing.assert_array_equal(made, np.where(spine, 2, liver))
+
+
+@pytest.mark.parametrize("words", [None, ["liver"], ["low=1", "background=rest"]])
+def test_a_real_dicom_seg(shared_data: Path, tmp_path: Path, dataset: Path, words: list[str] | None) -> None:
+    folder = shared_data / "dicom-seg"
+    (tmp_path / "list.csv").write_text(f"image,label,id\n{folder}/ct-3slice,{folder}/liver.dcm,q\n")
+    cases, _ = cases_from_csv(tmp_path / "list.csv")
+    make_dataset(cases, dataset, Making(labels=named_values(words) if words else None))
+    name = words[0].partition("=")[0] if words else "Liver"
+    assert described(dataset)["labels"] == {"background": 0, name: 1}
+    made = read_labels(dataset / "labelsTr" / "q.nii.gz").array[0]
+    np.testing.assert_array_equal(made, read_labels(folder / "liver_seg.nrrd").array[0])
+
+
+def test_segments_are_taken_by_their_names(
+    dicom_series: Callable[..., np.ndarray], dicom_seg: Callable[..., None], source: Path, dataset: Path, refused: Any
+) -> None:
+    dicom_series(source / "i" / "a")
+    frames = [(2, (10, -20, 35)), (1, (10, -20, 30))]
+    dicom_seg(source / "l" / "a.dcm", {1: "Liver", 2: "Spine"}, frames, step_mm=2.5)
+    cases = cases_from_folder(source / "i", source / "l")
+    making = Making(labels=named_values(["spine"]), resample=True)
+    (problem,) = refused(lambda: make_dataset(cases, dataset, making))
+    assert problem == "a: The label map holds values that have no name: 1 (Liver)."
+    make_dataset(cases, dataset, Making(labels=named_values(["spine", "liver"]), resample=True))
+    made = read_labels(next((dataset / "labelsTr").iterdir())).array[0]
+    assert [np.unique(slice_).tolist() for slice_ in made] == [[0, 2], [0], [0, 1]]
 
 
 def test_what_a_killed_run_has_left_is_removed(source: Path, dataset: Path) -> None:

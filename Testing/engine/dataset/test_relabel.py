@@ -7,12 +7,16 @@ import pytest
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.dataset.relabel import (
+    REST,
     add_mask,
+    by_value,
     changed_values,
+    changes_for,
     inside,
     named_values,
     numbering,
     on_grid,
+    shown,
     value_pairs,
 )
 from segautoconfiglib.image.files import Header
@@ -36,6 +40,32 @@ def test_pairs_of_values() -> None:
     for words in (["255"], ["a=1"], ["1=2", "1=3"]):
         with pytest.raises(UserError, match="no change of a label value"):
             value_pairs(words)
+
+
+def test_ranges_and_the_rest() -> None:
+    labels = named_values(["low=1", "other=2-4,9", "background=rest"])
+    assert by_value(labels) == {1: "low", 2: "other", 3: "other", 4: "other", 9: "other", REST: "background"}
+    assert value_pairs(["1=1", "2-4=2", "rest=0"]) == {1: 1, 2: 2, 3: 2, 4: 2, REST: 0}
+    assert changes_for({1: 5, REST: 0}, [0, 1, 7]) == {1: 5, 7: 0}
+    assert changes_for({1: 5, 3: 6}, [0, 1, 7]) == {1: 5}
+    assert changes_for({REST: 3}, [0, 8]) == {8: 3}
+
+
+@pytest.mark.parametrize("word", ["a=4-2", "a=1-x", "a=0-999999", "a=rest-3"])
+def test_ranges_of_another_form_are_refused(word: str) -> None:
+    with pytest.raises(UserError, match="name a label"):
+        named_values([word])
+
+
+@pytest.mark.parametrize(("words", "value"), [(["a=5", "b=2-9"], "5"), (["a=rest", "b=rest"], "rest")])
+def test_a_value_is_named_once(words: list[str], value: str) -> None:
+    with pytest.raises(UserError, match=f"The label value {value} is named twice"):
+        named_values(words)
+
+
+def test_values_beyond_those_shown_are_counted() -> None:
+    assert shown([3, REST]) == "3, rest"
+    assert shown(range(25)) == f"{', '.join(map(str, range(20)))} and 5 more"
 
 
 def test_numbers_of_known_labels_stay_and_ignore_is_last() -> None:

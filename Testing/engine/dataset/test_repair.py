@@ -15,9 +15,10 @@ import SimpleITK as sitk
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.dataset import change
 from segautoconfiglib.dataset.dataset import load_dataset
+from segautoconfiglib.dataset.relabel import REST
 from segautoconfiglib.dataset.repair import Repairs, repair_dataset
 from segautoconfiglib.dataset.verify import verify_dataset
-from segautoconfiglib.image.files import read_header, read_labels, write_image
+from segautoconfiglib.image.files import read_header, read_image, read_labels, write_image
 from segautoconfiglib.image.volume import Geometry
 
 GRID = Geometry((3.0, 1.0, 1.0))
@@ -206,6 +207,79 @@ def test_names_and_endings(raw_dataset: Callable[..., Path]) -> None:
     assert found.description == ("numTraining: 9 becomes 2",)
     assert sorted(path.name for path in (folder / "labelsTr").iterdir()) == ["c0.nii.gz", "c1.nii.gz"]
     assert verify_dataset(load_dataset(folder)).problems == []
+
+
+def as_nrrd(file: Path) -> Path:
+    """The image saved as .nrrd in its place."""
+    other = file.with_name(file.name.replace(".nii.gz", ".nrrd"))
+    sitk.WriteImage(sitk.ReadImage(str(file)), str(other))
+    file.unlink()
+    return other
+
+
+def test_images_of_another_ending(raw_dataset: Callable[..., Path]) -> None:
+    folder = raw_dataset(cases=2, channels=2)
+    kept = [as_nrrd(folder / "imagesTr" / name).read_bytes() for name in ("c0_0000.nii.gz", "c1_0001.nii.gz")]
+    found = repaired(folder)
+    assert done(found) == ["c0: c0_0000.nrrd: saved as c0_0000.nii.gz", "c1: c1_0001.nrrd: saved as c1_0001.nii.gz"]
+    assert (found.description, left(found)) == ((), [])
+    assert load_dataset(folder).description.numTraining == 2
+    assert verify_dataset(load_dataset(folder)).problems == []
+    np.testing.assert_array_equal(
+        read_image([folder / "imagesTr" / "c1_0001.nii.gz"]).array[0], np.arange(24).reshape(2, 3, 4) + 1
+    )
+    assert not list((folder / "imagesTr").glob("*.nrrd"))
+    assert (folder / "replaced" / "c0" / "imagesTr" / "c0_0000.nrrd").read_bytes() == kept[0]
+    assert (folder / "replaced" / "c1" / "imagesTr" / "c1_0001.nrrd").read_bytes() == kept[1]
+
+
+def test_an_image_of_another_ending_without_a_channel_number(raw_dataset: Callable[..., Path]) -> None:
+    folder = raw_dataset(cases=1)
+    as_nrrd(folder / "imagesTr" / "c0_0000.nii.gz").rename(folder / "imagesTr" / "c0.nrrd")
+    assert done(repaired(folder)) == ["c0: c0.nrrd: saved as c0_0000.nii.gz"]
+    assert verify_dataset(load_dataset(folder)).problems == []
+
+
+def test_an_image_that_does_not_fit_the_format_is_left(raw_dataset: Callable[..., Path]) -> None:
+    folder = raw_dataset(cases=2, ending=".nrrd")
+    colours = sitk.GetImageFromArray(np.zeros((2, 3, 4, 3), np.uint8), isVector=True)
+    colours.SetSpacing((1, 1, 3))
+    sitk.WriteImage(colours, str(folder / "imagesTr" / "c0_0000.mha"))
+    (folder / "imagesTr" / "c0_0000.nrrd").unlink()
+    found = repair_dataset(folder, apply=True)
+    assert left(found)[0] == "c0: 3 channels in one file, which does not end in .nrrd."
+    assert (done(found), found.description) == ([], ())
+
+
+def test_what_lacks_its_counterpart_is_left(raw_dataset: Callable[..., Path]) -> None:
+    folder = raw_dataset(cases=3)
+    (folder / "imagesTr" / "c0_0000.nii.gz").unlink()
+    (folder / "labelsTr" / "c2.nii.gz").unlink()
+    (folder / "labelsTs").mkdir()
+    write_image(np.ones((2, 3, 4), np.uint8), folder / "labelsTs" / "t.nrrd", GRID)
+    before = files(folder)
+    found = repair_dataset(folder, apply=True)
+    assert left(found) == [
+        "c0: the label map has no image in imagesTr.",
+        "c2: the image has no label map in labelsTr.",
+        "t: the label map has no image in imagesTs.",
+    ]
+    assert found.description == ()
+    assert files(folder) == before
+
+
+def test_ranges_and_the_rest(raw_dataset: Callable[..., Path]) -> None:
+    folder = raw_dataset(cases=1)
+    values = np.zeros((2, 3, 4), np.uint8)
+    values[0, 0] = [1, 7, 30, 0]
+    write_image(values, folder / "labelsTr" / "c0.nii.gz", GRID)
+    found = repair_dataset(folder, values={1: 1, 7: 2, REST: 0})
+    assert done(found) == ["c0: c0.nii.gz: values 7 to 2, 30 to 0"]
+    labels = {"low": (1,), "other": (range(2, 10),), "background": (REST,)}
+    found = repair_dataset(folder, labels=labels, apply=True)
+    assert done(found) == ["c0: c0.nii.gz: values 7 to 2, 30 to 0"]
+    assert load_dataset(folder).description.labels == {"background": 0, "low": 1, "other": 2}
+    assert read_labels(folder / "labelsTr" / "c0.nii.gz").array[0, 0, 0].tolist() == [1, 2, 0, 0]
 
 
 def test_tif_files_keep_their_spacing(raw_dataset: Callable[..., Path]) -> None:

@@ -345,3 +345,21 @@ def test_real_files(shared_data: Path, tmp_path: Path) -> None:
     assert only(report.problems).startswith("mixed_up: ")
     assert "shape (52, 55, 60) against (5, 40, 40)" in report.problems[0].message
     assert "different orientations" in only(report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("mode", "says"),
+    [
+        ("LA", "2 channels (grey and alpha, the transparency) where 1 is expected."),
+        ("RGBA", "4 channels (red, green, blue and alpha, the transparency) where 1 is expected."),
+        ("RGB", "3 channels where 1 is expected."),
+    ],
+)
+def test_an_alpha_channel_is_called_so(raw_dataset: Callable[..., Path], mode: str, says: str) -> None:
+    folder = raw_dataset(cases=0, ending=".png", numTraining=1)
+    for part, kind in (("imagesTr/c0_0000.png", mode), ("labelsTr/c0.png", "L")):
+        (folder / part).parent.mkdir()
+        Image.new(kind, (6, 5), 1).save(folder / part)
+    (problem,) = [found for found in verify_dataset(load_dataset(folder)).problems if "channels" in found.message]
+    assert problem.message == says
+    assert problem.hint.startswith("Save the picture without its alpha channel.") == (mode != "RGB")

@@ -112,7 +112,7 @@ def test_case_in_two_folds(model, truth):
 
 
 def test_probabilities_are_missing(model):
-    with pytest.raises(ProblemsError, match=r"fold 1 has no .npz files(.|\n)*--npz"):
+    with pytest.raises(ProblemsError, match=r"fold 1 has no .npz files(.|\n)*--save-probabilities"):
         held_out_files(model, [0, 1], ".npz")
 
 

@@ -59,7 +59,7 @@ def test_remarks_name_what_is_missed_and_what_is_invented() -> None:
             }
         )
     )}  # fmt: skip
-    assert rows == {"a": "missed: class 1; found where there is none: class 2", "b": "", "c": "missed: class 1"}
+    assert rows == {"a": "missed: class 1; found where there is none: class 2", "b": "", "c": "no overlap: class 1"}
 
 
 def test_a_case_far_below_the_others_is_marked() -> None:

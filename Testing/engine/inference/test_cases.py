@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from segautoconfiglib.base.errors import ProblemsError, UserError
+from segautoconfiglib.dataset.structure import unused_files
 from segautoconfiglib.inference.cases import oddities, usable_cases
 
 
@@ -72,6 +73,17 @@ def test_no_cases(tmp_path):
         found(tmp_path / "none", "CT")
     with pytest.raises(UserError, match="is empty"):
         found(tmp_path, "CT")
+
+
+def test_the_folder_is_a_dicom_series_itself(tmp_path, dicom_series):
+    dicom_series(tmp_path / "patient 1", (0, 1, 3, 4))
+    assert found(tmp_path / "patient 1", "CT") == (["patient 1"], [])
+    cases, _ = usable_cases(tmp_path / "patient 1", ".nii.gz", ["CT"])
+    assert cases[0].images == (tmp_path / "patient 1",)
+    assert [problem.case for problem in oddities(cases)] == ["patient 1"]
+    assert unused_files(tmp_path / "patient 1", ".nii.gz") == []
+    with pytest.raises(ProblemsError, match="The model needs 2 channels"):
+        found(tmp_path / "patient 1", "T1", "T2")
 
 
 def test_folders_of_dicom_files(tmp_path, dicom_series):

@@ -13,6 +13,7 @@ from segautoconfiglib.base.words import command
 from segautoconfiglib.base.workspace import dataset_id
 from segautoconfiglib.cli.nnunet.names import load_command
 from segautoconfiglib.cli.options import Parser
+from segautoconfiglib.planning.choices import RECIPES
 
 TASK = re.compile(r"Task(\d+)_(.+)")
 V1_PLANS, V2_PLANS = "nnUNetPlansv2.1", "nnUNetPlans"
@@ -47,10 +48,12 @@ TRAINER_WORDS = (
 def v2_trainer(name: str) -> str:
     """The v2 name of a v1 trainer (``nnUNetTrainerV2_noMirroring``: ``nnUNetTrainer_NoMirroring``); v2's stay.
 
-    Words that v2 does not have are kept, so that training names them when it refuses them.
+    A plug-in's trainer keeps its name; only the words behind it are translated. Words that v2 does not have are kept,
+    so that training names them when it refuses them.
     """
-    match = re.fullmatch(r"nnUNetTrainer(V2)?(.*)", name)
-    if match is None or not (match[1] or match[2] in ("CascadeFullRes", "")):
+    own = max((known for known in RECIPES if f"{name}_".startswith(f"{known}_")), key=len, default="")
+    match = re.fullmatch(rf"{re.escape(own) or 'nnUNetTrainer'}(V2)?(.*)", name)
+    if match is None or not (own or match[1] or match[2] in ("CascadeFullRes", "")):
         return name
     rest, words = match[2], []
     while rest:
@@ -61,7 +64,7 @@ def v2_trainer(name: str) -> str:
             break
         words.append(found[0] if word is None else found.expand(word))
         rest = rest[found.end() :]
-    return "_".join(["nnUNetTrainer", *filter(None, words)])
+    return "_".join([own or "nnUNetTrainer", *filter(None, words)])
 
 
 def v2_plans(identifier: str) -> str:
