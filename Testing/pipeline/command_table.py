@@ -420,7 +420,7 @@ o | -t | None | there is no such viewer here
 + | -p | | drawn with matplotlib: other pictures than theirs
 + | -ta | total |
 + | -ms | big | small is for total_v3
-+ | -rs | none | tasks whose names begin with total
++ | -rs | none | tasks whose names begin with total; with blanks or commas
 + | -rsr | none |
 + | -rc | |
 - | --higher_order_resampling_LEGACY | | replaced by `-ho`
@@ -439,7 +439,7 @@ o | -cp | none | rough masks are kept in memory
 + | -v1o | |
 + | -rmb | none | 200 mm3 where no size is given
 + | -d | gpu | also gpu:1, cpu, mps; gpu is the processor where there is none
-o | -q | | `--events` chooses what is shown
++ | -q | | only warnings and errors
 - | -sp | none | probabilities are of parts of structures, on the grid of the networks
 o | -v | | everything is reported anyway
 o | --debug | | errors name image and task anyway
@@ -454,11 +454,11 @@ totalseg_info: shows tasks, their structures, and which weights are missing
 + | -lt | | the same
 + | --classes | |
 + | -cl | | the same
-+ | -ta | none | for --classes
++ | -ta | none | alone: this task with its structures
 + | --json | |
 
 totalseg_download_weights: fetches published weights, and those that the task crops with
-+ | -t | total | also several, numbers of datasets, or all; weights that need a licence key are refused
++ | -t | total | also several, numbers of datasets, or all; `_small` behind one: its small models; none with a key
 
 totalseg_import_weights: takes weights from a zip file
 + | -i | required |
@@ -466,7 +466,7 @@ totalseg_import_weights: takes weights from a zip file
 totalseg_combine_masks: puts several structures into one mask
 + | -i | required |
 + | -o | required |
-+ | -m | required | also names of structures
++ | -m | required | also names of structures, with blanks or commas
 + | -ml | |
 o | -t | None | there is no such viewer here
 """

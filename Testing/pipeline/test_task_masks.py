@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,3 +83,22 @@ def test_combined_masks_may_lie_beside_the_others(tmp_path: Path) -> None:
 def test_other_formats_are_refused(refused: Refused, name: str, tmp_path: Path) -> None:
     words = ("-i", tmp_path / "absent.nii.gz", "-o", tmp_path / name, "-m", "body")
     refused("totalseg_combine_masks", *words, says=[name, "must end with .nii.gz"])
+
+
+def test_structures_with_commas_and_an_empty_mask(cli: Callable[..., Any], tmp_path: Path) -> None:
+    write_label_names(labels(), tmp_path / "all.nii.gz", GRID, {**NAMES, 7: "spleen", 8: "colon"})
+    words = ("totalseg_combine_masks", "-i", tmp_path / "all.nii.gz", "-o", tmp_path / "x.nii.gz", "-m")
+    outcome = cli(*words, "liver,body_trunc", "-ml")
+    assert outcome.code == EXIT_OK
+    np.testing.assert_array_equal(read_labels(tmp_path / "x.nii.gz").array[0], np.isin(labels(), (2, 4)))
+    assert outcome.err.splitlines() == [f"Wrote {tmp_path / 'x.nii.gz'}", "liver_body_trunc: 20 voxels."]
+    outcome = cli(*words, "spleen,", "colon")
+    assert outcome.code == EXIT_OK
+    assert "Warning: spleen_colon: the mask is empty." in outcome.err
+    assert not read_labels(tmp_path / "x.nii.gz").array.any()
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a file system that refuses root too")
+def test_an_unwritable_output(refused: Refused, tmp_path: Path) -> None:
+    words = ("-i", tmp_path / "absent.nii.gz", "-o", "/proc/foo/x.nii.gz", "-m", "body")
+    refused("totalseg_combine_masks", *words, says=["Choose another folder (-o)"])

@@ -311,6 +311,110 @@ def test_a_stop_leaves_things_as_they_were(ct: Path, tmp_path: Path, stage: str)
     assert (tmp_path / "out" / "liver.nii.gz").read_bytes() == b"old"
 
 
+def test_what_the_border_cuts_is_told(cli: Cli, known: KnownModels, tmp_path: Path) -> None:
+    sitk.WriteImage(scan({"liver": ((2, 9, 10), 4), "spleen": ((12, 10, 17), 3)}), str(tmp_path / "ct.nii.gz"))
+    words = ("TotalSegmentator", "-i", tmp_path / "ct.nii.gz", "-o", tmp_path / "l.nii.gz", "--ml", "-s")
+    outcome = cli(*words, "-rp", tmp_path / "r.json")
+    assert outcome.code == 0
+    cut = "1 structure reaches the image's border: 0 in the statistics (liver)."
+    assert f"Warning: {cut}\n  --stats_include_incomplete counts them" in outcome.err
+    (told,) = json.loads((tmp_path / "r.json").read_text())["warnings"]
+    assert told.startswith(cut)
+    assert json.loads((tmp_path / "statistics.json").read_text())["liver"]["volume"] == 0
+    assert "Warning" not in cli(*words, "-sii").err
+
+
+def test_the_last_lines(
+    cli: Cli, known: KnownModels, ct: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file once, as a whole path, and what was found; older masks are told."""
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "out"
+    words = ("TotalSegmentator", "-i", ct, "-o", "out", "-f", "-rp", "r.json")
+    assert cli(*words).code == 0
+    (out / "notes.nii.gz").write_bytes(b"no mask")
+    outcome = cli(*words, "-rs", "liver", "spleen", "-s", "-sii")
+    written = [f"Wrote {out} (2 masks)", f"115 older masks stay in {out}."]
+    written += [f"Wrote {tmp_path / file}" for file in ("out/statistics.json", "r.json")]
+    assert outcome.err.splitlines()[-5:] == [*written, "total: 2 of 2 structures found."]
+    (out / "colon.nii.gz").rename(tmp_path / "colon.nii.gz")
+    last = cli("TotalSegmentator", "-i", ct, "-o", out, "-f", "--ml").err.splitlines()[-2:]
+    assert last == [f"Wrote {out / 'total_segmentation.nii.gz'}", "total: 3 of 117 structures found."]
+
+
+def test_quiet(cli: Cli, refused: Refused, known: KnownModels, ct: Path, tmp_path: Path) -> None:
+    words = ("TotalSegmentator", "-i", ct, "-q", "-o")
+    outcome = cli(*words, tmp_path / "out", "--fast")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    assert "Warning: " in cli(*words, tmp_path / "out", "-ta", "total_mr", "-bs").err
+    refused(*words, tmp_path / "out", "-ta", "totl", says=["Near: total"])
+    assert done(cli(*words, tmp_path / "out", "--fast", "--events", "jsonl"))["task"] == "total"
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("", "; faster with --fast or --roi_subset."),
+        ("--fast", "; faster with --roi_subset."),
+        ("--fast --save_lowres", "."),
+        ("-ff -rs liver", "."),
+        ("-rs liver", "; faster with --fast."),
+        ("-ta body", "; faster with --fast."),
+        ("-ta lung_nodules", "."),
+    ],
+)
+def test_only_advice_that_can_be_followed(
+    cli: Cli, known: KnownModels, ct: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, advice: str
+) -> None:
+    monkeypatch.setattr("segautoconfiglib.networks.device.resolve_device", lambda _: torch.device("cpu"))
+    outcome = cli("TotalSegmentator", "-i", ct, "-o", tmp_path / "l.nii.gz", "--ml", *words.split())
+    assert outcome.code == 0
+    assert f"There is no GPU: the processor is used{advice}\n" in outcome.err
+
+
+def test_which_series_is_read_is_told(
+    cli: Cli, known: KnownModels, dicom_series: Callable[..., Any], tmp_path: Path
+) -> None:
+    series = tmp_path / "patient" / "study" / "one"
+    dicom_series(series, SLICES)
+    words = ("-o", tmp_path / "l.nii.gz", "--ml", "-f")
+    told = f"The DICOM series 'Chest' in {series} is read, the only one below {tmp_path / 'patient'}.\n"
+    assert told in cli("TotalSegmentator", "-i", tmp_path / "patient", *words).err
+    assert "DICOM series" not in cli("TotalSegmentator", "-i", series, *words).err
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a file system that refuses root too")
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        ("-o /proc/foo", "-o"),
+        ("-o /proc/foo/l.nii.gz --ml --report /proc/foo/r.json", "-o"),
+        ("-o out --report /proc/foo/r.json", "--report"),
+        ("-o out -s /proc/foo/s.json", "--statistics"),
+    ],
+)
+def test_an_unwritable_output(
+    refused: Refused, known: KnownModels, ct: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str,
+    option: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    says = ["Can't write to /proc/foo", f"Choose another folder ({option}), or change the permissions."]
+    refused("TotalSegmentator", "-i", ct, *words.split(), says=says)
+
+
+def test_what_is_said_when_it_is_stopped(
+    cli: Cli, known: KnownModels, ct: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("segautoconfiglib.tasks.results.write_masks", stopped)
+    outcome = cli("TotalSegmentator", "-i", ct, "-o", tmp_path / "out", "--fast")
+    assert outcome.code == 130
+    assert outcome.err.splitlines()[-1] == "Stopped. Nothing was written; what was there is as it was."
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_python_call(
     known: KnownModels, image: sitk.Image, ct: Path, fast_labels: np.ndarray, tmp_path: Path
 ) -> None:
@@ -327,8 +431,8 @@ def test_the_python_call(
         totalsegmentator(ct, preview=True)
     _, numbers = totalsegmentator(ct, fast=True, statistics=tmp_path / "new" / "numbers.json")
     assert json.loads((tmp_path / "new" / "numbers.json").read_text()) == numbers
-    with pytest.raises(TypeError, match="quick"):
-        totalsegmentator(ct, quick=True)
+    with pytest.raises(TypeError, match=r"totalsegmentator\(\) has no argument 'fats'\. Near: fast"):
+        totalsegmentator(ct, fats=True)
     with pytest.raises(UserError, match="list of names"):
         totalsegmentator(ct, roi_subset="liver")
     with pytest.raises(UserError, match="Radiomics"):
@@ -361,6 +465,8 @@ def test_the_lists(cli: Cli) -> None:
         ("-i ct.nii.gz -o out -ot dicom_seg", ["come as DICOM only"]),
         ("-i ct.nii.gz -o out -ot niftii", ["Unknown output type niftii", "dicom_seg"]),
         ("-i ct.nii.gz -o out.nii.gz", ["name of a file", "--ml"]),
+        ("-i ct.nii.gz -o out.txt", ["out.txt", "name of a file"]),
+        ("-i ct.nii.gz -o out.txt --ml", ["out.txt", "must end with .nii.gz"]),
         ("-i ct.nii.gz -o out.dcm --ml", ["out.dcm", "must end with .nii.gz"]),
         ("-i ct.nii.gz -o out.png --ml", ["out.png", "must end with .nii.gz"]),
         ("-i scan -o out.nii.gz -ot dicom_seg", ["out.nii.gz", "must end with .dcm"]),

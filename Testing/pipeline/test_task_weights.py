@@ -73,6 +73,24 @@ def test_programs_get_totalsegmentators_forms(cli: Cli) -> None:
     assert "costal_cartilages" in cli("totalseg_info", "-cl", "-ta", "total").out
 
 
+def test_one_task_is_shown_with_its_structures(cli: Cli, refused: Refused, home: Path) -> None:
+    make_task_weights(home / "nnunet" / "results", "body", "fast", real=False)
+    outcome = cli("totalseg_info", "-ta", "body")
+    assert outcome.code == 0
+    assert ("body_extremities" in outcome.out, "lung_vessels" in outcome.out) == (True, False)
+    assert "1 of 1 missing, fast: ready" in outcome.out
+    assert "totalseg_download_weights -t body." in outcome.err
+    (event,) = [
+        event for event in cli("totalseg_info", "-ta", "body", "--events", "jsonl").of("done") if "tasks" in event
+    ]
+    assert [row["name"] for row in event["tasks"]] == ["body"]
+    assert list(json.loads(cli("totalseg_info", "-ta", "body", "--json").out)["tasks"]) == ["body"]
+    assert "body_extremities" not in cli("totalseg_info", "-lt", "-ta", "body").out
+    closed = cli("totalseg_info", "-ta", "face")
+    assert ("needed" in closed.out, "totalseg_download_weights" in closed.err) == (True, False)
+    refused("totalseg_info", "-ta", "bodi", says=["no task 'bodi'", "Near: body"])
+
+
 def test_words_that_mean_nothing(refused: Refused) -> None:
     refused("totalseg_info", "--classes", "-ta", "bodi", says=["no task 'bodi'", "body"])
     refused("totalseg_info", "--classes", says=["The task is missing"])
@@ -95,6 +113,25 @@ def test_without_a_network(refused: Refused) -> None:
     says = [f"{address}Dataset300_body_6mm_1559subj.zip can't be downloaded", "connection"]
     refused("totalseg_download_weights", "-t", "body_fast", says=says)
     refused("totalseg_download_weights", "-t", "300", says=says)
+
+
+def test_without_a_network_it_is_told_how_files_come_from_elsewhere(cli: Cli, home: Path) -> None:
+    outcome = cli("totalseg_download_weights", "-t", "total", "--events", "jsonl")
+    (error,) = outcome.of("error")
+    assert error["action"] == "connection"
+    assert "totalseg_import_weights -i FILE.zip" in error["hint"]
+    assert "--weights" in error["hint"]
+    addresses = [line for line in error["hint"].splitlines() if line.startswith("https://")]
+    assert [line.rpartition("/Dataset")[2][:3] for line in addresses] == ["298", "291", "292", "293", "294", "295"]
+    said = " ".join(event["message"] for event in outcome.of("log"))
+    assert said.count("is fetched, too") == 1
+    assert (
+        "Dataset298_TotalSegmentator_total_6mm_1559subj is fetched, too: a choice of structures (--roi_subset)" in said
+    )
+    make_task_weights(home / "nnunet" / "results", "total", "fastest", real=False)
+    again = cli("totalseg_download_weights", "-t", "total", "--events", "jsonl")
+    assert "298" not in again.of("error")[0]["hint"]
+    assert not [event for event in again.of("log") if "is fetched, too" in event["message"]]
 
 
 def test_what_is_there_needs_no_network(cli: Cli, home: Path, workspace: Path) -> None:
@@ -168,10 +205,32 @@ def test_a_zip_file_of_weights(cli: Cli, refused: Refused, workspace: Path, tmp_
     target = workspace / "nnUNet_results" / "TotalSegmentator"
     assert (target / BODY / "fold_0" / "checkpoint_final.pth").is_file()
     assert modes(cli, "body")["fast"]["ready"]
-    refused("totalseg_import_weights", "-i", file, says=["already", "--overwrite"])
+    text = refused("totalseg_import_weights", "-i", file, says=["already", "--overwrite", "--target FOLDER"])
+    assert "--dataset" not in text
     assert cli("totalseg_import_weights", "-i", file, "--overwrite").code == 0
     assert cli("totalseg_import_weights", "-i", file, "--target", tmp_path / "mine").code == 0
     assert (tmp_path / "mine" / BODY).is_dir()
+
+
+@pytest.mark.torch
+def test_what_has_come_is_followed_by_what_can_be_run(cli: Cli, home: Path, tmp_path: Path) -> None:
+    results = home / "nnunet" / "results"
+    make_task_weights(results, "lung_vessels", real=False)
+    make_task_weights(tmp_path / "source", "total", "fast", patch=(16, 16, 16))
+    file = zipped(tmp_path / "source", tmp_path / "total.zip")
+    outcome = cli("totalseg_import_weights", "-i", file)
+    assert outcome.code == 0, outcome.err
+    assert "Ready now: total (fast), lung_vessels" in outcome.err
+    assert "still missing" not in outcome.err
+    elsewhere = cli("totalseg_import_weights", "-i", file, "--target", tmp_path / "mine")
+    assert f"Ready now (with --weights {tmp_path / 'mine'}): total (fast)" in elsewhere.err
+    first, *rest = make_task_weights(tmp_path / "parts", "total", patch=(16, 16, 16))
+    for other in rest:
+        shutil.rmtree(other.parent)
+    part = cli("totalseg_import_weights", "-i", zipped(first.parents[1], tmp_path / "part.zip"))
+    assert part.code == 0, part.err
+    assert "Datasets that are still missing: total 292, 293, 294, 295." in part.err
+    assert "Ready now" not in part.err
 
 
 @pytest.mark.torch

@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from segautoconfiglib.base.context import Context
+from segautoconfiglib.base.events import ListReporter
+from segautoconfiglib.base.workspace import Workspace
 from segautoconfiglib.image.files import read_labels
 from segautoconfiglib.models.folder import ModelFolder
 from segautoconfiglib.models.listing import model_details
-from segautoconfiglib.pipeline.options import TrainOptions
+from segautoconfiglib.pipeline.options import PlanOptions, TrainOptions
 
 DATASET = "Dataset007_Test"
 FAST = ("--fold", "all", "--epochs", 1, "--iterations", 1, "--device", "cpu", "--workers", 0)
@@ -134,18 +137,25 @@ def test_a_published_model_predicts_and_travels(
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_published_model_learns_on(published: Callable[[str], Path], cli: Cli, network: str) -> None:
-    """Its network stays, though the trainer is nnUNetTrainer; for Enc that of its weights, tied to the patch."""
+    """Its network stays, also in the name of the new model; for Enc that of its weights, tied to the patch."""
     model = published(network)
     tokens = [None, None, 16] if network == "UMambaEnc" else None
     going_on = cli("train", 7, "--continue-from", model, *FAST, "--events", "jsonl")
     assert going_on.code == 0, going_on.err
-    new = model.with_name("nnUNetTrainer__nnUNetPlans_c1__2d")
+    new = model.with_name(f"nnUNetTrainer{network}__nnUNetPlans_c1__2d")
     assert networks_of(new) == (network, tokens)
     assert going_on.of("metric")[0]["learning_rate"] < 1e-3
+    (told,) = [event["message"] for event in going_on.of("log") if event["message"].startswith("Network: ")]
+    assert told.startswith(f"Network: {network} in 2D, 4 to 16 features in 3 stages; patch 16 x 16 voxels at 1 x 1 mm")
+    assert f"batch 2. With the plan of {model.name}; 1 epoch of 1 step with sgd" in told
+    assert model_details(ModelFolder(new))["title"] == f"Test (2d, nnUNetPlans_c1, {network})"
     words = [word if word != 1 else 2 for word in FAST]
     more = cli("train", 7, "--continue-from", model, *words, "--resume", "--events", "jsonl")
     assert more.code == 0, more.err
     assert [row["epoch"] for row in more.of("metric")] == [1]
+    words = [word if word != 1 else 3 for word in FAST]
+    more = cli("train", 7, "-p", "nnUNetPlans_c1", *words, "--resume", "--events", "jsonl")
+    assert [row["epoch"] for row in more.of("metric")] == [2], "its plans alone tell the network, too"
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -190,7 +200,11 @@ def test_plans_may_name_the_network(raw: Path, cli: Cli, workspace: Path) -> Non
 
 def test_an_unknown_network_is_refused(trained: Path, refused: Callable[..., str]) -> None:
     words = ("train", 7, "-c", "3d_fullres", "-p", "tiny", *FAST)
-    refused(*words, "--network", "UMamba", says=["Unknown network 'UMamba'", "UMambaBot"])
+    text = refused(
+        *words, "--network", "UMambaBoot", says=["Unknown network 'UMambaBoot'. Near: UMambaBot", "--plugin"]
+    )
+    assert "Known: PlainConvUNet, ResidualEncoderUNet, UMambaBot, UMambaEnc." in text
+    assert "in the plans" not in text
     refused(*words, "--network", "a.b", says=["network is 'a.b', but must be a class name"])
 
 
@@ -209,3 +223,57 @@ def test_in_a_given_time_the_usual_optimizer_is_taken() -> None:
     assert made(trainer="nnUNetTrainerUMambaBot_lr0.002") == ("muon", 2e-3)
     assert made(trainer="nnUNetTrainerUMambaBot_sgd") == ("sgd", 1e-3)
     assert made(choices={"network": "UMambaBot", "optimizer": "adamw"}) == ("adamw", 1e-3)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_weights_of_other_networks_say_whose_they_are(trained: Path, refused: Callable[..., str], network: str) -> None:
+    model = trained / "nnUNet_results" / DATASET / "nnUNetTrainer__tiny__3d_fullres"
+    file = model / "fold_0" / "checkpoint_final.pth"
+    words = ("train", 7, "-c", "3d_fullres", "-p", "tiny", *FAST, "--pretrained-weights", file, "--network", network)
+    says = ["These are weights of PlainConvUNet: train this network (--network PlainConvUNet)"]
+    refused(*words, says=says, may_write="nnUNet_preprocessed")
+    refused(*words, "--adapt", "heads", says=says, may_write="nnUNet_preprocessed")
+
+
+def told(workspace: Path, **wishes: Any) -> dict[str, list[str]]:
+    """Warnings and other messages about a training, before it begins, and the name of its model."""
+    from segautoconfiglib.pipeline.jobs import standard_job
+
+    report = ListReporter()
+    job = standard_job(Context(Workspace.at(workspace), report), DATASET, TrainOptions(configuration="2d", **wishes))
+    texts = {kind: [event["message"] for event in report.of(kind)] for kind in ("warning", "log")}
+    return {**texts, "model": [job.model_folder.name]}
+
+
+def test_a_network_beside_another_in_plans_or_name(raw: Path, cli: Cli, workspace: Path) -> None:
+    for planner in ("default", "umamba_bot"):
+        assert cli("plan", 7, "--planner", planner).code == 0
+    bot = PlanOptions(planner="umamba_bot")
+    both = told(workspace, planning=bot, choices={"network": "UMambaEnc"})
+    assert both["warning"] == [
+        "UMambaBotPlans were planned for UMambaBot: patch and batch may be too large, or too small, for UMambaEnc "
+        "(--planner umamba_enc plans for it)."
+    ]
+    assert both["model"] == ["nnUNetTrainerUMambaEnc__UMambaBotPlans__2d"]
+    assert (
+        told(workspace, planning=bot)["warning"] == told(workspace, choices={"network": "UMambaEnc"})["warning"] == []
+    )
+    named = told(workspace, trainer="nnUNetTrainerUMambaBot", choices={"network": "UMambaEnc"})
+    assert named["log"] == [
+        "The network is UMambaEnc, as asked for (--network), not UMambaBot as in nnUNetTrainerUMambaBot."
+    ]
+    assert named["model"] == ["nnUNetTrainerUMambaEnc__nnUNetPlans__2d"]
+    same = told(workspace, trainer="nnUNetTrainerUMambaBot", choices={"network": "UMambaBot"})
+    assert (same["log"], same["warning"]) == ([], [])
+
+
+def test_what_is_trained_is_told_without_a_time_too(trained: Path, cli: Cli) -> None:
+    words = ("train", 7, "-c", "3d_fullres", "-p", "tiny", "--batch-size", 3, *FAST, "--events", "jsonl")
+    outcome = cli(*words)
+    assert outcome.code == 0, outcome.err
+    (text,) = [event["message"] for event in outcome.of("log") if event["message"].startswith("Network: ")]
+    assert text.startswith("Network: PlainConvUNet in 3D, 8 to ")
+    assert "mm (the median image has " in text
+    assert text.endswith(
+        "batch 3. As planned by ExperimentPlanner (tiny); 1 epoch of 1 step with sgd, learning rate 0.01 (poly)."
+    )

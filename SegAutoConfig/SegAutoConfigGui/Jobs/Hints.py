@@ -37,8 +37,10 @@ def sentences() -> dict[str, str]:
         "continue-from-or-overwrite": _(
             'To keep that model, choose it in "Start from" under Advanced. To give it up, choose "Start over".'
         ),
+        "connection": _("Check the connection, or fetch the file on another computer and import it here."),
         "cpu": _('Choose the device "cpu" (under Advanced).'),
         "cuda": _('Choose the device "cuda" (under Advanced).'),
+        "fill-folds": _("Add cases to the dataset, or train other folds."),
         "fold-all": _('Add cases, or train on all of them: the fold "all" (under Advanced).'),
         "free-gpu": _('Close other programs that use the GPU, or choose the device "cpu" (under Advanced).'),
         "free-memory": _("Close other programs, then start again; cases that were finished are kept."),
@@ -69,6 +71,7 @@ def sentences() -> dict[str, str]:
             "Networks see voxels in stored order: reorient the smaller groups (module Orient Scalar Volume)."
         ),
         "replace-model": _("Delete that model in the Models tab first."),
+        "replace-weights": _("Remove that folder first, if they are to be replaced."),
         "resume-or-overwrite": _('Continue it with "Resume", or discard it with "Start over".'),
         "resume-other": _('Press "Resume" of that training.'),
         "resume-same-or-overwrite": _('Resume it with the settings that it was begun with, or choose "Start over".'),

@@ -10,7 +10,7 @@ from segautoconfiglib.base.events import Event
 def linesOf(event: Event) -> list[str]:
     """What an event says in a log for people; nothing for most."""
     data = event.data
-    if event.kind == "log" and data.get("level", "info") != "debug":
+    if event.kind in ("log", "done") and data.get("level", "info") != "debug":
         return str(data.get("message") or "").splitlines()
     if event.kind in ("warning", "error"):
         name = event.kind.capitalize()

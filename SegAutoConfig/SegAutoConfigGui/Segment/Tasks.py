@@ -154,6 +154,9 @@ def missingText(model: Row) -> str:
     numbers = ", ".join(str(one["dataset_id"]) for one in model["missing"])
     if not numbers:
         return ""
+    if model["problem"]:
+        text = _("Weights of {task} are missing, or can't be used: datasets {numbers} of TotalSegmentator. {problem}")
+        return text.format(task=model["title"], numbers=numbers, problem=model["problem"])
     if canDownload(model):
         text = _("The weights of {task} are not on this computer: datasets {numbers} of {home} ({license}).")
         text = text.format(task=model["title"], numbers=numbers, home=HOME, license=LICENSE)
@@ -209,13 +212,13 @@ def downloadQuestion(model: Row, folder: Path) -> str:
 
 def problemsOfTask(model: Row) -> list[Problem]:
     """What keeps a task from being run."""
+    if model["problem"]:  # the engine counts what it refuses among what is missing, too
+        message = _("The task {title} can't be used: {problem}")
+        hint = _("Choose another one, or download or import its weights again.")
+        return [Problem(message.format(title=model["title"], problem=model["problem"]), hint)]
     if model["missing"]:
         message = _("The weights of {task} are missing.").format(task=model["title"])
         return [Problem(message, _("Download or import them."))]
-    if model["problem"]:
-        message = _("The task {title} can't be used: {problem}")
-        hint = _("Choose another one, or import its weights again.")
-        return [Problem(message.format(title=model["title"], problem=model["problem"]), hint)]
     if model["structures"] == []:
         return [Problem(_("No structure is chosen."), _('Check some in the list, or choose "all".'))]
     return []

@@ -24,8 +24,10 @@ Action = Literal[
     "continue-from-or-delete",  # keep the model by training on from it; or delete it
     "continue-from-or-overwrite",  # the same, where training over it gives it up
     "checksum",  # a download is damaged or was exchanged: once more
+    "connection",  # the network; or a file that was fetched on another computer
     "cpu",  # compute on the processor
     "cuda",  # compute on the first GPU
+    "fill-folds",  # add cases, or train other folds: one has none left
     "fold-all",  # add cases; or train on all
     "free-gpu",  # close programs that use the GPU; or compute on the processor
     "free-memory",  # close other programs, then start again: finished cases are kept
@@ -45,6 +47,7 @@ Action = Literal[
     "plugin",  # make the plug-in that has a part known
     "reorient",  # images whose voxel axes are stored in other directions than the others
     "replace-model",  # delete the model that is in the way
+    "replace-weights",  # the same of weights of a task, which are in no list of models
     "resume-or-overwrite",  # go on with the training; or start it anew
     "resume-other",  # resume the training that is there, with its own options
     "resume-same-or-overwrite",  # resume as it was begun; or start anew

@@ -13,7 +13,7 @@ artifact  path, description (a file that was finished)
 warning   message, hint, action
 error     message, hint, action, exit_code, problems (list of {message, hint, action, file, case}); missing (names
           of packages) where some are not installed
-done      stage, and a summary of the stage's result
+done      stage, and a summary of the stage's result; message, where people see that in place of the summary
 ========  ==================================================================================================
 
 A hint may name options of the command line; where it does, action says the same as one of a few words

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import Self
 
-from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
+from segautoconfiglib.base.errors import Action, Problem, ProblemsError, UserError
 from segautoconfiglib.base.events import strict_json
 
 #: How long a file waits for its place while the old one is being read (seconds; Windows).
@@ -89,28 +89,29 @@ def checked_folder(folder: Path | str) -> Path:
     return Path(folder)
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, option: str = "--workspace") -> None:
     """Find out before a long work whether its results can be written; makes nothing.
 
     Args:
         folder: Where files will go; neither it nor the folders above need to exist.
+        option: Of the command, by which another folder is chosen.
 
     Raises:
         UserError: it can't be made or written to.
     """
-    existing = existing_folder(folder)
+    existing = existing_folder(folder, option)
     try:
         tempfile.TemporaryFile(dir=existing).close()
     except OSError as error:
         raise UserError(
             f"Can't write to {folder}: {error.strerror or error} in {existing}.",
-            "Choose another folder (--workspace), or change the permissions.",
-            "workspace",
+            f"Choose another folder ({option}), or change the permissions.",
+            _action(option),
         ) from error
 
 
-def existing_folder(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists.
+def existing_folder(folder: Path, option: str = "--workspace") -> Path:
+    """The folder, or the nearest one above it that exists; see :func:`check_writable`.
 
     Raises:
         UserError: that is no folder, or there is none (a drive that is not connected).
@@ -119,12 +120,17 @@ def existing_folder(folder: Path) -> Path:
     if there is None:
         raise UserError(
             f"Can't write to {folder}: there is no {folder.absolute().anchor}.",
-            "Connect the drive, or choose another folder (--workspace).",
-            "workspace",
+            f"Connect the drive, or choose another folder ({option}).",
+            _action(option),
         )
     if not there.is_dir():
         raise UserError(f"Can't write to {folder}: {there} is no folder.", "Choose another folder, or remove it.")
     return there
+
+
+def _action(option: str) -> Action:
+    """What a program says of such a hint; it has an advice of its own for workspaces alone."""
+    return "workspace" if option == "--workspace" else ""
 
 
 def _write_error(path: Path, error: OSError) -> UserError:

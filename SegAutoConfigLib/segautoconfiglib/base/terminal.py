@@ -47,16 +47,20 @@ class HumanReporter:
     Args:
         stream: Where to write, normally ``sys.stderr``.
         given: Options of this run that commands in messages need, too, such as ("--workspace", "data").
+        quiet: Show warnings and errors only.
     """
 
-    def __init__(self, stream: TextIO, given: Sequence[str] = ()) -> None:
+    def __init__(self, stream: TextIO, given: Sequence[str] = (), *, quiet: bool = False) -> None:
         self._stream = stream
         self._given = tuple(given)
+        self._quiet = quiet
         self._view: _Bars | _Lines = _Bars(stream) if stream.isatty() else _Lines(stream)
 
     def __call__(self, kind: str, **data: Any) -> None:
         """Show one event; the beginning and the end of a command are for programs."""
         if kind in ("started", "done") and data.get("stage") == "command":
+            return
+        if self._quiet and kind not in ("warning", "error"):
             return
         if kind == "started":
             if data.get("total") == 0:
@@ -291,6 +295,8 @@ def metric_text(data: dict[str, Any]) -> str:
 
 def done_text(data: dict[str, Any]) -> tuple[str, str]:
     """One line for the end of a stage with the scalar results that came with it; empty where none came."""
+    if "message" in data:
+        return str(data["message"]), "green"
     results = [
         f"{key.replace('_', ' ')} {number_text(value)}"
         for key, value in data.items()

@@ -284,7 +284,7 @@ def _run(
             sys.stdout.flush()
         code = EXIT_OK
     except (Cancelled, KeyboardInterrupt):
-        report("log", message=_stopped(name, arguments))
+        report("log", message=_stopped(name, command, arguments))
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:  # noqa: BLE001 - the process boundary
@@ -293,7 +293,9 @@ def _run(
     return code
 
 
-def _stopped(name: str, arguments: argparse.Namespace) -> str:
+def _stopped(name: str, command: object, arguments: argparse.Namespace) -> str:
+    if kept := getattr(command, "kept", ""):
+        return f"Stopped. {kept}"
     if getattr(arguments, "disable_checkpointing", False):
         return "Stopped. Nothing of this training is kept (--disable_checkpointing)."
     option = CONTINUE_OPTIONS.get(name)
@@ -308,7 +310,7 @@ def _make_reporter(arguments: argparse.Namespace) -> Reporter:
         return JsonReporter(sys.stdout)
     from segautoconfiglib.base.terminal import HumanReporter
 
-    return HumanReporter(sys.stderr, _given(arguments))
+    return HumanReporter(sys.stderr, _given(arguments), quiet=getattr(arguments, "quiet", False))
 
 
 def _given(arguments: argparse.Namespace) -> list[str]:

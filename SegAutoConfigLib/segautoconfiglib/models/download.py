@@ -175,7 +175,9 @@ def _speaking_of(address: str) -> Iterator[None]:
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise UserError(
-            f"{address} can't be downloaded: {reason}.", "Check the address and the connection, then try again."
+            f"{address} can't be downloaded: {reason}.",
+            "Check the address and the connection, then try again.",
+            "connection",
         ) from error
 
 

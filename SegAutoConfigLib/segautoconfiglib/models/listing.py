@@ -17,6 +17,7 @@ from segautoconfiglib.dataset.description import DatasetDescription
 from segautoconfiglib.image.formats import stem
 from segautoconfiglib.models.card import load_card
 from segautoconfiglib.models.folder import FINAL, LATEST, PLANS_FILE, SEPARATOR, Fold, ModelFolder, file_name
+from segautoconfiglib.planning.architectures import PLAIN_UNET
 from segautoconfiglib.planning.plans import Plans
 from segautoconfiglib.planning.trainer_names import as_trained
 
@@ -25,6 +26,8 @@ Row = dict[str, Any]
 #: Key of dataset.json under which the colours and terminology of the structures lie.
 SEGMENTS_KEY = "segments"
 TRAINED_HERE, BY_NNUNET = "trained here", "nnU-Net"
+#: The network that titles do not name.
+USUAL_NETWORK = PLAIN_UNET.rpartition(".")[2]
 
 
 def model_folders(workspace: Workspace) -> list[ModelFolder]:
@@ -46,18 +49,20 @@ def model_row(model: ModelFolder) -> Row:
     card, (trainer, plans_name, _) = load_card(model.path), model.name_parts
     plans: Plans | None = None
     description: DatasetDescription | None = None
-    configuration, dataset = model.name_parts[2], model.path.absolute().parent.name
+    configuration, dataset, network = model.name_parts[2], model.path.absolute().parent.name, ""
     with _noted(problems):
         plans = model.plans
         configuration, dataset = model.configuration_name, model.dataset
         plans.configuration(configuration)
+        with suppress(UserError):  # what keeps it from being used is told where that is tried
+            network = _network(plans, configuration, trainer)
     with _noted(problems):
         description = model.description
     dates = [file.stat().st_mtime for file in model.path.glob("fold_*/checkpoint_*.pth")]
     finished = model.folds()
     return {
         "path": str(model.path),
-        "title": card.title or default_title(model, dataset, configuration),
+        "title": card.title or default_title(model, dataset, configuration, network),
         "dataset": dataset,
         "trainer": trainer,
         "plans": plans_name or (plans.plans_name if plans else ""),
@@ -77,12 +82,21 @@ def model_row(model: ModelFolder) -> Row:
     }
 
 
-def default_title(model: ModelFolder, dataset: str, configuration: str) -> str:
-    """The title of a model that was not given one: dataset, configuration and plans."""
+def default_title(model: ModelFolder, dataset: str, configuration: str, network: str = "") -> str:
+    """The title of a model that was not given one: dataset, configuration and plans; a network other than the usual."""
     match = DATASET_NAME.fullmatch(dataset)
     plans_name = model.name_parts[1]
     name = (match[2] if match else dataset).replace("_", " ")
-    return f"{name} ({configuration}, {plans_name})" if plans_name else f"{name} ({model.path.name})"
+    if not plans_name:
+        return f"{name} ({model.path.name})"
+    unusual = f", {network}" if network not in ("", USUAL_NETWORK) else ""
+    return f"{name} ({configuration}, {plans_name}{unusual})"
+
+
+def _network(plans: Plans, configuration: str, trainer: str) -> str:
+    """Class name of the network. Raises: UserError: there is no such configuration."""
+    architecture = as_trained(plans.configuration(configuration).architecture, trainer)
+    return architecture.network_class_name.rpartition(".")[2]
 
 
 def segments_of(description: DatasetDescription | None) -> dict[str, Any]:
@@ -115,7 +129,7 @@ def _plan_row(plans: Plans, name: str, trainer: str) -> Row:
         "patch_size": configuration.patch_size,
         "spacing": configuration.spacing,
         "batch_size": configuration.batch_size,
-        "network": architecture.network_class_name.rpartition(".")[2],
+        "network": _network(plans, name, trainer),
         "features": architecture.arch_kwargs.get("features_per_stage"),
         "normalization": [scheme.removesuffix("Normalization") for scheme in configuration.normalization_schemes],
         "planner": plans.experiment_planner_used,

@@ -25,6 +25,7 @@ from segautoconfiglib.pipeline.preparation import SPLITS_FILE, fingerprint, plan
 from segautoconfiglib.planning.plans import Plans
 from segautoconfiglib.planning.presets import checked_plans_name
 from segautoconfiglib.planning.recipe import Recipe, usual_learning_rate
+from segautoconfiglib.planning.trainer_names import recipe_from_trainer_name
 from segautoconfiglib.preprocessing.current import data_settings
 from segautoconfiglib.preprocessing.store import CaseStore
 
@@ -43,6 +44,22 @@ def source_model(plans: Plans) -> ModelFolder | None:
     """The model that trainings of these plans start from; None for plans of the planner."""
     entry = (plans.model_extra or {}).get(CONTINUED_KEY)
     return ModelFolder(Path(entry)) if isinstance(entry, str) else None
+
+
+def like_source(options: TrainOptions, source: ModelFolder | None) -> TrainOptions:
+    """The options with the network that a continued model's trainer stands for, so that the new model's name has it.
+
+    Args:
+        options: As asked for; a network among them stays.
+        source: The model; None: of a training that starts anew.
+    """
+    if source is None or "network" in options.chosen:
+        return options
+    try:
+        network = recipe_from_trainer_name(source.name_parts[0]).network
+    except UserError:  # of a plug-in, or renamed
+        return options
+    return options if network is None else replace(options, choices={**options.choices, "network": network})
 
 
 def gentle(recipe: Recipe, chosen: Collection[str] = (), network: str | None = None) -> Recipe:
@@ -86,6 +103,7 @@ def continued_plans(context: Context, name: str, options: TrainOptions) -> Plans
             "Give its checkpoint with --pretrained-weights, or continue another model.",
         )
     _, file = start_checkpoint(model, options.fold)
+    trainer = like_source(options, model).trainer_name
     folder = context.workspace.preprocessed / name
     description, reader = _ready_dataset(context, name, options, model)
     with alone(folder / ".continue.lock", f"Planning for {name}", report=context.report, cancel=context.cancel):
@@ -93,7 +111,7 @@ def continued_plans(context: Context, name: str, options: TrainOptions) -> Plans
         made = [plans for plans in _copies(folder, copy) if _same_plan(plans, copy)]
 
         def target(plans_name: str) -> Path:
-            return context.workspace.model_folder(name, options.trainer_name, plans_name, configuration)
+            return context.workspace.model_folder(name, trainer, plans_name, configuration)
 
         chosen = _chosen_copy(made, [target(plans.plans_name) for plans in made], options, description)
         if chosen is not None:

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError, reworded
+from segautoconfiglib.base.words import counted
 from segautoconfiglib.dataset.dataset import load_description
 from segautoconfiglib.dataset.splits import SPLITS_FILE, take_over_splits
 from segautoconfiglib.defaults import TRAINING
 from segautoconfiglib.pipeline.cascade import check_cascade, complete_previous_stage
 from segautoconfiglib.pipeline.changes import follow_dataset
-from segautoconfiglib.pipeline.continuation import continued_plans, gentle, source_model, starting_from
+from segautoconfiglib.pipeline.continuation import continued_plans, gentle, like_source, source_model, starting_from
 from segautoconfiglib.pipeline.options import Fold, TrainOptions
 from segautoconfiglib.pipeline.preparation import load_plans, plan, preprocess
 from segautoconfiglib.planning.architectures import (
+    PLAIN_UNET,
     UMAMBA_ENC,
     Architecture,
     architecture_spec,
@@ -24,7 +26,9 @@ from segautoconfiglib.planning.architectures import (
     with_choices,
 )
 from segautoconfiglib.planning.plans import Plans
+from segautoconfiglib.planning.presets import PLANNERS
 from segautoconfiglib.planning.recipe import LENGTH_FIELDS, UMAMBA_NETWORKS, Recipe, usual_learning_rate
+from segautoconfiglib.planning.trainer_names import recipe_from_trainer_name
 
 if TYPE_CHECKING:
     from segautoconfiglib.training.job import TrainJob
@@ -83,11 +87,16 @@ def standard_job(context: Context, name: str, options: TrainOptions) -> TrainJob
     from segautoconfiglib.training.job import TrainJob
     from segautoconfiglib.training.setup import check_recipe
 
-    device, recipe = resolve_device(options.device), options.recipe()
-    check_recipe(recipe)
+    device = resolve_device(options.device)
+    check_recipe(options.recipe())
     plans = continued_plans(context, name, options) if options.continue_from else _ready_plans(context, name, options)
+    options = like_source(options, source_model(plans))
+    recipe = options.recipe()
     configuration = options.configuration or default_configuration(plans)
     _check_trainable(plans, configuration)
+    _tell_network(context, options)
+    if options.budget_s is None or device.type == "cuda":  # else patch and batch are fitted to this network
+        _warn_of_other_network(context, plans, configuration, recipe)
     folder, source = context.workspace.preprocessed / name, source_model(plans)
     model_folder = chosen_model_folder(context, name, options, plans)
     check_cascade(plans, configuration, options, model_folder)
@@ -115,6 +124,37 @@ def standard_job(context: Context, name: str, options: TrainOptions) -> TrainJob
     if source is not None:
         return starting_from(context, job, source)
     return job if job.initial_weights is None else _with_tokens_of(job, job.initial_weights)
+
+
+def _tell_network(context: Context, options: TrainOptions) -> None:
+    """Say that the wish for a network counts more than the trainer's name."""
+    named, wanted = recipe_from_trainer_name(options.trainer).network, options.choices.get("network")
+    if None not in (named, wanted) and named != wanted:
+        context.report(
+            "log",
+            message=f"The network is {wanted}, as asked for (--network), not {named} as in {options.trainer}.",
+        )
+
+
+def _warn_of_other_network(context: Context, plans: Plans, configuration: str, recipe: Recipe) -> None:
+    """Warn of plans for another network than the usual one, whose plans are also those of U-Mamba's authors.
+
+    Raises:
+        UserError: there is no such network.
+    """
+    planned = plans.configuration(configuration).architecture
+    chosen = with_choices(planned, recipe.network, None)
+    sized, wanted = (entry.network_class_name.rpartition(".")[2] for entry in (planned, chosen))
+    if sized in (wanted, PLAIN_UNET.rpartition(".")[2]):
+        return
+    for_it = [name for name in PLANNERS if PLANNERS.get(name).network_class_name == chosen.network_class_name]
+    advice = f" (--planner {for_it[0]} plans for it)" if for_it else ""
+    context.report(
+        "warning",
+        message=f"{plans.plans_name} were planned for {sized}: patch and batch may be too large, or too small, for "
+        f"{wanted}{advice}.",
+        hint="",
+    )
 
 
 def plans_with_choices(plans: Plans, configuration: str, recipe: Recipe) -> Plans:
@@ -205,6 +245,7 @@ def chosen_model_folder(context: Context, name: str, options: TrainOptions, plan
     from segautoconfiglib.networks.device import resolve_device
     from segautoconfiglib.training.small_plans import small_plans_name
 
+    options = like_source(options, source_model(plans))
     device, plans_name = resolve_device(options.device), plans.plans_name
     configuration = options.configuration or default_configuration(plans)
     plans = plans_with_choices(plans, configuration, options.recipe())
@@ -213,6 +254,27 @@ def chosen_model_folder(context: Context, name: str, options: TrainOptions, plan
     if options.budget_s is not None and device.type != "cuda" and not given and not own:
         plans_name = small_plans_name(plans_name, options.budget_s, device)
     return context.workspace.model_folder(name, options.trainer_name, plans_name, configuration)
+
+
+def tell_plan(context: Context, job: TrainJob, *, length: bool = True) -> None:
+    """Say which network is trained, and why this one: whose plan it is.
+
+    Args:
+        context: Is told.
+        job: As it will run.
+        length: Say also how long and how fast it learns.
+    """
+    from segautoconfiglib.training.budget import network_reason
+
+    recipe, plans, source = job.recipe, job.plans, source_model(job.plans)
+    epochs, steps = counted(recipe.epochs, "epoch"), counted(recipe.iterations_per_epoch, "step")
+    planner = f"planned by {plans.experiment_planner_used} ({plans.plans_name})"
+    words = f"As {planner}" if source is None else f"With the plan of {source.path.name}"
+    if length:
+        rate = f"learning rate {recipe.learning_rate:g} ({recipe.schedule})"
+        words += f"; {epochs} of {steps} with {recipe.optimizer}, {rate}"
+    reason = network_reason(plans.configuration(job.configuration), recipe)
+    context.report("log", message=f"{reason} {words}.")
 
 
 def ready_cases(context: Context, job: TrainJob) -> None:

@@ -119,4 +119,5 @@ def _warn_of_empty_folds(context: Context, folder: Path) -> None:
         "warning",
         message=f"{named(empty, 'fold').capitalize()} of {SPLITS_FILE} {'is' if len(empty) == 1 else 'are'} empty now.",
         hint=f"Deal the cases anew (with --group or --groups, where patients have several): {again}",
+        action="fill-folds",
     )

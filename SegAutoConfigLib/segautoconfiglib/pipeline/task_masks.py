@@ -33,14 +33,16 @@ def combine_task_masks(
         UserError: a structure is missing, masks differ in their grid, or the file can't be written or is one of those
             that are read.
     """
+    output = output.expanduser().absolute()
     check_ending(output)
-    check_writable(output.parent)
+    check_writable(output.parent, "-o")
     mask = combine_masks(source, wanted, output)
     name = wanted if isinstance(wanted, str) else "_".join(wanted)
     like = source if source.is_file() else None
     write_label_names(mask.array[0], output, mask.geometry, {1: name} if named else {}, like=like)
-    voxels = counted(int(np.count_nonzero(mask.array)), "voxel")
-    context.report("artifact", path=str(output), description="mask")
-    context.report("log", message=f"{name}: {voxels}, written to {output}.")
-    context.report("done", stage=STAGE, output=str(output))
+    voxels = int(np.count_nonzero(mask.array))
+    if not voxels:
+        context.report("warning", message=f"{name}: the mask is empty.", hint=f"Nothing of it was found in {source}.")
+    context.report("artifact", path=str(output), description="")
+    context.report("done", stage=STAGE, message=f"{name}: {counted(voxels, 'voxel')}.", output=str(output))
     return output

@@ -10,6 +10,7 @@ from typing import Any
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.words import counted
+from segautoconfiglib.base.workspace import dataset_id
 from segautoconfiglib.inference.checking import checkpoint_check
 from segautoconfiglib.models.folder import ModelFolder
 from segautoconfiglib.tasks.catalogue import Catalogue, Part, Task, load_catalogue
@@ -50,6 +51,7 @@ def download_task_weights(
     target = folder or context.workspace.task_weights().target
     usual = task_weights(context)
     there = WeightsFolders((target,)) if folder else WeightsFolders((target, *usual.folders), usual.shared)
+    _tell_what_subsets_take(context, names, parts, there)
     models = download_weights(
         parts,
         target,
@@ -60,6 +62,7 @@ def download_task_weights(
         report=context.report,
         cancel=context.cancel,
     )
+    _tell_ready(context, models, target)
     context.report("done", stage=STAGE, models=[str(model.path) for model in models])
     return models
 
@@ -83,8 +86,53 @@ def import_task_weights(
     models = unpack(file, target, overwrite=overwrite, check=checkpoint_check(context.report), **tools)  # type: ignore[arg-type]
     for model in models:
         context.report("artifact", path=str(model.path), description="model")
+    _tell_ready(context, models, target)
     context.report("done", stage=STAGE, models=[str(model.path) for model in models])
     return models
+
+
+def _tell_what_subsets_take(
+    context: Context, names: Sequence[str], parts: Sequence[Part], there: WeightsFolders
+) -> None:
+    """Say what is fetched although tasks do without it where all of their structures are looked for."""
+    catalogue = load_catalogue()
+    usual = {part for name in names for part in wanted_parts(name, catalogue, subsets=False)}
+    for part in there.missing(part for part in parts if part not in usual):
+        context.report(
+            "log",
+            message=f"{catalogue.datasets[part.dataset_id].folder} is fetched, too: a choice of structures "
+            "(--roi_subset) is looked for with it first, roughly.",
+        )
+
+
+def _tell_ready(context: Context, models: Sequence[ModelFolder], target: Path) -> None:
+    """Say which tasks can be run now with models that have come to a folder, and what their own tasks still lack."""
+    catalogue, usual = load_catalogue(), task_weights(context)
+    weights = WeightsFolders((target, *usual.folders), usual.shared)
+    ready: list[str] = []
+    waiting: list[str] = []
+    come = {(dataset_id(model.path.parent.name), model.name_parts[1]) for model in models}
+    for task in catalogue.tasks:
+        for name, mode in task.modes.items():
+            parts = catalogue.needed(task, mode, catalogue.rough_crop(task))
+            if not come & _places(parts):
+                continue
+            words = task.name if name == "default" else f"{task.name} ({name})"
+            missing = weights.missing(parts)
+            if not missing:
+                ready.append(words)
+            elif come & _places(mode.parts):
+                waiting.append(f"{words} {', '.join(str(part.dataset_id) for part in missing)}")
+    how = "" if target in usual.folders else f" (with --weights {target})"
+    if ready:
+        context.report("log", message=f"Ready now{how}: {', '.join(ready)}.")
+    if waiting:
+        context.report("log", message=f"Datasets that are still missing: {'; '.join(waiting)}.")
+
+
+def _places(parts: Sequence[Part]) -> set[tuple[int, str]]:
+    """Numbers of datasets and names of plans: what tells models apart."""
+    return {(part.dataset_id, part.plans) for part in parts}
 
 
 def task_weights(context: Context, given: Path | str | None = None) -> WeightsFolders:
@@ -107,8 +155,17 @@ def one_task(context: Context, name: str, given: Path | None = None) -> Row:
     return task_row(catalogue.find(name), task_weights(context, given), catalogue)
 
 
-def wanted_parts(name: str, catalogue: Catalogue) -> list[Part]:
-    """The models that a word on the command line stands for. Raises: UserError: it stands for none."""
+def wanted_parts(name: str, catalogue: Catalogue, *, subsets: bool = True) -> list[Part]:
+    """The models that a word on the command line stands for.
+
+    Args:
+        name: Such a word.
+        catalogue: Has the tasks.
+        subsets: Also those that only a choice of a task's structures is cropped with.
+
+    Raises:
+        UserError: it stands for none.
+    """
     if name == ALL:
         return [part for task in catalogue.tasks if not task.licence for part in _all_parts(task, catalogue)]
     small = name.endswith(SMALL) and name not in catalogue.by_name
@@ -118,7 +175,7 @@ def wanted_parts(name: str, catalogue: Catalogue) -> list[Part]:
     name = OLD_NAMES.get(name, name)
     fast = name.endswith(FAST) and name not in catalogue.by_name
     task = catalogue.find(name.removesuffix(FAST) if fast else name)
-    return _parts(task, catalogue, fast, small)
+    return _parts(task, catalogue, fast, small, subsets)
 
 
 def _of_dataset(number: int, catalogue: Catalogue, small: bool) -> list[Part]:
@@ -129,12 +186,12 @@ def _of_dataset(number: int, catalogue: Catalogue, small: bool) -> list[Part]:
             for index, part in enumerate(parts):
                 if part.dataset_id == number:
                     return [task.mode(fast=mode == "fast", fastest=mode == "fastest", small=small).parts[index]]
-    raise UserError(f"No task has weights of a dataset {number}.", "Give the name of a task (totalseg_info).")
+    raise UserError(f"No task has weights of a dataset {number}.", "Name a task (totalseg_info lists them).")
 
 
-def _parts(task: Task, catalogue: Catalogue, fast: bool, small: bool = False) -> list[Part]:
+def _parts(task: Task, catalogue: Catalogue, fast: bool, small: bool = False, subsets: bool = True) -> list[Part]:
     """The models of a task at one resolution, with those that it, or a choice of its structures, is cropped with."""
-    crop = catalogue.rough_crop(task, task.structures[:1] if task.allows_subset else ())
+    crop = catalogue.rough_crop(task, task.structures[:1] if task.allows_subset and subsets else ())
     return catalogue.needed(task, task.mode(fast=fast, small=small), crop)
 
 

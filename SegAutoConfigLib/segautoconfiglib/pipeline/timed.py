@@ -9,7 +9,7 @@ from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.lock import alone
 from segautoconfiglib.defaults import BUDGET
 from segautoconfiglib.pipeline.continuation import gentle, source_model
-from segautoconfiglib.pipeline.jobs import plans_with_choices, ready_cases
+from segautoconfiglib.pipeline.jobs import plans_with_choices, ready_cases, tell_plan
 from segautoconfiglib.planning.architectures import is_own_network
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def _job_with_small_plans(context: Context, job: TrainJob, budget: Budget) -> tu
     speed = Speed(job.description, recipe, device, context.cancel, patience_s=patience)
     own = is_own_network(job.network)
     if device.type == "cuda" or continued or job.initial_weights is not None or own:
+        tell_plan(context, job, length=False)
         return job, speed
     context.report("log", message=f"Measuring how fast {device} trains here.")
     plans_name = small_plans_name(job.plans.plans_name, budget.seconds, device)

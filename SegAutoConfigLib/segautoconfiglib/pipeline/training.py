@@ -16,7 +16,7 @@ from segautoconfiglib.dataset.splits import SPLITS_FILE, current_splits, split_f
 from segautoconfiglib.pipeline.cascade import check_previous_stage
 from segautoconfiglib.pipeline.continuation import NUMBER
 from segautoconfiglib.pipeline.folds import known_cases
-from segautoconfiglib.pipeline.jobs import reader, ready_cases, standard_job
+from segautoconfiglib.pipeline.jobs import reader, ready_cases, standard_job, tell_plan
 from segautoconfiglib.pipeline.options import Fold, TrainOptions
 from segautoconfiglib.pipeline.timed import job_in_time
 from segautoconfiglib.pipeline.validation import validate_fold
@@ -106,6 +106,7 @@ def _train_fold(
         context.report("log", message=f"{job.fold_folder} is trained already; nothing is left to train.")
         return mirror, None
     if budget_s is None:
+        tell_plan(context, job)
         ready_cases(context, job)
     else:
         job, mirror = job_in_time(context, job, Budget(budget_s, started))

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.records import Record
 from segautoconfiglib.base.registry import Registry, imported
+from segautoconfiglib.base.words import near_names
 from segautoconfiglib.defaults import PLANNING
 from segautoconfiglib.planning import memory, umamba
 
@@ -218,7 +219,16 @@ def with_network(architecture: Architecture, name: str) -> Architecture:
     Raises:
         UserError: no such network is known, or the plans do not describe a U-Net.
     """
-    spec = architecture_spec(name)
+    try:
+        spec = architecture_spec(name)
+    except UserError as error:
+        known_names = sorted(known.rpartition(".")[2] for known in ARCHITECTURES)
+        near = near_names([name], known_names)
+        raise UserError(
+            f"Unknown network {name!r}. {near}".strip(),
+            f"Known: {', '.join(known_names)}. If it is of a plug-in, name that: --plugin FILE.",
+            "plugin",
+        ) from error
     if architecture_spec(architecture.network_class_name) is spec:
         return architecture
     name = next(known for known in ARCHITECTURES if ARCHITECTURES.get(known) is spec)

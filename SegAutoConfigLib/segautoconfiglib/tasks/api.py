@@ -9,12 +9,13 @@ labels = totalsegmentator(sitk.ReadImage("ct.nii.gz"), task="body")
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.image import dicom
 from segautoconfiglib.image.medical import sitk_from_labels
 from segautoconfiglib.image.volume import Volume
 from segautoconfiglib.tasks.catalogue import Task, find_task
@@ -103,29 +104,45 @@ def run_task(
 ) -> Outcome:
     """Read the image, find the structures, measure them, write all files. See :func:`totalsegmentator`."""
     start = time.monotonic()
+    warnings: list[str] = []
+
+    def tell(kind: str, **data: Any) -> None:
+        if kind == "warning":
+            warnings.append(f"{data['message']} {data.get('hint') or ''}".strip())
+        report(kind, **data)
+
     asked, options = find_task(task), wishes.options()
     wishes.check()
     with opened(image) as source:
-        chosen = _fitting(asked, source, report)
+        _tell_series(source, report)
+        chosen = _fitting(asked, source, tell)
         options.check(chosen)
         place = None if output is None else Path(output).expanduser().absolute()
         to = places(place, wishes, chosen, source)
-        _tell(chosen, wishes, report)
-        result = segment(source.volume, chosen, options, models=models, report=report, cancel=cancel)
-        numbers = measured(result, source, chosen, wishes) if wishes.statistics else None
+        _tell(chosen, wishes, tell)
+        result = segment(source.volume, chosen, options, models=models, report=tell, cancel=cancel)
+        numbers = measured(result, source, chosen, wishes, report=tell) if wishes.statistics else None
         with staged() as staging:
-            write_results(result, source, chosen, wishes, to, numbers, staging, report=report, cancel=cancel)
+            write_results(result, source, chosen, wishes, to, numbers, staging, report=tell, cancel=cancel)
             files = staging.targets
             if to.report is not None:
                 content = run_report(
                     task=chosen.name, modality=chosen.modality, licence=chosen.licence, device=_device(wishes),
                     source=source.path, output=place, files=files,
                     classes=result.names, runtime_seconds=time.monotonic() - start, options=wishes.as_report(),
-                    warnings=result.warnings,
+                    warnings=warnings,
                 )  # fmt: skip
                 write_report(staging.file(to.report), content)
                 files = [*files, to.report]
-    return Outcome(chosen, result, numbers, tuple(files))
+    return Outcome(chosen, replace(result, warnings=tuple(warnings)), numbers, tuple(files))
+
+
+def _tell_series(source: Source, report: Reporter) -> None:
+    """Which series was read, where another folder was named."""
+    series, path = source.series, source.path
+    if series is not None and path is not None and path in series.parents:
+        name = dicom.find_series(series).name
+        report("log", message=f"The DICOM series {name!r} in {series} is read, the only one below {path}.")
 
 
 def _fitting(task: Task, source: Source, report: Reporter) -> Task:
@@ -152,7 +169,17 @@ def _tell(task: Task, wishes: Wishes, report: Reporter) -> None:
         report("log", message=f"{task.name}: {task.note}")
     device = _device(wishes)
     if wishes.device == "gpu" and device == "cpu":
-        report("log", message="There is no GPU: the processor is used, which --fast and --roi_subset make faster.")
+        faster = " or ".join(_faster(task, wishes))
+        advice = f"; faster with {faster}" if faster else ""
+        report("log", message=f"There is no GPU: the processor is used{advice}.")
+
+
+def _faster(task: Task, wishes: Wishes) -> list[str]:
+    """Options that would save time and go with the task and the others."""
+    options = wishes.options()
+    coarser = not (options.fast or options.fastest) and "fast" in task.modes
+    fewer = task.allows_subset and not options.subset and not options.low_resolution
+    return [*(["--fast"] if coarser else []), *(["--roi_subset"] if fewer else [])]
 
 
 def _device(wishes: Wishes) -> str:

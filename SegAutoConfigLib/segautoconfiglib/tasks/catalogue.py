@@ -221,7 +221,7 @@ class Task(Record):
         known = {name: label for label, name in self.classes.items()}
         unknown = [name for name in names if name not in known]
         if unknown:
-            hint = "totalseg_info lists the structures of a task."
+            hint = f"totalseg_info -ta {self.name} lists its structures."
             raise _unknown(f"The task {self.name} has no structure", unknown, list(known), hint)
         return [known[name] for name in names]
 

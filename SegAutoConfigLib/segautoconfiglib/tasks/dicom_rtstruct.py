@@ -14,17 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.ndimage import find_objects
-from scipy.spatial import cKDTree
 
 from segautoconfiglib import __version__
+from segautoconfiglib.base.cancel import CancelToken
+from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.records import atomic_path
 from segautoconfiglib.image.label_table import Colour, colour_of
 from segautoconfiglib.tasks.dicom_seg import MAKER, SERIES_NUMBER
 from segautoconfiglib.tasks.dicom_series import MAY_BE_EMPTY, labels_in_use, source_slices
+from segautoconfiglib.tasks.outputs import tracked
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+STAGE = "write DICOM RT structures"
 RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"  # explicit types hold no value above 64 kB, and contours may be longer
 CONTOUR_DATA = 0x30060050
@@ -44,6 +47,8 @@ def write_dicom_rtstruct(
     colours: Mapping[int, Colour] | None = None,
     *,
     algorithm: str = MAKER,
+    report: Reporter = silent,
+    cancel: CancelToken | None = None,
 ) -> Path:
     """Write the outlines of all structures that were found.
 
@@ -54,19 +59,24 @@ def write_dicom_rtstruct(
         names: Of the structures, by label.
         colours: By label.
         algorithm: What made the labels, for people.
+        report: Told of progress.
+        cancel: Asked between slices.
 
     Returns:
         The file.
 
     Raises:
         UserError: packages are missing, the series does not fit, nothing was found, or the file can't be written.
+        Cancelled: on request.
     """
+    cancel = cancel or CancelToken()
     slices = source_slices(series, labels.shape)
     found = labels_in_use(labels, dict(names))
     dataset = _general(slices, algorithm)
     frame = dataset.FrameOfReferenceUID
     boxes = find_objects(labels)
-    for number, (label, name) in enumerate(found.items(), start=1):
+    for number, label in enumerate(tracked(found, STAGE, report, cancel), start=1):
+        name = found[label]
         dataset.StructureSetROISequence.append(
             _dataset(
                 ROINumber=number, ReferencedFrameOfReferenceUID=frame, ROIName=name[:64],
@@ -76,7 +86,7 @@ def write_dicom_rtstruct(
         dataset.RTROIObservationsSequence.append(
             _dataset(ObservationNumber=number, ReferencedROINumber=number, RTROIInterpretedType="", ROIInterpreter="")
         )
-        contours = list(_contours(labels, label, boxes[label - 1], slices))
+        contours = list(_contours(labels, label, boxes[label - 1], slices, cancel))
         dataset.ROIContourSequence.append(
             _dataset(
                 ROIDisplayColor=list(colour_of(label, colours)), ReferencedROINumber=number, ContourSequence=contours
@@ -109,28 +119,56 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def _keyhole(rings: list[np.ndarray]) -> np.ndarray:
-    """One line of an outer ring and its holes: from the nearest point of the line to the hole, around it, and back."""
-    line = rings[0]
-    for hole in rings[1:]:
-        distances, nearest = map(np.asarray, cKDTree(line).query(hole))
-        start = int(np.argmin(distances))
-        place = int(nearest[start])
-        around = np.concatenate([hole[start:], hole[: start + 1]])
-        line = np.concatenate([line[: place + 1], around, line[place:]])
-    return line
+    """One line of an outer ring and its holes.
+
+    A cut runs from the leftmost point of each hole along its row to the next point, which belongs to the outer ring or
+    to a hole that reaches further to the left: so all are joined, and no cut crosses a line.
+
+    Args:
+        rings: Lines (points, 2), column and row, without their first point at the end; the outer one first.
+    """
+    if len(rings) == 1:
+        return rings[0]
+    points = np.concatenate(rings)
+    ends = np.cumsum([len(ring) for ring in rings]).tolist()
+    after = np.arange(1, len(points) + 1).tolist()  # which point of the line follows each
+    for first, end in pairwise([0, *ends]):
+        after[end - 1] = first
+    along_rows = np.lexsort(points.T)
+    left = np.empty(len(points), int)
+    left[along_rows] = np.roll(along_rows, 1)
+    place = list(range(len(points)))  # of the points of the line, which passes the ends of a cut twice
+    for first, end in pairwise(ends):
+        hole = first + int(np.argmin(points[first:end, 0]))
+        beside = int(left[hole])
+        there, back = len(after), len(after) + 1
+        place += [hole, beside]
+        after += [after[hole], after[beside]]
+        after[beside], after[hole] = there, back
+    line = [0]
+    while after[line[-1]] != 0:
+        line.append(after[line[-1]])
+    return points[np.array(place)[line]]
 
 
-def _contours(labels: np.ndarray, label: int, box: tuple[slice, ...], slices: list[Dataset]) -> Iterator[Dataset]:
+def _contours(
+    labels: np.ndarray, label: int, box: tuple[slice, ...], slices: list[Dataset], cancel: CancelToken
+) -> Iterator[Dataset]:
     from pydicom import DataElement
 
     corner = np.array([box[2].start, box[1].start])
     for index in range(box[0].start, box[0].stop):
+        cancel.raise_if_cancelled()
+        lines = outlines(labels[index][box[1:]] == label)
+        if not lines:
+            continue
         header = slices[index]
-        for line in outlines(labels[index][box[1:]] == label):
-            points = _in_patient(line + corner, header)
-            text = "\\".join(f"{number:.{DECIMALS}f}" for number in points.ravel().tolist())
+        drawn_on = [_reference(header)]
+        ends = np.cumsum([len(line) for line in lines])[:-1]
+        for points in np.split(_in_patient(np.concatenate(lines) + corner, header), ends):
+            text = "\\".join([f"%.{DECIMALS}f"] * points.size) % tuple(points.ravel().tolist())
             contour = _dataset(
-                ContourImageSequence=[_reference(header)],
+                ContourImageSequence=drawn_on,
                 ContourGeometricType="CLOSED_PLANAR",
                 NumberOfContourPoints=len(points),
             )

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from segautoconfiglib import __version__
+from segautoconfiglib.base.cancel import CancelToken
+from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.records import atomic_path
 from segautoconfiglib.image.label_table import Colour, colour_of
 from segautoconfiglib.tasks.codes import SCHEME, Code, Codes, codes_of
 from segautoconfiglib.tasks.dicom_series import labels_in_use, source_slices
 
 MAKER = "SegAutoConfig"
+STAGE = "write DICOM SEG"
 SERIES_NUMBER = 100
 #: White of the sRGB colour space (CIE, D65), relative to which readers take a segment's colour.
 WHITE = np.array([0.95047, 1.0, 1.08883])
@@ -32,6 +35,8 @@ def write_dicom_seg(
     colours: Mapping[int, Colour] | None = None,
     *,
     algorithm: str = MAKER,
+    report: Reporter = silent,
+    cancel: CancelToken | None = None,
 ) -> Path:
     """Write a binary DICOM SEG with SNOMED codes and colours; structures that were not found have no segment.
 
@@ -42,17 +47,23 @@ def write_dicom_seg(
         names: Of the structures, by label.
         colours: By label.
         algorithm: What made the labels, for people.
+        report: Told of the beginning and the end.
+        cancel: Asked before the object is made (which is one step), and before it is written.
 
     Returns:
         The file.
 
     Raises:
         UserError: packages are missing, the series does not fit, nothing was found, or the file can't be written.
+        Cancelled: on request.
     """
+    cancel = cancel or CancelToken()
     slices = source_slices(series, labels.shape)
     import highdicom
 
     found = labels_in_use(labels, dict(names))
+    report("started", stage=STAGE, total=1)
+    cancel.raise_if_cancelled()
     numbers = np.zeros(int(labels.max()) + 1, np.uint8 if len(found) < 256 else np.uint16)
     numbers[list(found)] = range(1, len(found) + 1)
     segments = [
@@ -75,8 +86,10 @@ def write_dicom_seg(
         series_description=f"Segmentation: {algorithm}"[:64],
         content_label="SEGMENTATION",
     )
+    cancel.raise_if_cancelled()
     with atomic_path(file) as temporary:
         segmentation.save_as(temporary)
+    report("progress", stage=STAGE, done=1, total=1, case=file.name)
     return file
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from segautoconfiglib.base.cancel import CancelToken
@@ -76,10 +76,11 @@ def download_weights(
     existing, made = existing_folder(target), []
     target.mkdir(parents=True, exist_ok=True)
     try:
-        for number in numbers:
+        for place, number in enumerate(numbers):
             wishes = [part for part in wanted if part.dataset_id == number]
             given = (sha256 or {}).get(number)
-            made += _fetch(wishes, target, catalogue, given, overwrite, check, report, cancel)
+            with _elsewhere([str(catalogue.download_address(one)) for one in numbers[place:]]):
+                made += _fetch(wishes, target, catalogue, given, overwrite, check, report, cancel)
     finally:
         _remove_empty(target, existing)
     return made
@@ -93,6 +94,28 @@ def _check_licences(numbers: Sequence[int], catalogue: Catalogue) -> None:
             f"{LICENCE_ADVICE} A zip file of them: totalseg_import_weights -i FILE.zip.",
             "task-weights",
         )
+
+
+@contextmanager
+def _elsewhere(addresses: Sequence[str]) -> Iterator[None]:
+    """An error about the connection says what computers without one can do.
+
+    Args:
+        addresses: Of all files that are still to come.
+    """
+    try:
+        yield
+    except UserError as error:
+        if error.action != "connection":
+            raise
+        files = "\n".join(addresses)
+        hint = (
+            "Check the connection, then try again. For a computer without internet download on another one:\n"
+            f"{files}\n"
+            "Then import each file here (totalseg_import_weights -i FILE.zip), or name a folder of the unpacked files "
+            "with TotalSegmentator --weights FOLDER."
+        )
+        raise UserError(error.message, hint, "connection") from error
 
 
 def _fetch(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -28,6 +29,8 @@ ENDING = ".nii.gz"
 #: Of the formats in which labels are written, into one file.
 LABEL_ENDINGS = tuple(ending for ending in MEDICAL_ENDINGS if ending not in TWO_FILE_ENDINGS)
 DICOM_ENDING = ".dcm"
+#: How the name of a file ends, of whatever format, but not that of a folder (out.v2, series.1.2).
+ANY_ENDING = re.compile(r"(?<=.)\.[a-z]{2,5}$")
 #: What DICOM objects are called beside a NIfTI file; as TotalSegmentator does.
 DICOM_SUFFIXES = {"dicom_seg": "_seg.dcm", "dicom_rtstruct": "_rtstruct.dcm"}
 #: Masks are written side by side, at most so many.
@@ -40,7 +43,7 @@ def output_files(
     """Where each format goes; a folder stands for one file per structure.
 
     Args:
-        output: What the user named: a file, or a folder (existing or without an ending).
+        output: What the user named: a file, or a folder (an existing one may have any name, others no ending).
         types: The formats.
         task: In the name of the file, where a folder was named.
         multilabel: One NIfTI file with all structures instead of one per structure.
@@ -60,7 +63,7 @@ def output_files(
         if ending:
             raise UserError(
                 f"{output} is the name of a file, but every structure gets a file of its own.",
-                "Name a folder, or ask for one file with all structures (--ml).",
+                "Name a folder (one of such a name must exist), or ask for one file with all structures (--ml).",
             )
         return {"nifti": output}
     if ending:
@@ -81,7 +84,7 @@ def check_ending(file: Path, types: tuple[OutputType, ...] = ("nifti",)) -> None
         wanted = ", ".join("labels" if kind == "nifti" else kind for kind in types)
         raise UserError(
             f"{file} is not a name for {wanted}: it must end with {' or '.join(fitting)}.",
-            "Change the ending, name a folder, or choose another format (-ot).",
+            "Change the ending, name a folder (one of such a name must exist), or choose another format (-ot).",
         )
 
 
@@ -165,6 +168,16 @@ def write_masks(
     return files
 
 
+def tracked(names: Mapping[int, str], stage: str, report: Reporter, cancel: CancelToken | None) -> Iterator[int]:
+    """Labels one by one: asks before each whether to stop, and tells of each that is done. Raises: Cancelled."""
+    report("started", stage=stage, total=len(names))
+    for done, (label, name) in enumerate(names.items(), start=1):
+        if cancel is not None:
+            cancel.raise_if_cancelled()
+        yield label
+        report("progress", stage=stage, done=done, total=len(names), case=name)
+
+
 def one_mask(labels: np.ndarray, label: int, box: tuple[slice, ...] | None) -> np.ndarray:
     """Where ``labels`` has one value, (z, y, x) uint8; ``box`` is where to look, None nowhere."""
     mask = np.zeros(labels.shape, np.uint8)
@@ -179,6 +192,8 @@ def _writers(voxels: int, wanted: int | None) -> int:
 
 
 def _ending(file: Path) -> str:
-    """Of a file's name, in lower case: that of a known format, that of a DICOM object, or none."""
-    special = (end for end in (SEGMENTATION_ENDING, DICOM_ENDING) if file.name.lower().endswith(end))
-    return next(special, file_ending(file) or "")
+    """Of a file's name, in lower case; empty for what may be the name of a new folder."""
+    name = file.name.lower()
+    special = next((end for end in (SEGMENTATION_ENDING, DICOM_ENDING) if name.endswith(end)), file_ending(file))
+    other = ANY_ENDING.search(name)
+    return special or (other[0] if other else "")

@@ -67,8 +67,13 @@ def places(output: Path | None, wishes: Wishes, task: Task, source: Source) -> P
     files = found.files(task, wishes)
     keep_inputs(files, source.files)
     check_places(files)
-    for folder in dict.fromkeys(file.parent for file in files):
-        check_writable(folder)
+    own = _named(wishes)
+    options = {own.statistics: "--statistics", own.report: "--report"}
+    folders: dict[Path, str] = {}  # with the option that chooses another one
+    for file in files:
+        folders.setdefault(file.parent, options.get(file, "-o"))
+    for folder, option in folders.items():
+        check_writable(folder, option)
     return found
 
 

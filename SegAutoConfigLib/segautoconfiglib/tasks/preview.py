@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import find_objects
 
+from segautoconfiglib.base.cancel import CancelToken
+from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.records import atomic_path
 from segautoconfiglib.image.label_table import Colour, colour_of
 from segautoconfiglib.image.volume import Geometry
+from segautoconfiglib.tasks.outputs import tracked
 from segautoconfiglib.tasks.rendering import View, render
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+STAGE = "preview"
 #: Which structures are shown together, by words in their names; the first group with a word in a name has it.
 GROUPS: dict[str, str] = {
     "Muscles": "gluteus|autochthon|iliopsoas|muscle|masseter|temporalis|pterygoid|digastric|tongue|psoas|pectoralis|"
@@ -53,6 +57,8 @@ def draw_preview(
     colours: Mapping[int, Colour] | None = None,
     title: str = "",
     longest: int = LONGEST,
+    report: Reporter = silent,
+    cancel: CancelToken | None = None,
 ) -> None:
     """Draw the structures that were found.
 
@@ -64,14 +70,26 @@ def draw_preview(
         colours: By label.
         title: Above the picture.
         longest: Pixels that are computed along the longer side of each view; shown at a fixed size.
+        report: Told of progress.
+        cancel: Asked between structures.
 
     Raises:
         UserError: the file can't be written.
+        Cancelled: on request.
     """
     boxes = find_objects(labels, max_label=max(names, default=0))
     present = {label: name for label, name in names.items() if boxes[label - 1] is not None}
     shown = {label: colour_of(label, colours) for label in present}
-    figure = _figure(groups(present), present, shown, labels, geometry, title, longest)
+    grouped = groups(present)
+    steps = tracked({one: present[one] for group in grouped.values() for one in group}, STAGE, report, cancel)
+    pictures = list(grouped.values())
+    drawn = (
+        render(labels, geometry, shown, pictures, VIEWS, longest=longest, step=lambda: next(steps, None))
+        if pictures
+        else []
+    )
+    next(steps, None)  # the last one is done
+    figure = _figure(grouped, present, shown, drawn, title)
     with atomic_path(file) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI, facecolor=BACKGROUND)
 
@@ -99,15 +117,12 @@ def _figure(
     grouped: Mapping[str, Sequence[int]],
     names: Mapping[int, str],
     colours: Mapping[int, Colour],
-    labels: np.ndarray,
-    geometry: Geometry,
+    drawn: Sequence[Sequence[np.ndarray]],
     title: str,
-    longest: int,
 ) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    drawn = render(labels, geometry, colours, list(grouped.values()), VIEWS, longest=longest) if grouped else []
     pictures = dict(zip(grouped, drawn, strict=True))
     ghosts = [np.max([picture[..., 3] for picture in one_view], axis=0) for one_view in zip(*drawn, strict=True)]
     widths = [PANEL_HEIGHT * ghost.shape[1] / ghost.shape[0] for ghost in ghosts]

@@ -7,7 +7,7 @@ that the structure's outermost voxels give, in steps below a voxel. The nearest 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +105,7 @@ def render(
     views: Sequence[View],
     *,
     longest: int = 560,
+    step: Callable[[], object] = lambda: None,
 ) -> list[list[np.ndarray]]:
     """Pictures of groups of labels; all of a view have one scale and place.
 
@@ -115,6 +116,7 @@ def render(
         groups: What each picture shows.
         views: From where.
         longest: Height or width of each picture, whichever is larger (pixels).
+        step: Called before each label of a group is drawn.
 
     Returns:
         Per group and view (height, width, 4): red, green, blue and opacity, 0 to 1.
@@ -126,6 +128,7 @@ def render(
     for members in groups:
         pictures = [Picture.empty(np.array([v.away, v.down, v.right]) @ to_mm, corners, longest) for v in views]
         for label in members:
+            step()
             box = boxes[label - 1]
             if box is None:
                 continue

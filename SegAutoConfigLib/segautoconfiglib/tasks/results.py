@@ -21,7 +21,7 @@ from segautoconfiglib.tasks.places import Places
 from segautoconfiglib.tasks.preview import draw_preview
 from segautoconfiglib.tasks.source import Source
 from segautoconfiglib.tasks.staging import Staging
-from segautoconfiglib.tasks.statistics import statistics, write_statistics
+from segautoconfiglib.tasks.statistics import border_warning, statistics, write_statistics
 from segautoconfiglib.tasks.wishes import Wishes
 
 DICOM_WRITERS = {"dicom_seg": write_dicom_seg, "dicom_rtstruct": write_dicom_rtstruct}
@@ -52,7 +52,7 @@ def write_results(
         numbers: The statistics.
         staging: Takes the files until all are complete.
         report: Told of progress, and warned.
-        cancel: Asked between masks.
+        cancel: Asked between masks and structures.
 
     Raises:
         UserError: they can't be written.
@@ -60,20 +60,26 @@ def write_results(
     """
     if to.masks is not None:
         _write_masks(result, source, wishes, to, staging.folder(to.masks), report, cancel)
-    _write_files(result, source, task, to, staging, report)
+    _write_files(result, source, task, to, staging, report, cancel)
     if to.preview is not None:
-        _draw(result, task, staging.file(to.preview))
+        _draw(result, task, staging.file(to.preview), report, cancel)
     if to.statistics is not None and numbers is not None:
         write_statistics(staging.file(to.statistics), numbers)
 
 
-def measured(result: TaskResult, source: Source, task: Task, wishes: Wishes) -> Numbers:
-    """Volume and intensity of the structures; of fast models on their own grid, which is as good and faster."""
+def measured(result: TaskResult, source: Source, task: Task, wishes: Wishes, *, report: Reporter = silent) -> Numbers:
+    """Volume and intensity of the structures; of fast models on their own grid, which is as good and faster.
+
+    What the image's border cuts is reported, as its numbers are 0 unless others are wished for.
+    """
     labels, image, spacing, names = result.labels, source.volume, result.geometry.spacing_mm, result.names
     own_grid = task.refined_by is None and task.remove_outside is None and (wishes.fast or wishes.save_lowres)
     if own_grid and result.working is not None:
         labels, image = result.working.labels, result.working.image
         spacing, names = image.geometry.spacing_mm, replace(wishes.options(), v1_order=False).names(task)
+    cut = "" if wishes.stats_include_incomplete else border_warning(labels, names)
+    if cut:
+        report("warning", message=cut, hint="--stats_include_incomplete counts them, as far as they are in the image.")
     return statistics(
         labels,
         image.array[0],
@@ -104,7 +110,13 @@ def _write_masks(
 
 
 def _write_files(
-    result: TaskResult, source: Source, task: Task, to: Places, staging: Staging, report: Reporter
+    result: TaskResult,
+    source: Source,
+    task: Task,
+    to: Places,
+    staging: Staging,
+    report: Reporter,
+    cancel: CancelToken | None,
 ) -> None:
     colours = _colours(result.names)
     for kind, file in to.labels.items():
@@ -113,13 +125,15 @@ def _write_files(
             write_multilabel(result.labels, place, result.geometry, result.names, colours, like=source.header)
         elif result.labels.any():
             assert source.series is not None
-            write = DICOM_WRITERS[kind]
-            write(result.labels, source.series, staging.file(file), result.names, colours, algorithm=task.name)
+            DICOM_WRITERS[kind](
+                result.labels, source.series, staging.file(file), result.names, colours, algorithm=task.name,
+                report=report, cancel=cancel,
+            )  # fmt: skip
         else:
             report("warning", message=f"Nothing was found: {file.name} is not written.", hint="DICOM has no such form.")
 
 
-def _draw(result: TaskResult, task: Task, file: Path) -> None:
+def _draw(result: TaskResult, task: Task, file: Path, report: Reporter, cancel: CancelToken | None) -> None:
     """The picture, from what the networks found: fewer voxels, and the axes of the body."""
     if result.working is None or task.refined_by is not None:
         names, labels, geometry = result.names, result.labels, result.geometry
@@ -127,7 +141,8 @@ def _draw(result: TaskResult, task: Task, file: Path) -> None:
         wanted = set(result.names.values())
         names = {label: name for label, name in task.classes.items() if name in wanted}
         labels, geometry = result.working.labels, result.working.image.geometry
-    draw_preview(labels, geometry, names, file, colours=_colours(names), title=task.name)
+    colours = _colours(names)
+    draw_preview(labels, geometry, names, file, colours=colours, title=task.name, report=report, cancel=cancel)
 
 
 def _colours(names: Mapping[int, str]) -> dict[int, Colour]:

@@ -23,7 +23,7 @@ class Staging:
     def folder(self, target: Path) -> Path:
         """An empty folder, the same each time, whose files go to ``target``. Raises: UserError: it can't be made."""
         if target not in self._hidden:
-            check_writable(target)
+            check_writable(target, "-o")
             self._made += [place for place in (target, *target.parents) if not place.exists()]
             target.mkdir(parents=True, exist_ok=True)
             self._hidden[target] = Path(tempfile.mkdtemp(prefix=".partial-", dir=target))

@@ -16,10 +16,13 @@ from scipy.ndimage import find_objects
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.records import write_json
+from segautoconfiglib.base.words import counted, first_of
 
 Aggregation = Literal["mean", "median"]
 #: Structures nearer to a face of the image count as cut off (voxels).
 BORDER = 3
+#: Structures that a warning names, at most.
+MOST_NAMED = 5
 #: Decimals of intensities and of centroids.
 INTENSITY_DECIMALS, CENTROID_DECIMALS = 5, 2
 NO_EXTRAS: dict[str, Any] = {
@@ -83,6 +86,24 @@ def statistics(
 def write_statistics(file: Path, numbers: Mapping[str, Mapping[str, Any]]) -> None:
     """Write what :func:`statistics` found. Raises: UserError: it can't be written."""
     write_json(file, numbers)
+
+
+def border_warning(labels: np.ndarray, names: Mapping[int, str]) -> str:
+    """What a user should know of structures whose numbers are 0 for being cut off; empty without such.
+
+    Args:
+        labels: (z, y, x).
+        names: Of the structures that were measured, by label.
+    """
+    cut = labels_at_border(labels)
+    found = [name for label, name in names.items() if label in cut]
+    if not found:
+        return ""
+    reach = "reaches" if len(found) == 1 else "reach"
+    return (
+        f"{counted(len(found), 'structure')} {reach} the image's border: 0 in the statistics "
+        f"({first_of(found, MOST_NAMED)})."
+    )
 
 
 def labels_at_border(labels: np.ndarray, margin: int = BORDER) -> set[int]:

@@ -196,7 +196,13 @@ def unpack(
         Cancelled: on request.
     """
     place = replace(Workspace.at(target), results=target)
-    return import_models(file, place, overwrite=overwrite, check=check, report=report, cancel=cancel)
+    try:
+        return import_models(file, place, overwrite=overwrite, check=check, report=report, cancel=cancel)
+    except UserError as error:
+        if error.action != "replace-model":
+            raise
+        hint = "Replace them with --overwrite, or put these into another folder (--target FOLDER)."
+        raise UserError(error.message, hint, "replace-weights") from error
 
 
 def _unpacked(file: Path, place: Path, check: Check | None, report: Reporter, cancel: CancelToken | None) -> Path:

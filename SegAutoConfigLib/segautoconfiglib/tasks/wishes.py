@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.words import near_names
 from segautoconfiglib.image.resample_axes import SplineOrder
 from segautoconfiglib.tasks.options import SMALL_BLOB_MM3, TaskOptions
 from segautoconfiglib.tasks.outputs import OutputType
@@ -19,7 +20,7 @@ WITHOUT_EFFECT = {
     "nr_thr_resamp": "as many threads as there are cores",
     "nora_tag": "there is no such viewer here",
     "crop_path": "rough masks are kept in memory",
-    "quiet": "what is shown is chosen with --events",
+    "quiet": "from Python nothing is shown that was not asked for; the command knows it",
     "verbose": "everything is reported anyway",
     "debug": "errors name the image and the task anyway",
     "license_number": "no key is needed to use weights that you have",
@@ -47,6 +48,10 @@ REFUSED: dict[str, tuple[object, str, str]] = {
 }
 #: The dicom of older versions.
 OLD_TYPES = {"dicom": "dicom_rtstruct"}
+#: The contrary of stats_include_incomplete in older versions.
+OLD_BORDER = "statistics_exclude_masks_at_border"
+#: What the call takes besides.
+OTHERS = ("input", "output", "task", "weights", "events", "cancel")
 
 
 @dataclass(frozen=True)
@@ -110,11 +115,16 @@ class Wishes:
     @classmethod
     def of(cls, **given: Any) -> Wishes:
         """Of TotalSegmentator's keyword arguments. Raises: UserError: one is refused; TypeError: one is unknown."""
+        known = [*(field.name for field in fields(cls)), *WITHOUT_EFFECT, *REFUSED, OLD_BORDER]
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            near = near_names(unknown, [*known, *OTHERS])
+            raise TypeError(f"totalsegmentator() has no argument {', '.join(map(repr, unknown))}. {near}".strip())
         for name, (usual, message, hint) in REFUSED.items():
             if given.pop(name, usual) != usual:
                 raise UserError(message, hint)
-        if "statistics_exclude_masks_at_border" in given:
-            given["stats_include_incomplete"] = not given.pop("statistics_exclude_masks_at_border")
+        if OLD_BORDER in given:
+            given["stats_include_incomplete"] = not given.pop(OLD_BORDER)
         return cls(**{name: value for name, value in given.items() if name not in WITHOUT_EFFECT})
 
     @property
@@ -130,7 +140,7 @@ class Wishes:
         given = self.roi_subset_robust or self.roi_subset or ()
         if isinstance(given, str):
             raise UserError(f"The structures to be found are {given!r}.", "Give a list of names.")
-        return tuple(dict.fromkeys(given))
+        return tuple(dict.fromkeys(name for text in given for name in text.split(",") if name))
 
     @property
     def statistics_file(self) -> Path | None:

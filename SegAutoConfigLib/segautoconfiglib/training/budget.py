@@ -106,7 +106,7 @@ def budget_plans(
     others = made.configurations if made is not None and same_data(made, plans) else {}
     if configuration in others and made is not None and not remake:
         report("log", message=f"Using the plans {file.stem}, made for an earlier training in a given time.")
-        report("log", message=_network_reason(made.configuration(configuration), speed.recipe))
+        report("log", message=network_reason(made.configuration(configuration), speed.recipe))
         return made
     standard = plans.configuration(configuration)
     seconds = budget.left - (0 if stored else preprocessing_seconds(_fingerprint(file.parent)))
@@ -117,7 +117,7 @@ def budget_plans(
         update={"plans_name": file.stem, "configurations": {**others, configuration: planned.to_json()}}
     )
     small.save(file)
-    report("log", message=_network_reason(planned, speed.recipe))
+    report("log", message=network_reason(planned, speed.recipe))
     return small
 
 
@@ -260,16 +260,18 @@ def _fingerprint(folder: Path) -> Fingerprint:
     return Fingerprint.load(folder / "dataset_fingerprint.json")
 
 
-def _network_reason(entry: Configuration, recipe: Recipe) -> str:
+def network_reason(entry: Configuration, recipe: Recipe) -> str:
+    """Which network is trained on which patches, and what they are of the images."""
     kind = recipe.network or entry.architecture.network_class_name.rpartition(".")[2]
     features = entry.architecture.features_per_stage
     patch = " x ".join(map(str, entry.patch_size))
     spacing = " x ".join(f"{edge:.3g}" for edge in entry.spacing)
     image = " x ".join(f"{size:.0f}" for size in entry.median_image_size_in_voxels)
     shape = f", {features[0]} to {features[-1]} features in {len(features)} stages" if features else ""
+    median = f" (the median image has {image})" if image else ""
     return (
         f"Network: {kind} in {entry.dimension}D{shape}; "
-        f"patch {patch} voxels at {spacing} mm (the median image has {image}), batch {entry.batch_size}."
+        f"patch {patch} voxels at {spacing} mm{median}, batch {recipe.batch_size or entry.batch_size}."
     )
 
 

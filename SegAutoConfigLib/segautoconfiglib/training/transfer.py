@@ -24,11 +24,19 @@ from segautoconfiglib.networks.checkpoint import (
     check_weights,
     read_checkpoint,
 )
-from segautoconfiglib.planning.architectures import is_own_network
+from segautoconfiglib.planning.architectures import UMAMBA_BOT, UMAMBA_ENC, is_own_network
+from segautoconfiglib.planning.recipe import UMAMBA_NETWORKS
 from segautoconfiglib.training.job import TrainJob
 
 #: Parts of a weight's name that mark the last layers, which depend on the labels.
 HEADS = ".seg_layers."
+#: Networks, and what names of weights only one of them has; U-Mamba's first, whose other layers are those of others.
+_NETWORKS = (
+    (UMAMBA_BOT, r"(^|\.)mamba_layer\."),
+    (UMAMBA_ENC, r"(^|\.)encoder\.mamba_layers\."),
+    ("ResidualEncoderUNet", r"(^|\.)encoder\.stages\.\d+\.blocks\."),
+    ("PlainConvUNet", r"(^|\.)encoder\.stages\.\d+\.\d+\.convs\."),
+)
 
 
 @dataclass(frozen=True)
@@ -176,7 +184,7 @@ class Transfer:
         try:
             check_weights(weights, wanted, file)
         except UserError as error:
-            hint = _umamba_remedy(weights, wanted) or _remedy(error.message, self.adapt)
+            hint = _umamba_remedy(checkpoint["network_weights"], wanted) or _remedy(error.message, self.adapt)
             raise UserError(error.message, hint) from error
         return weights, report
 
@@ -219,13 +227,18 @@ def check_initial_weights(job: TrainJob) -> None:
     transfer_of(job).fitted(content, network.state_dict(), job.initial_weights)
 
 
+def _network_of(names: Iterable[str]) -> str:
+    """The network that weights of these names belong to; empty for one of a plug-in."""
+    names = list(names)
+    return next((network for network, layer in _NETWORKS if any(re.search(layer, name) for name in names)), "")
+
+
 def _umamba_remedy(given: Iterable[str], wanted: Iterable[str]) -> str:
-    """What to do with weights of U-Mamba's networks in front of another one; nothing where that is not the matter."""
-    for network, layer in (("UMambaBot", r"(^|\.)mamba_layer\."), ("UMambaEnc", r"(^|\.)encoder\.mamba_layers\.")):
-        there, here = (any(re.search(layer, name) for name in names) for names in (given, wanted))
-        if there and not here:
-            return f"These are weights of {network}: train this network (--network {network})."
-    return ""
+    """What to do with weights of another network where one of both is U-Mamba's; nothing elsewhere."""
+    there, here = _network_of(given), _network_of(wanted)
+    if there in ("", here) or not {there, here} & set(UMAMBA_NETWORKS):
+        return ""
+    return f"These are weights of {there}: train this network (--network {there})."
 
 
 def _remedy(message: str, adapt: Sequence[str]) -> str:

@@ -181,8 +181,12 @@ def test_a_drive_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a file system that refuses root too")
 def test_a_folder_that_refuses_files() -> None:
-    with pytest.raises(UserError, match=r"Can't write to /proc/new: .* in /proc"):
+    with pytest.raises(UserError, match=r"Can't write to /proc/new: .* in /proc") as caught:
         check_writable(Path("/proc/new"))
+    assert ("--workspace" in caught.value.hint, caught.value.action) == (True, "workspace")
+    with pytest.raises(UserError) as caught:
+        check_writable(Path("/proc/new"), "-o")
+    assert (caught.value.hint, caught.value.action) == ("Choose another folder (-o), or change the permissions.", "")
 
 
 @pytest.mark.parametrize("text", ["[" * 200_000, "1" * 5000], ids=["deep", "long"])

@@ -49,6 +49,23 @@ def test_a_file_gets_whole_lines_without_control_characters() -> None:
     ]
 
 
+def test_a_stage_may_end_with_a_sentence() -> None:
+    stream = io.StringIO()
+    HumanReporter(stream)("done", stage="task", message="total: 3 of 117 structures found.", output="out")
+    assert stream.getvalue() == "total: 3 of 117 structures found.\n"
+
+
+def test_quiet_shows_warnings_and_errors_only() -> None:
+    stream = io.StringIO()
+    report = HumanReporter(stream, quiet=True)
+    report("started", stage="write", total=1)
+    report("progress", stage="write", done=1, total=1)
+    for kind in ("log", "artifact", "warning", "metric", "done", "error"):
+        report(kind, stage="write", message=kind, path="x", name="loss", value=1)
+    report.close()
+    assert stream.getvalue().splitlines() == ["Warning: warning", "Error: error"]
+
+
 def test_lines_are_written_when_time_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(terminal.time, "monotonic", lambda: now)

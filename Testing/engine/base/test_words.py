@@ -24,6 +24,16 @@ def test_near_names() -> None:
     assert near_names(["x"], ["liver"]) == ""
 
 
+def test_names_that_hold_each_other_are_near() -> None:
+    known = ["lung_vessels", "lung_nodules", "liver", "lung_upper_lobe_left", "lung_left", "hip"]
+    assert near_names(["lungs"], known) == "Near: lung_vessels, lung_nodules, lung_left."
+    assert near_names(["lungleft"], known, 1) == near_names(["left-lung"], known, 1) == "Near: lung_left."
+    assert near_names(["vessels"], known) == "Near: lung_vessels."
+    assert near_names(["hips bone"], known) == "Near: hip."
+    assert near_names(["hi"], ["ship_hi", "hip"]) == "Near: hip, ship_hi."
+    assert near_names(["", "_", "in"], ["", "_", "within"]) == ""
+
+
 def test_commands_in_messages() -> None:
     assert command("train", 4, "--fold", 0) == "`python -m segautoconfiglib train 4 --fold 0`"
     assert command("delete-model", Path("my models", "m")) == "`python -m segautoconfiglib delete-model 'my models/m'`"

@@ -130,3 +130,24 @@ def test_what_is_listed(make_model: MakeModel, workspace: Workspace) -> None:
     shutil.copytree(one, one.with_name(".removed-T__P__c"))
     assert [model.path for model in model_folders(workspace)] == [other, one]
     assert model_folders(Workspace.at(workspace.raw / "nowhere")) == []
+
+
+@pytest.mark.parametrize(
+    ("trainer", "planned", "title"),
+    [
+        ("nnUNetTrainerUMambaEnc_50epochs", None, "Tiny (3d_fullres, nnUNetPlans, UMambaEnc)"),
+        ("nnUNetTrainer", "UMambaBot", "Tiny (3d_fullres, nnUNetPlans, UMambaBot)"),
+        ("nnUNetTrainer", "Own", "Tiny (3d_fullres, nnUNetPlans, Own)"),
+    ],
+)
+def test_titles_and_details_name_unusual_networks(
+    make_model: MakeModel, trainer: str, planned: str | None, title: str
+) -> None:
+    folder = make_model()
+    plans = json.loads((folder / "plans.json").read_text())
+    if planned is not None:
+        plans["configurations"]["3d_fullres"]["architecture"]["network_class_name"] = planned
+        (folder / "plans.json").write_text(json.dumps(plans))
+    folder = folder.rename(folder.with_name(folder.name.replace("nnUNetTrainer", trainer)))
+    details = model_details(ModelFolder(folder))
+    assert (details["title"], details["plan"]["network"]) == (title, title[:-1].rpartition(" ")[2])

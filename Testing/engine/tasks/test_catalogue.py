@@ -149,6 +149,13 @@ def test_unknown_names_get_near_ones() -> None:
         find_task("lung_vessel")
     with pytest.raises(UserError, match=r"no structure 'livr', 'nose'\. Near: liver"):
         find_task("total").labels(["livr", "spleen", "nose"])
+    with pytest.raises(UserError, match=r"Near: .*lung_vessels.* totalseg_info lists the tasks") as caught:
+        find_task("lungs")
+    assert "lung_nodules" in caught.value.message
+    with pytest.raises(
+        UserError, match=r"Near: lung_(upper|lower)_lobe_left.* totalseg_info -ta total lists its structures"
+    ):
+        find_task("total").label("lungleft")
 
 
 def test_addresses() -> None:

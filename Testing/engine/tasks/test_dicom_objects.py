@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.cancel import CancelToken
+from segautoconfiglib.base.errors import Cancelled, UserError
+from segautoconfiglib.base.events import ListReporter
+from segautoconfiglib.image.dicom import find_series
 from segautoconfiglib.image.files import read_labels, read_stored
 from segautoconfiglib.image.label_names import read_label_names
 from segautoconfiglib.tasks.codes import UNKNOWN, codes_of
@@ -126,6 +129,9 @@ def test_outlines_enclose_the_voxels(dicom_series: Writer, tmp_path: Path, axes:
     np.testing.assert_array_equal(masks["lung_left"], labels == 2)
     np.testing.assert_array_equal(masks["kidney_cyst_left"], labels == 5)
     assert len(dataset.ROIContourSequence[1].ContourSequence) == 1  # the hole is part of the line
+    drawn_on = [contour.ContourImageSequence[0] for contour in dataset.ROIContourSequence[0].ContourSequence]
+    slices = [pydicom.dcmread(file).SOPInstanceUID for file in find_series(tmp_path / "scan").files]
+    assert [slices.index(image.ReferencedSOPInstanceUID) for image in drawn_on] == [0, 2, 2]
     assert list(dataset.ROIContourSequence[0].ROIDisplayColor) == [255, 0, 0]
     images = dataset.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0].RTReferencedSeriesSequence[0]
     assert (images.SeriesInstanceUID, len(images.ContourImageSequence)) == ("1.2.3.1", 3)
@@ -142,6 +148,76 @@ def test_long_outlines_stay_whole(dicom_series: Writer, tmp_path: Path) -> None:
         ImageDraw.Draw(part).polygon([tuple((point + 0.5) * 12) for point in line], fill=1)
         canvas ^= np.asarray(part)
     assert (canvas[6::12, 6::12] != mask).sum() <= 2  # Pillow's lines are a pixel wide
+
+
+def test_holes_are_joined_along_their_rows() -> None:
+    from segautoconfiglib.tasks.dicom_rtstruct import outlines
+
+    mask = np.zeros((9, 11), bool)
+    mask[1:8, 1:10] = True
+    mask[2:7, 2:5], mask[4, 3], mask[3:6, 7] = False, True, False  # a hole with an island, and a hole beside
+    lines = outlines(mask)
+    assert [len(line) for line in sorted(lines, key=len)] == [4, 32 + 16 + 8 + 2 * 2]
+    largest = max(lines, key=len)
+    cuts = largest[(abs(np.diff(largest, axis=0, append=largest[:1])) > 1).any(axis=1)]
+    assert sorted(cuts[:, 0].tolist()) == [4.5, 6.5]  # there and back; the other hole is a step from the outer line
+    assert cuts[0, 1] == cuts[1, 1]
+
+
+def test_a_noisy_mask_is_one_line_per_part() -> None:
+    from scipy.ndimage import label
+
+    from segautoconfiglib.tasks.dicom_rtstruct import outlines
+
+    mask = np.random.default_rng(1).random((90, 80)) < 0.7
+    parts, holes = label(mask)[1], label(np.pad(~mask, 1, constant_values=True), np.ones((3, 3)))[1] - 1
+    lines = outlines(mask)
+    edges = sum(int((np.diff(np.pad(mask, 1).astype(int), axis=axis) != 0).sum()) for axis in (0, 1))
+    assert len(lines) == parts
+    assert sum(map(len, lines)) == edges + 2 * holes
+    for line in lines:
+        steps = abs(np.diff(line, axis=0, append=line[:1]))
+        assert ((steps <= 1).all(axis=1) | (steps[:, 1] == 0)).all()
+
+
+def test_writing_objects_tells_of_progress_and_can_be_stopped(
+    dicom_series: Writer, labels: np.ndarray, tmp_path: Path
+) -> None:
+    from segautoconfiglib.tasks import dicom_rtstruct, dicom_seg
+
+    dicom_series(tmp_path / "scan")
+    for module, write, last in (
+        (dicom_seg, dicom_seg.write_dicom_seg, "x.dcm"),
+        (dicom_rtstruct, dicom_rtstruct.write_dicom_rtstruct, "unheard_of"),
+    ):
+        report, cancel = ListReporter(), CancelToken()
+        write(labels, tmp_path / "scan", tmp_path / "x.dcm", NAMES, report=report, cancel=cancel)
+        (started,), progress = report.of("started"), report.of("progress")
+        assert started["stage"] == progress[-1]["stage"] == module.STAGE
+        assert (progress[-1]["done"], progress[-1]["case"]) == (started["total"], last)
+        cancel.cancel()
+        with pytest.raises(Cancelled):
+            write(labels, tmp_path / "scan", tmp_path / "y.dcm", NAMES, cancel=cancel)
+    assert not (tmp_path / "y.dcm").exists()
+
+
+def test_outlines_can_be_stopped_between_slices(
+    dicom_series: Writer, labels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from segautoconfiglib.tasks import dicom_rtstruct
+
+    dicom_series(tmp_path / "scan")
+    labels[:], cancel, asked = 2, CancelToken(), []
+
+    def outlines(mask: np.ndarray) -> list[np.ndarray]:
+        asked.append(mask.shape)
+        cancel.cancel()
+        return []
+
+    monkeypatch.setattr(dicom_rtstruct, "outlines", outlines)
+    with pytest.raises(Cancelled):
+        dicom_rtstruct.write_dicom_rtstruct(labels, tmp_path / "scan", tmp_path / "x.dcm", NAMES, cancel=cancel)
+    assert len(asked) == 1
 
 
 def test_a_real_series(shared_data: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from segautoconfiglib.base.events import ListReporter
 from segautoconfiglib.image.files import read_labels
 from segautoconfiglib.image.label_names import read_label_names
 from segautoconfiglib.image.volume import Geometry
-from segautoconfiglib.tasks.outputs import output_files, write_masks, write_multilabel
+from segautoconfiglib.tasks.outputs import output_files, tracked, write_masks, write_multilabel
 
 GRID = Geometry((3.0, 1.0, 2.0), (1.0, 2.0, 3.0))
 NAMES = {1: "spleen", 4: "liver", 9: "colon"}
@@ -109,6 +109,9 @@ def test_where_files_go(output: str, types: tuple, multilabel: bool, expected: d
     ("output", "types"),
     [
         ("x.dcm", ("nifti",)),
+        ("x1.txt", ("nifti",)),
+        ("total.img", ("nifti", "dicom_seg")),
+        ("x.json", ("dicom_seg",)),
         ("x.png", ("nifti",)),
         ("x.tif", ("nifti",)),
         ("x.mhd", ("nifti",)),
@@ -124,12 +127,32 @@ def test_endings_of_other_formats_are_refused(output: str, types: tuple, tmp_pat
 
 
 def test_a_folder_may_look_like_a_file(tmp_path: Path) -> None:
-    (tmp_path / "x.nii.gz").mkdir()
-    assert output_files(tmp_path / "x.nii.gz") == {"nifti": tmp_path / "x.nii.gz"}
+    for name in ("x.nii.gz", "x.txt"):
+        (tmp_path / name).mkdir()
+        assert output_files(tmp_path / name) == {"nifti": tmp_path / name}
+        file = tmp_path / name / "total_segmentation.nii.gz"
+        assert output_files(tmp_path / name, multilabel=True) == {"nifti": file}
+
+
+@pytest.mark.parametrize("name", ["out", "1.2.840.10008", "v1.5", "out.v2", "dr.johnson", ".cache"])
+def test_a_new_folder_has_no_ending(name: str, tmp_path: Path) -> None:
+    assert output_files(tmp_path / name) == {"nifti": tmp_path / name}
 
 
 def test_one_file_for_many_masks_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="every structure gets a file of its own"):
-        output_files(tmp_path / "x.nii.gz")
+    for name in ("x.nii.gz", "x1.txt", "x.TXT"):
+        with pytest.raises(UserError, match="every structure gets a file of its own"):
+            output_files(tmp_path / name)
     with pytest.raises(UserError, match="Unknown output type stl"):
         output_files(tmp_path, ("stl",))  # type: ignore[arg-type]
+
+
+def test_labels_one_by_one() -> None:
+    report, cancel = ListReporter(), CancelToken()
+    labels = tracked(NAMES, "draw", report, cancel)
+    assert [next(labels), next(labels)] == [1, 4]
+    cancel.cancel()
+    with pytest.raises(Cancelled):
+        next(labels)
+    assert report.of("started") == [{"stage": "draw", "total": 3}]
+    assert [(event["done"], event["case"]) for event in report.of("progress")] == [(1, "spleen"), (2, "liver")]

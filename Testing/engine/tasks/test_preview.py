@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from segautoconfiglib.base.cancel import CancelToken
+from segautoconfiglib.base.errors import Cancelled
+from segautoconfiglib.base.events import ListReporter
 from segautoconfiglib.image.files import read_labels
 from segautoconfiglib.image.label_names import read_label_names
 from segautoconfiglib.image.volume import Geometry
@@ -143,6 +147,24 @@ def test_nothing_found_is_a_picture_too(tmp_path: Path) -> None:
     draw_preview(np.zeros((3, 3, 3), np.uint8), GRID, {1: "a"}, tmp_path / "x.png")
     with Image.open(tmp_path / "x.png") as picture:
         assert len(np.unique(np.asarray(picture.convert("L")))) > 10  # says so
+
+
+def test_drawing_tells_of_progress_and_can_be_stopped(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    report, cancel = ListReporter(), CancelToken()
+    names = {1: "a", 2: "b", 3: "c", 4: "absent"}
+
+    def stop(kind: str, **data: Any) -> None:
+        report(kind, **data)
+        if data.get("done") == 2:
+            cancel.cancel()
+
+    with pytest.raises(Cancelled):
+        draw_preview(balls(), GRID, names, tmp_path / "x.png", longest=60, report=stop, cancel=cancel)
+    assert not (tmp_path / "x.png").exists()
+    assert [event["case"] for event in report.of("progress")] == ["a", "b"]
+    draw_preview(balls(), GRID, names, tmp_path / "x.png", longest=60, report=report)
+    assert [event["done"] for event in report.of("progress")] == [1, 2, 1, 2, 3]
 
 
 def test_a_real_case_is_drawn(shared_data: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.image.files import read_labels, read_stored
 from segautoconfiglib.image.label_names import read_label_names
-from segautoconfiglib.tasks.statistics import labels_at_border, statistics, write_statistics
+from segautoconfiglib.tasks.statistics import border_warning, labels_at_border, statistics, write_statistics
 
 SPACING = (2.5, 0.7, 1.5)  # z, y, x
 NAMES = {1: "a", 2: "b", 3: "c", 9: "absent"}
@@ -74,6 +74,16 @@ def test_three_voxels_from_a_face_is_whole(axis: int, place: int, cut: bool) -> 
     index[axis] = place
     labels[tuple(index)] = 5
     assert labels_at_border(labels) == ({5} if cut else set())
+
+
+def test_what_the_border_cuts_is_told() -> None:
+    labels, _ = some_case()
+    one = border_warning(labels, NAMES)
+    assert one == "1 structure reaches the image's border: 0 in the statistics (c)."
+    labels[0, 0, :8] = range(1, 9)
+    many = border_warning(labels, {label: f"s{label}" for label in range(1, 7)})
+    assert many == "6 structures reach the image's border: 0 in the statistics (s1, s2, s3, s4, s5 ...)."
+    assert border_warning(labels, {9: "absent"}) == ""
 
 
 def test_the_median_of_intensities() -> None:

@@ -21,6 +21,7 @@ from segautoconfiglib.tasks.wishes import REFUSED, WITHOUT_EFFECT, Wishes, devic
         ({"fast": True, "save_lowres": True, "higher_order_resampling": True}, {"fast": True, "higher_order": True}),
         ({"model_size": "small"}, {"small": True}),
         ({"roi_subset": ["liver", "liver"]}, {"subset": ("liver",)}),
+        ({"roi_subset": ["liver,spleen", "heart"]}, {"subset": ("liver", "spleen", "heart")}),
         ({"roi_subset_robust": ["liver"]}, {"subset": ("liver",), "robust_crop": True}),
         ({"body_seg": True, "force_split": True}, {"body_crop": True, "force_split": True}),
         ({"remove_small_blobs": True}, {"small_blobs_mm3": 200.0}),
@@ -52,8 +53,11 @@ def test_what_is_refused() -> None:
             Wishes.of(**{name: values.get(name, True)})
         assert (error.value.message, error.value.hint) == (message, hint)
         assert hint
-    with pytest.raises(TypeError, match="quick"):
-        Wishes.of(quick=True)
+    with pytest.raises(TypeError) as unknown:
+        Wishes.of(fats=True)
+    assert str(unknown.value) == "totalsegmentator() has no argument 'fats'. Near: fast, fastest."
+    with pytest.raises(TypeError, match="Near: events"):
+        Wishes.of(evnts=print)
     assert not ({*REFUSED, *WITHOUT_EFFECT} & {field.name for field in fields(Wishes)})
 
 

@@ -122,7 +122,7 @@ def test_results_warnings_log_and_resources(job: Job, file: Path) -> None:
         + line("log", message="one\ntwo")
         + line("log", message="hidden", level="debug")
         + line("artifact", path="/a", description="curves")
-        + line("done", stage="preprocess", cases=20)
+        + line("done", stage="preprocess", cases=20, message="20 cases.")
         + line("done", stage="command", cancelled=False, exit_code=0),
     )
     assert job.state == Job.FINISHED
@@ -131,7 +131,7 @@ def test_results_warnings_log_and_resources(job: Job, file: Path) -> None:
     assert job.resources["memory_gb"] == 2.5
     assert job.results["preprocess"]["cases"] == 20
     assert [(warning.message, warning.case) for warning in job.warnings] == [("m", "c1")]
-    assert job.log == ["Warning: c1: m", "one", "two", "Wrote /a (curves)"]
+    assert job.log == ["Warning: c1: m", "one", "two", "Wrote /a (curves)", "20 cases."]
 
 
 def test_the_time_left_is_estimated_where_a_stage_does_not_tell(job: Job, file: Path) -> None:

@@ -43,6 +43,7 @@ NOT_FROM_PANELS = {
     "tasks/combine.py",
     "tasks/options.py",
     "tasks/outputs.py",
+    "tasks/places.py",
     "tasks/results.py",
     "tasks/wishes.py",
     "training/distributed.py",

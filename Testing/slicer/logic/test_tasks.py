@@ -88,6 +88,17 @@ def test_texts() -> None:
     assert "No plans." in str(Tasks.problemsOfTask(damaged)[0])
 
 
+def test_refused_weights_say_why() -> None:
+    """The engine counts them among the missing ones, too."""
+    refused = Tasks.taskModel(row("body", mode("default", 1.5, missing(299), problem="299 is of another task.")))
+    (problem,) = Tasks.problemsOfTask(refused)
+    assert "299 is of another task." in str(problem)
+    assert "can't be used" in str(problem)
+    assert "missing, or can't be used: datasets 299" in Tasks.missingText(refused)
+    assert "299 is of another task." in Tasks.missingText(refused)
+    assert "weights of body are missing" in str(Tasks.problemsOfTask(Tasks.taskModel(BODY))[0])
+
+
 def test_what_is_missing_and_how_it_gets_here() -> None:
     model = Tasks.taskModel(TOTAL)
     assert "datasets 291, 292 of github.com/wasserth/TotalSegmentator (Apache License 2.0)" in Tasks.missingText(model)

@@ -12,10 +12,17 @@ from segautoconfiglib.cli.options import positive
 
 @dataclass(frozen=True)
 class Command:
-    """One command: its arguments and what it does."""
+    """One command.
+
+    Attributes:
+        add_arguments: Adds its own to a parser.
+        run: What it does.
+        kept: What is said about its results when it was stopped; empty: what was finished stays, and it can go on.
+    """
 
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Context], None]
+    kept: str = ""
 
 
 def add_ids(parser: argparse.ArgumentParser) -> None:

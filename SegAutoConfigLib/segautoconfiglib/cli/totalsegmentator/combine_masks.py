@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from segautoconfiglib.base.context import Context
-from segautoconfiglib.cli.totalsegmentator.command import Command
+from segautoconfiglib.cli.totalsegmentator.command import UNTOUCHED, Command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-m", "--masks", nargs="+", required=True, metavar="NAME",
         help="lung, lung_left, lung_right, vertebrae, ribs, vertebrae_ribs, heart, pelvis or body; or names of "
-        "structures",
+        "structures, with blanks or commas",
     )  # fmt: skip
     parser.add_argument(
         "-ml", "--multilabel", action="store_true", help="write the name of the mask into the file, too"
@@ -31,8 +31,9 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
     """totalseg_combine_masks."""
     from segautoconfiglib.pipeline.task_masks import combine_task_masks
 
-    wanted = arguments.masks[0] if len(arguments.masks) == 1 else arguments.masks
+    names = [name for word in arguments.masks for name in word.split(",") if name]
+    wanted = names[0] if len(names) == 1 else names
     combine_task_masks(context, arguments.input, arguments.output, wanted, named=arguments.multilabel)
 
 
-COMMANDS = {"totalseg_combine_masks": Command(add_arguments, run)}
+COMMANDS = {"totalseg_combine_masks": Command(add_arguments, run, UNTOUCHED)}

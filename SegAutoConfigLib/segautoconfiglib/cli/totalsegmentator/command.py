@@ -7,7 +7,10 @@ from pathlib import Path
 
 from segautoconfiglib.cli.nnunet.command import Command
 
-__all__ = ["Command", "add_weights"]
+__all__ = ["UNTOUCHED", "Command", "add_weights"]
+
+#: What is said when a command was stopped whose files appear together at the end.
+UNTOUCHED = "Nothing was written; what was there is as it was."
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:

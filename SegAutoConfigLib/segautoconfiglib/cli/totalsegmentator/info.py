@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import Any, TextIO
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """totalseg_info's flags."""
     what = parser.add_mutually_exclusive_group()
     what.add_argument("-lt", "--list-tasks", action="store_true", help="all tasks (the default)")
-    what.add_argument("-cl", "--classes", action="store_true", help="the structures of the task -ta")
-    parser.add_argument("-ta", "--task", metavar="TASK", help="name of a task, for --classes")
+    what.add_argument("-cl", "--classes", action="store_true", help="only the structures of the task -ta")
+    parser.add_argument("-ta", "--task", metavar="TASK", help="only this task, with its structures")
     parser.add_argument("--json", action="store_true", help="for programs, in TotalSegmentator's form")
     add_weights(parser)
 
@@ -30,20 +30,32 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
     if arguments.classes:
         show_classes(context, arguments.task, as_json=arguments.json)
     else:
-        show_tasks(context, arguments, as_json=arguments.json)
+        show_tasks(context, arguments, arguments.task, as_json=arguments.json)
 
 
-def show_tasks(context: Context, arguments: argparse.Namespace, *, as_json: bool = False) -> None:
-    """All tasks, and which weights are missing (``arguments.weights``: where to look first)."""
-    from segautoconfiglib.pipeline.tasks import list_tasks
+def show_tasks(
+    context: Context, arguments: argparse.Namespace, task: str | None = None, *, as_json: bool = False
+) -> None:
+    """All tasks, or one with its structures, and which weights are missing.
+
+    Args:
+        context: Gets the tables.
+        arguments: ``weights``: where to look first; ``list_tasks``: without structures.
+        task: Name of the one; None: all.
+        as_json: For programs.
+
+    Raises:
+        UserError: there is no such task.
+    """
+    from segautoconfiglib.pipeline.tasks import list_tasks, one_task
     from segautoconfiglib.tasks.catalogue import load_catalogue
 
-    rows = list_tasks(context, getattr(arguments, "weights", None))
+    weights, short = getattr(arguments, "weights", None), getattr(arguments, "list_tasks", False)
+    rows = list_tasks(context, weights) if task is None else [one_task(context, task, weights)]
     context.report("done", stage="tasks", tasks=rows)
     if context.out is None:
         return
     if as_json:
-        short = getattr(arguments, "list_tasks", False)
         form = [_summary(row) for row in rows] if short else _registry(rows, load_catalogue().version)
         context.out.write(json.dumps(form, indent=2) + "\n")
         return
@@ -51,7 +63,13 @@ def show_tasks(context: Context, arguments: argparse.Namespace, *, as_json: bool
 
     lines = [_line(row) for row in rows]
     print_table("Tasks", list(lines[0]), [list(line.values()) for line in lines], context.out)
-    context.report("log", message="Weights: totalseg_download_weights -t TASK. Structures: totalseg_info -cl -ta TASK.")
+    if task is None:
+        message = "Weights: totalseg_download_weights -t TASK. Structures: totalseg_info -ta TASK."
+        context.report("log", message=message)
+        return
+    if not short:
+        _print_structures(task, context.out)
+    _advise(context, rows[0])
 
 
 def show_classes(context: Context, task: str, *, as_json: bool = False) -> None:
@@ -65,11 +83,23 @@ def show_classes(context: Context, task: str, *, as_json: bool = False) -> None:
     if as_json:
         context.out.write(json.dumps({str(label): name for label, name in classes.items()}, indent=2) + "\n")
         return
-    from segautoconfiglib.base.terminal import print_table
+    _print_structures(task, context.out)
 
-    print_table(
-        f"Structures of {task}", ("label", "name"), [[label, name] for label, name in classes.items()], context.out
-    )
+
+def _print_structures(task: str, out: TextIO) -> None:
+    from segautoconfiglib.base.terminal import print_table
+    from segautoconfiglib.tasks.catalogue import find_task
+
+    lines = [[label, name] for label, name in find_task(task).classes.items()]
+    print_table(f"Structures of {task}", ("label", "name"), lines, out)
+
+
+def _advise(context: Context, row: Row) -> None:
+    """What must be known about a task, and how its weights get here."""
+    if row["note"]:
+        context.report("log", message=row["note"])
+    if any(mode["missing"] for mode in row["modes"]) and not row["licence"]:
+        context.report("log", message=f"Weights: totalseg_download_weights -t {row['name']}.")
 
 
 def _line(row: Row) -> Row:

@@ -8,7 +8,7 @@ from pathlib import Path
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.cli.options import above_zero, positive, whole_number
-from segautoconfiglib.cli.totalsegmentator.command import Command, add_weights
+from segautoconfiglib.cli.totalsegmentator.command import UNTOUCHED, Command, add_weights
 from segautoconfiglib.cli.totalsegmentator.info import show_classes, show_tasks
 
 #: Size of small blobs where the option has no number: the usual one.
@@ -91,6 +91,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("-v1o", "--v1_order", action="store_true", help="labels with the numbers of version 1")
     group.add_argument("-p", "--preview", action="store_true", help="draw a picture: preview_TASK.png")
+    group.add_argument("-q", "--quiet", action="store_true", help="show warnings and errors only")
     group.add_argument(
         "-ns", "--nr_thr_saving", type=positive, metavar="N",
         help="files that are written side by side (default: as cores and memory allow)",
@@ -122,7 +123,7 @@ def _add_others(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-cp", "--crop_path", metavar="FOLDER", help="no effect")
     group.add_argument("-t", "--nora_tag", metavar="ID", help="no effect")
     group.add_argument("-l", "--license_number", metavar="KEY", help="no effect: none is needed for weights you have")
-    for flags in (("-q", "--quiet"), ("-v", "--verbose"), ("--debug",)):
+    for flags in (("-v", "--verbose"), ("--debug",)):
         group.add_argument(*flags, action="store_true", help="no effect")
     group.add_argument("--test", type=int, default=0, metavar="N", help="no effect")
     group = parser.add_argument_group("refused, with a remedy")
@@ -161,4 +162,4 @@ def _version() -> str:
     return f"segautoconfiglib {__version__}, with the tasks of TotalSegmentator {load_catalogue().version}"
 
 
-COMMANDS = {"TotalSegmentator": Command(add_arguments, run)}
+COMMANDS = {"TotalSegmentator": Command(add_arguments, run, UNTOUCHED)}
