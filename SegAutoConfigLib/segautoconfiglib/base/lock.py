@@ -145,6 +145,8 @@ def _opened(file: Path) -> TextIO | None:
         except FileNotFoundError:
             return None
     except OSError as error:
+        if isinstance(error, FileExistsError) and (file.parent.is_dir() or not file.parent.exists()):
+            return None  # mkdir found it, and it was gone when it looked what it is
         hint = "Check the folder's permissions and the free space."
         raise UserError(f"Can't write {file}: {error.strerror or error}.", hint) from error
 

@@ -147,6 +147,21 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="locks are other ones there")
+def test_a_folder_that_another_process_removes_is_made_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the moment in which mkdir has found it and looks what it is."""
+    real, refused = Path.mkdir, [FileExistsError(17, "File exists")]
+
+    def mkdir(path: Path, *arguments: Any, **options: Any) -> None:
+        if refused:
+            raise refused.pop()
+        real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with alone(file, "at work"):
+        assert file.is_file()
+    assert not refused
+
+
 def test_a_network_drive_refuses_a_lock_as_a_permission(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")

@@ -57,7 +57,7 @@ def test_what_is_refused() -> None:
         Wishes.of(fats=True)
     assert str(unknown.value) == "totalsegmentator() has no argument 'fats'. Near: fast, fastest."
     with pytest.raises(TypeError, match="Near: events"):
-        Wishes.of(evnts=print)
+        Wishes.of(event=print)
     assert not ({*REFUSED, *WITHOUT_EFFECT} & {field.name for field in fields(Wishes)})
 
 
