@@ -18,7 +18,6 @@ from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.machine import free_memory, usable_cores
 from segautoconfiglib.image.formats import MEDICAL_ENDINGS, TWO_FILE_ENDINGS, file_ending
 from segautoconfiglib.image.label_names import write_label_names
-from segautoconfiglib.image.label_table import Colour
 from segautoconfiglib.image.seg_nrrd import SEGMENTATION_ENDING
 from segautoconfiglib.image.volume import Geometry
 
@@ -88,32 +87,6 @@ def check_ending(file: Path, types: tuple[OutputType, ...] = ("nifti",)) -> None
         )
 
 
-def write_multilabel(
-    labels: np.ndarray,
-    file: Path,
-    geometry: Geometry,
-    names: Mapping[int, str],
-    colours: Mapping[int, Colour] | None = None,
-    *,
-    like: Path | None = None,
-) -> Path:
-    """Write one file with all structures and their names; its ending chooses the format (.nii.gz, .seg.nrrd ...).
-
-    Args:
-        labels: (z, y, x).
-        file: Where to.
-        geometry: Of the labels.
-        names: Of all structures of the task, found or not.
-        colours: By label.
-        like: The image's file; see `image.label_names.write_label_names`.
-
-    Raises:
-        UserError: it can't be written.
-    """
-    write_label_names(labels, file, geometry, names, colours, like=like)
-    return file
-
-
 def write_masks(
     labels: np.ndarray,
     folder: Path,
@@ -134,7 +107,7 @@ def write_masks(
         geometry: Of the labels.
         names: Of the structures to write, by label.
         ending: Chooses the format.
-        like: See :func:`write_multilabel`.
+        like: The image's file; see `image.label_names.write_label_names`.
         workers: Files that are written side by side; None: as cores and memory allow.
         report: Told of progress.
         cancel: Asked between files.

@@ -16,7 +16,7 @@ from segautoconfiglib.tasks.derived import derived_masks
 from segautoconfiglib.tasks.dicom_rtstruct import write_dicom_rtstruct
 from segautoconfiglib.tasks.dicom_seg import write_dicom_seg
 from segautoconfiglib.tasks.options import TaskResult
-from segautoconfiglib.tasks.outputs import ENDING, write_masks, write_multilabel
+from segautoconfiglib.tasks.outputs import ENDING, write_masks
 from segautoconfiglib.tasks.places import Places
 from segautoconfiglib.tasks.preview import draw_preview
 from segautoconfiglib.tasks.source import Source
@@ -122,7 +122,7 @@ def _write_files(
     for kind, file in to.labels.items():
         if kind == "nifti":
             place = staging.file(file)
-            write_multilabel(result.labels, place, result.geometry, result.names, colours, like=source.header)
+            write_label_names(result.labels, place, result.geometry, result.names, colours, like=source.header)
         elif result.labels.any():
             assert source.series is not None
             DICOM_WRITERS[kind](

@@ -13,9 +13,9 @@ from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Cancelled, UserError
 from segautoconfiglib.base.events import ListReporter
 from segautoconfiglib.image.files import read_labels
-from segautoconfiglib.image.label_names import read_label_names
+from segautoconfiglib.image.label_names import read_label_names, write_label_names
 from segautoconfiglib.image.volume import Geometry
-from segautoconfiglib.tasks.outputs import output_files, tracked, write_masks, write_multilabel
+from segautoconfiglib.tasks.outputs import output_files, tracked, write_masks
 
 GRID = Geometry((3.0, 1.0, 2.0), (1.0, 2.0, 3.0))
 NAMES = {1: "spleen", 4: "liver", 9: "colon"}
@@ -41,7 +41,8 @@ def test_every_structure_gets_a_mask_found_or_not(ending: str, tmp_path: Path) -
 
 
 def test_one_file_has_all_structures_and_their_names(tmp_path: Path) -> None:
-    file = write_multilabel(some_labels(), tmp_path / "x.nii.gz", GRID, NAMES)
+    file = tmp_path / "x.nii.gz"
+    write_label_names(some_labels(), file, GRID, NAMES)
     np.testing.assert_array_equal(read_labels(file).array[0], some_labels())
     assert read_label_names(file) == NAMES
 
