@@ -308,25 +308,30 @@ class SegAutoConfigLogic(ScriptedLoadableModuleLogic):
         follower.start()
         return job
 
-    def refresh(self, onDone: Callable[[], None], onProblem: Callable[[Any], None] | None = None) -> None:
-        """Read again which datasets and models there are (attributes ``datasets`` and ``models``)."""
+    def refresh(
+        self,
+        onDone: Callable[[], None],
+        onProblem: Callable[[Any], None] | None = None,
+        tasks: bool = False,
+    ) -> None:
+        """Read again what there is: the attributes ``datasets`` and ``models``.
+
+        Args:
+            onDone: Called then.
+            onProblem: As that of :meth:`request`.
+            tasks: Also TotalSegmentator's, with the weights that are here: the attribute ``tasks``.
+        """
+        from SegAutoConfigGui.Segment.Tasks import weightsWords
 
         def take(results):
             info = results.get("info", {})
             self.datasets, self.models = info.get("datasets", []), info.get("models", [])
+            if tasks:
+                self.tasks = info.get("tasks", [])
             onDone()
 
-        self.request(["info"], take, onProblem)
-
-    def refreshTasks(self, onDone: Callable[[], None], onProblem: Callable[[Any], None] | None = None) -> None:
-        """Read again which tasks TotalSegmentator has, and which weights are here (attribute ``tasks``)."""
-        from SegAutoConfigGui.Segment.Tasks import tasksCommand
-
-        def take(results):
-            self.tasks = results.get("tasks", {}).get("tasks", [])
-            onDone()
-
-        self.request(tasksCommand(self.settings.taskWeights), take, onProblem)
+        words = ["--tasks", *weightsWords(self.settings.taskWeights)] if tasks else []
+        self.request(["info", *words], take, onProblem)
 
     def totalSegmentator(
         self,
@@ -354,10 +359,10 @@ class SegAutoConfigLogic(ScriptedLoadableModuleLogic):
         from SegAutoConfigGui.Problems import Problem, UserProblem
         from SegAutoConfigGui.Segment.Segmentation import Segmentation
         from SegAutoConfigGui.Segment.SegmentChoices import SegmentOptions
-        from SegAutoConfigGui.Segment.Tasks import findTask, taskModel, tasksCommand
+        from SegAutoConfigGui.Segment.Tasks import findTask, taskModel, weightsWords
 
         engine, weights = self.engine, self.settings.taskWeights
-        job = engine.start(tasksCommand(weights), temporary=True)
+        job = engine.start(["totalseg_info", *weightsWords(weights)], temporary=True)
         if not job.wait(LIST_SECONDS, pump):
             job.kill()
             raise UserProblem(_("The list of tasks took longer than {seconds} s.").format(seconds=LIST_SECONDS))

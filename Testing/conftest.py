@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,26 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no test data: {folder} does not exist (set SEGAUTOCONFIG_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_samples() -> Iterator[None]:
+    """Fingerprints in this process draw a hundredth of nnU-Net's intensities: all of them take a second."""
+    from segautoconfiglib.fingerprint import extract
+
+    whole = extract.FINGERPRINT
+    extract.FINGERPRINT = replace(whole, foreground_samples=whole.foreground_samples // 100)
+    yield
+    extract.FINGERPRINT = whole
+
+
+@pytest.fixture
+def all_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fingerprints as users and nnU-Net make them."""
+    from segautoconfiglib.defaults import FINGERPRINT
+    from segautoconfiglib.fingerprint import extract
+
+    monkeypatch.setattr(extract, "FINGERPRINT", FINGERPRINT)
 
 
 @pytest.fixture(scope="session")

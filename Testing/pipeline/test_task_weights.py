@@ -57,6 +57,19 @@ def test_tasks_are_listed_with_what_is_missing(cli: Cli, home: Path, tmp_path: P
     assert [entry["dataset_id"] for entry in modes(cli, "total")["default"]["missing"]] == [291, 292, 293, 294, 295]
     assert not modes(cli, "body")["fast"]["ready"]
     assert modes(cli, "body", "--weights", tmp_path / "given")["fast"]["ready"]
+    listed = cli("info", "--tasks", "--weights", tmp_path / "given")
+    assert "Tasks of TotalSegmentator" in listed.out
+
+
+def test_a_program_gets_tasks_with_models_and_datasets_from_one_process(cli: Cli, home: Path, tmp_path: Path) -> None:
+    make_task_weights(tmp_path / "given", "body", "fast", real=False)
+    words = ("--weights", tmp_path / "given", "--events", "jsonl")
+    (alone,) = [event for event in cli("totalseg_info", *words).of("done") if event.get("stage") == "tasks"]
+    (together,) = [event for event in cli("info", "--tasks", *words).of("done") if event.get("stage") == "info"]
+    assert together["tasks"] == alone["tasks"]
+    assert (together["datasets"], together["models"]) == ([], [])
+    assert cli("info", "--events", "jsonl").of("done")[0]["tasks"] == []
+    assert cli("info", "1", "--tasks").code == 2  # tasks belong to no dataset
 
 
 def test_programs_get_totalsegmentators_forms(cli: Cli) -> None:

@@ -49,6 +49,7 @@ class DatasetSection:
         self._hasFailed = False  # the last export: the message above the tabs says why
         self._exported: DatasetExport | None = None  # the last one that succeeded
         self._known = False  # whether the datasets were read
+        self._read: list[Mapping[str, Any]] | None = None  # as they were then
         self._readProblem = ""
         self.reading = False  # whether what the last export made is not read yet
         self._revealer = Revealer()
@@ -105,7 +106,11 @@ class DatasetSection:
 
     def _onRead(self) -> None:
         self._known, self._readProblem, self.reading = True, "", False
-        self.panel.host.notify("datasets")
+        before, self._read = self._read, list(self.datasets)
+        if before in (None, self._read):
+            self.takeDatasets()
+        else:
+            self.panel.host.notify("datasets")
 
     def _onNotRead(self, problems: Sequence[Problem]) -> None:
         self._known, self._readProblem, self.reading = False, str(problems[0]), False

@@ -151,13 +151,12 @@ class SegmentPanel(Panel, VTKObservationMixin):
         """Look again which models there are."""
         self._stale = False
         self._engineProblems = []
-        self.logic.refresh(self.models.take, self._onEngineProblems)
-        self.logic.refreshTasks(self.models.take, self._onEngineProblems)
+        self.logic.refresh(self.models.take, self._onEngineProblems, tasks=True)
 
     # -- model
 
     def _onEngineProblems(self, problems: list[Problem]) -> None:
-        self._engineProblems += [problem for problem in problems if problem not in self._engineProblems]
+        self._engineProblems = list(problems)
         self._showState()
 
     def _showModel(self) -> None:

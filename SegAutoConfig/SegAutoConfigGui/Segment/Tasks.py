@@ -20,13 +20,9 @@ LICENSE = "Apache License 2.0"
 Row = Mapping[str, Any]
 
 
-def tasksCommand(weights: str = "") -> list[str]:
-    """The words that list the tasks.
-
-    Args:
-        weights: A folder that is looked into first.
-    """
-    return ["totalseg_info", *(["--weights", weights] if weights else [])]
+def weightsWords(folder: str) -> list[str]:
+    """The words that name a folder in which weights are looked for first. folder: Empty for none."""
+    return ["--weights", folder] if folder else []
 
 
 def taskModel(row: Row, mode: str = DEFAULT, structures: "Sequence[str] | None" = None) -> dict[str, Any]:
@@ -236,8 +232,7 @@ def taskCommand(model: Row, image: Path, output: Path, device: str, weights: str
     """
     words = ["TotalSegmentator", "-i", str(image), "-o", str(output), "--ml", "-ta", model["task"], "--device", device]
     words += [] if model["mode"] == DEFAULT else [f"--{model['mode']}"]
-    words += ["--weights", weights] if weights else []
-    return words + (["--roi_subset", *model["structures"]] if model["structures"] else [])
+    return words + weightsWords(weights) + (["--roi_subset", *model["structures"]] if model["structures"] else [])
 
 
 def stageText(stage: str) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.words import command
+from segautoconfiglib.cli.totalsegmentator.command import add_weights
+from segautoconfiglib.cli.totalsegmentator.info import task_line
 
 Row = dict[str, Any]
 
@@ -19,10 +21,12 @@ EPILOG = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """[DATASET] or --model."""
+    """[DATASET] or --model, --tasks, --weights."""
     what = parser.add_mutually_exclusive_group()
     what.add_argument("dataset", nargs="?", metavar="DATASET", help="number or name, or a model folder (default: all)")
     what.add_argument("--model", "-m", type=Path, metavar="FOLDER", help="a model folder: its folds and its plan")
+    what.add_argument("--tasks", action="store_true", help="all datasets, models and tasks of TotalSegmentator")
+    add_weights(parser)
 
 
 def run(arguments: argparse.Namespace, context: Context) -> None:
@@ -34,7 +38,7 @@ def run(arguments: argparse.Namespace, context: Context) -> None:
     elif arguments.dataset is not None:
         _show_dataset(context.workspace.dataset_name(arguments.dataset), context)
     else:
-        _show_all(context)
+        _show_all(context, arguments)
 
 
 def _is_folder(text: str) -> bool:
@@ -42,19 +46,27 @@ def _is_folder(text: str) -> bool:
     return (Path(text) / "plans.json").is_file() or bool(re.search(r"[/\\]", text))
 
 
-def _show_all(context: Context) -> None:
+def _show_all(context: Context, arguments: argparse.Namespace) -> None:
     from segautoconfiglib.pipeline.inventory import inventory
 
+    tasks = _tasks(arguments.weights, context) if arguments.tasks else []
     datasets, models = inventory(context)
-    context.report("done", stage="info", datasets=datasets, models=models)
+    context.report("done", stage="info", datasets=datasets, models=models, tasks=tasks)
     for row in (*datasets, *models):
         _warn(row, context)
     _show(context, f"Datasets in {context.workspace.raw.parent}", [_dataset_line(row, context) for row in datasets])
     _show(context, "Models", [_model_line(row) for row in models])
+    _show(context, "Tasks of TotalSegmentator", [task_line(row) for row in tasks])
     if not datasets:
         context.report(
             "log", message=f"No datasets yet. Start with {command('convert-msd', 'FOLDER')}, or {command('demo')}."
         )
+
+
+def _tasks(weights: Path | None, context: Context) -> list[Row]:
+    from segautoconfiglib.pipeline.tasks import list_tasks
+
+    return list_tasks(context, weights)
 
 
 def _show_dataset(name: str, context: Context) -> None:

@@ -12,22 +12,12 @@ from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.records import copy_file
 from segautoconfiglib.base.words import counted, named
 from segautoconfiglib.dataset.dataset import visible_files
-from segautoconfiglib.evaluation.summary import Summary, evaluate_folder
+from segautoconfiglib.evaluation.compare import evaluate_folder
+from segautoconfiglib.evaluation.places import SUMMARY, VALIDATION, accumulated_folder
+from segautoconfiglib.evaluation.summary import Summary
 from segautoconfiglib.models.folder import DATASET_FILE, PLANS_FILE, Fold, ModelFolder
 
-SUMMARY = "summary.json"
-VALIDATION = "validation"
 NPZ_HINT = "Predict the held-out cases of each fold again with probabilities: train ... --resume --save-probabilities."
-
-
-def accumulated_folder(model: ModelFolder, folds: Sequence[Fold]) -> Path:
-    """Where the cross-validation of a model lies (nnU-Net's name)."""
-    return model.path / f"crossval_results_folds_{folds_text(folds)}"
-
-
-def folds_text(folds: Sequence[Fold]) -> str:
-    """Folds as nnU-Net puts them into names: "0_1_2"."""
-    return "_".join(map(str, folds))
 
 
 def has_held_out(model: ModelFolder, fold: Fold, ending: str) -> bool:
@@ -89,7 +79,7 @@ def accumulate(
             folder of the model, which is replaced.
         overwrite: Also where the folder of the model is there and newer than the predictions.
         workers: Processes; None as many as cores and memory allow.
-        report: As :func:`~segautoconfiglib.evaluation.summary.evaluate_folder`.
+        report: As :func:`~segautoconfiglib.evaluation.compare.evaluate_folder`.
         cancel: As there.
 
     Returns:

@@ -16,8 +16,12 @@ from pydantic import AfterValidator, BeforeValidator
 
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.records import Record
-from segautoconfiglib.evaluation.accumulate import accumulated_folder, folds_text
-from segautoconfiglib.evaluation.postprocessing import JSON_FILE, PICKLE_FILE
+from segautoconfiglib.evaluation.places import (
+    POSTPROCESSING_JSON,
+    POSTPROCESSING_PICKLE,
+    accumulated_folder,
+    folds_text,
+)
 from segautoconfiglib.evaluation.summary import Number
 from segautoconfiglib.models.folder import SEPARATOR, ModelFolder
 
@@ -101,10 +105,11 @@ class Choice(Record):
         source = cross_validation_folder(
             [ModelFolder(folder / member.folder_name) for member in self.members], self.folds
         )
-        for name in (JSON_FILE, PICKLE_FILE):
+        for name in (POSTPROCESSING_JSON, POSTPROCESSING_PICKLE):
             if (source / name).is_file():
                 return source / name
-        raise UserError(f"The postprocessing of the choice is missing: {source / JSON_FILE}.", "Run find-best again.")
+        file = source / POSTPROCESSING_JSON
+        raise UserError(f"The postprocessing of the choice is missing: {file}.", "Run find-best again.")
 
 
 def cross_validation_folder(models: list[ModelFolder], folds: list[int]) -> Path:
@@ -126,7 +131,7 @@ def instructions(choice: Choice, file: Path) -> str:
         choice: The choice.
         file: Where it is saved.
     """
-    pickle_file = cross_validation_folder(choice.models(file.parent), choice.folds) / PICKLE_FILE
+    pickle_file = cross_validation_folder(choice.models(file.parent), choice.folds) / POSTPROCESSING_PICKLE
     steps = "\n".join(_steps(choice, file.parent, pickle_file))
     return f"""Best on the held-out cases: {" + ".join(member.folder_name for member in choice.members)}
 Mean Dice {choice.best_model_or_ensemble.result_on_crossval_pre_pp:.4f}, \

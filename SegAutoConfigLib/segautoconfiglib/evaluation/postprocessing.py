@@ -22,14 +22,15 @@ from segautoconfiglib.base.records import atomic_path, checked_folder, copy_file
 from segautoconfiglib.base.words import counted
 from segautoconfiglib.dataset.dataset import visible_files
 from segautoconfiglib.dataset.labels import Label, LabelSpec
+from segautoconfiglib.evaluation.compare import label_pairs
 from segautoconfiglib.evaluation.metrics import class_metrics
-from segautoconfiglib.evaluation.summary import Summary, known_mean, label_pairs
+from segautoconfiglib.evaluation.places import POSTPROCESSING_JSON, POSTPROCESSING_PICKLE
+from segautoconfiglib.evaluation.summary import Summary, known_mean
 from segautoconfiglib.image.crop import bounding_box, crop
 from segautoconfiglib.image.files import read_header, read_labels, write_labels
 from segautoconfiglib.preprocessing.safe_pickle import load_pickle
 
 STAGE_FIND, STAGE_APPLY = "find-postprocessing", "postprocess"
-JSON_FILE, PICKLE_FILE, FOLDER = "postprocessing.json", "postprocessing.pkl", "postprocessed"
 #: nnunetv2's function, as its files name it.
 FUNCTION_MODULE = "nnunetv2.postprocessing.remove_connected_components"
 FUNCTION = "remove_all_but_largest_component_from_segmentation"
@@ -241,13 +242,13 @@ def save_postprocessing(targets: Sequence[Target], folder: Path, before: Summary
         for key, summary in (("input_folder", before), ("postprocessed", after))
     }
     write_json(
-        folder / JSON_FILE,
+        folder / POSTPROCESSING_JSON,
         {**means, "postprocessing_fns": [FUNCTION] * len(targets), "postprocessing_kwargs": kwargs},
         sort_keys=True,
     )
-    with atomic_path(folder / PICKLE_FILE) as temporary:
+    with atomic_path(folder / POSTPROCESSING_PICKLE) as temporary:
         temporary.write_bytes(_pickled(kwargs))
-    return folder / JSON_FILE
+    return folder / POSTPROCESSING_JSON
 
 
 def _pickled(kwargs: Sequence[dict[str, Any]]) -> bytes:

@@ -24,8 +24,9 @@ from segautoconfiglib.evaluation.choice import (
     cross_validation_folder,
     instructions,
 )
-from segautoconfiglib.evaluation.postprocessing import PICKLE_FILE
-from segautoconfiglib.evaluation.summary import Summary, evaluate_folder
+from segautoconfiglib.evaluation.compare import evaluate_folder
+from segautoconfiglib.evaluation.places import POSTPROCESSING_PICKLE
+from segautoconfiglib.evaluation.summary import Summary
 from segautoconfiglib.models.folder import PLANS_FILE, ModelFolder
 from segautoconfiglib.pipeline.postprocessing import write_postprocessing
 from segautoconfiglib.pipeline.validated import cross_validation, truth_folder
@@ -230,7 +231,7 @@ def _choice(
         best_model_or_ensemble=Best(
             result_on_crossval_pre_pp=found[0].mean_dice,
             result_on_crossval_post_pp=found[1].mean_dice,
-            postprocessing_file=str(source / PICKLE_FILE),
+            postprocessing_file=str(source / POSTPROCESSING_PICKLE),
             some_plans_file=str(source / PLANS_FILE),
             selected_model_or_models=[
                 Member(configuration=configuration, trainer=trainer, plans_identifier=plans)

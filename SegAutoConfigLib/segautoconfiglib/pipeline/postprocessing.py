@@ -12,8 +12,9 @@ from segautoconfiglib.base.lock import scratch_folder
 from segautoconfiglib.base.records import check_writable
 from segautoconfiglib.dataset.description import DatasetDescription, load_description
 from segautoconfiglib.evaluation import postprocessing
-from segautoconfiglib.evaluation.accumulate import SUMMARY
-from segautoconfiglib.evaluation.summary import Summary, evaluate_folder, label_pairs
+from segautoconfiglib.evaluation.compare import evaluate_folder, label_pairs
+from segautoconfiglib.evaluation.places import POSTPROCESSED, POSTPROCESSING_JSON, POSTPROCESSING_PICKLE, SUMMARY
+from segautoconfiglib.evaluation.summary import Summary
 from segautoconfiglib.models.bundle import CROSS_VALIDATION
 from segautoconfiglib.models.folder import DATASET_FILE, ModelFolder
 
@@ -78,7 +79,7 @@ def write_postprocessing(
     if before is None:
         summary_file = predictions / SUMMARY
         before = evaluate_folder(truth, predictions, spec, cases=cases, output=summary_file, **common)
-    with _kept(predictions / postprocessing.FOLDER) if keep else scratch_folder(predictions, ".unfinished-") as folder:
+    with _kept(predictions / POSTPROCESSED) if keep else scratch_folder(predictions, ".unfinished-") as folder:
         postprocessing.apply_postprocessing(predictions, folder, targets, cases=cases, **common)
         after, summary_file = before, folder / SUMMARY
         if targets:
@@ -140,6 +141,6 @@ def postprocess(
 
 def model_postprocessing(model: ModelFolder) -> Path | None:
     """The postprocessing that was found for a model, from the most folds; None where there is none."""
-    names = (postprocessing.JSON_FILE, postprocessing.PICKLE_FILE)
+    names = (POSTPROCESSING_JSON, POSTPROCESSING_PICKLE)
     found = [file for name in names for file in model.path.glob(f"{CROSS_VALIDATION}/{name}")]
     return max(found, key=lambda file: file.parent.name.count("_"), default=None)

@@ -116,7 +116,7 @@ def evaluate(
     workers: int | None = None,
 ) -> Summary:
     """Compare two folders of segmentations and write summary.json."""
-    from segautoconfiglib.evaluation.summary import evaluate_folder, guess_file_ending, labels_found
+    from segautoconfiglib.evaluation.compare import evaluate_folder, guess_file_ending, labels_found
 
     output = output or predictions / "summary.json"
     check_writable(output.parent)

@@ -11,7 +11,8 @@ from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.records import check_writable
 from segautoconfiglib.base.words import command, named
 from segautoconfiglib.dataset.dataset import LABELS, visible_files
-from segautoconfiglib.evaluation.accumulate import VALIDATION, accumulate, held_out_files
+from segautoconfiglib.evaluation.accumulate import accumulate, held_out_files
+from segautoconfiglib.evaluation.places import VALIDATION
 from segautoconfiglib.evaluation.summary import Summary
 from segautoconfiglib.models.folder import Fold, ModelFolder, list_models
 from segautoconfiglib.pipeline.folds import GROUND_TRUTH

@@ -58,7 +58,7 @@ def validate_fold(
     held_out: Sequence[str] | None = None,
 ) -> Summary | None:
     """Predict the fold's held-out cases (None: those of splits_final.json) from preprocessed data and evaluate them."""
-    from segautoconfiglib.evaluation.summary import evaluate_folder
+    from segautoconfiglib.evaluation.compare import evaluate_folder
     from segautoconfiglib.models.folder import ModelFolder
     from segautoconfiglib.preprocessing.store import CaseStore
 

@@ -51,4 +51,4 @@ def draw_progress(history: Mapping[str, Sequence[float]], path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
     with atomic_path(path) as temporary:
-        canvas.print_png(str(temporary))
+        canvas.print_png(str(temporary), pil_kwargs={"compress_level": 1})  # a tenth larger, four times as fast

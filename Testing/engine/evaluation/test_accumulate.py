@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from segautoconfiglib.base.errors import ProblemsError, UserError
-from segautoconfiglib.evaluation.accumulate import accumulate, accumulated_folder, held_out_files
-from segautoconfiglib.evaluation.summary import evaluate_folder
+from segautoconfiglib.evaluation.accumulate import accumulate, held_out_files
+from segautoconfiglib.evaluation.compare import evaluate_folder
+from segautoconfiglib.evaluation.places import accumulated_folder
 from segautoconfiglib.image.files import write_labels
 from segautoconfiglib.image.volume import Geometry
 from segautoconfiglib.models.folder import ModelFolder

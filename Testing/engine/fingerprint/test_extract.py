@@ -173,6 +173,7 @@ def test_the_file_is_nnunets(tmp_path):
     assert json.loads(file.read_text()) == json.loads((FIXTURES / "hippocampus.json").read_text())
 
 
+@pytest.mark.usefixtures("all_samples")
 def test_numbers_equal_nnunet_on_real_cases(shared_data):
     folder = shared_data / "Task04_Hippocampus"
     names = [

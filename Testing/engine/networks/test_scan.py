@@ -69,13 +69,13 @@ def test_single_precision_with_the_standard_division(channels, length):
 
 
 def test_single_precision_gradients():
-    wishes = torch.randn(1, 64, 1500, generator=torch.Generator().manual_seed(1))
-    inputs = [tensor.requires_grad_() for tensor in scan_inputs(1, 64, 16, 1500, torch.float32)]
+    wishes = torch.randn(1, 64, 700, generator=torch.Generator().manual_seed(1))
+    inputs = [tensor.requires_grad_() for tensor in scan_inputs(1, 64, 16, 700, torch.float32)]
     exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
     ours = torch.autograd.grad((selective_scan(*inputs) * wishes).sum(), inputs)
     true = torch.autograd.grad((defined(*exact) * wishes).sum(), exact)
     for mine, right in zip(ours, true, strict=True):
-        assert (mine - right).abs().max() <= 2e-6 * right.abs().max()
+        assert (mine - right).abs().max() <= 1e-6 * right.abs().max()
 
 
 @pytest.mark.parametrize("blocks", WAYS)

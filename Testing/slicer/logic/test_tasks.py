@@ -136,8 +136,7 @@ def test_command_lines() -> None:
     some = Tasks.taskModel(TOTAL, "fast", ["liver", "spleen"])
     end = ["--fast", "--weights", "/w", "--roi_subset", "spleen", "liver"]
     assert Tasks.taskCommand(some, *files, "/w") == [*start, *end]
-    assert Tasks.tasksCommand() == ["totalseg_info"]
-    assert Tasks.tasksCommand("/w") == ["totalseg_info", "--weights", "/w"]
+    assert Tasks.weightsWords("") == []
 
 
 def test_stages() -> None:

@@ -61,7 +61,7 @@ def show_tasks(
         return
     from segautoconfiglib.base.terminal import print_table
 
-    lines = [_line(row) for row in rows]
+    lines = [task_line(row) for row in rows]
     print_table("Tasks", list(lines[0]), [list(line.values()) for line in lines], context.out)
     if task is None:
         message = "Weights: totalseg_download_weights -t TASK. Structures: totalseg_info -ta TASK."
@@ -102,7 +102,8 @@ def _advise(context: Context, row: Row) -> None:
         context.report("log", message=f"Weights: totalseg_download_weights -t {row['name']}.")
 
 
-def _line(row: Row) -> Row:
+def task_line(row: Row) -> Row:
+    """A row of the table for people."""
     return {
         "task": row["name"],
         "images": row["modality"],
