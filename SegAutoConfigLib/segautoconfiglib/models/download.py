@@ -30,6 +30,12 @@ PATIENCE_S = 60.0
 PARTLY_THERE = ".downloading"
 #: Answers to the request for a part of a file.
 PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE = 206, 416
+#: Answer of a proxy that wants a login; of secure connections it comes as the text of an error.
+PROXY_LOGIN = 407
+PROXY_HINT = (
+    "The proxy of this network refuses it. Name the proxy with a login in the environment "
+    "(https_proxy=http://USER:PASSWORD@HOST:PORT), or fetch the file on another computer and import it here."
+)
 
 
 def is_address(text: str) -> bool:
@@ -170,13 +176,14 @@ def _speaking_of(address: str) -> Iterator[None]:
     except urllib.error.HTTPError as error:
         raise UserError(
             f"{address} answers {error.code} ({error.reason}).",
-            "Check the address; it may have moved, or need a login.",
+            PROXY_HINT if error.code == PROXY_LOGIN else "Check the address; it may have moved, or need a login.",
         ) from error
     except (OSError, HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
+        reason = str(getattr(error, "reason", None) or error)
+        refused = reason.startswith("Tunnel connection failed")
         raise UserError(
             f"{address} can't be downloaded: {reason}.",
-            "Check the address and the connection, then try again.",
+            PROXY_HINT if refused else "Check the address and the connection, then try again.",
             "connection",
         ) from error
 

@@ -11,8 +11,8 @@ from segautoconfiglib.base.context import Context
 from segautoconfiglib.base.records import check_writable
 from segautoconfiglib.base.words import counted
 from segautoconfiglib.image.label_names import write_label_names
-from segautoconfiglib.tasks.combine import combine_masks
-from segautoconfiglib.tasks.outputs import check_ending
+from segautoconfiglib.tasks.output.combine import combine_masks
+from segautoconfiglib.tasks.output.label_files import check_ending
 
 STAGE = "combine"
 

@@ -12,9 +12,9 @@ from segautoconfiglib.base.words import counted
 from segautoconfiglib.pipeline.tasks import task_weights
 from segautoconfiglib.tasks.api import Outcome, run_task
 from segautoconfiglib.tasks.catalogue import load_catalogue
-from segautoconfiglib.tasks.derived import DERIVED
 from segautoconfiglib.tasks.loaded import LoadedModels
-from segautoconfiglib.tasks.outputs import ENDING
+from segautoconfiglib.tasks.output.derived import DERIVED
+from segautoconfiglib.tasks.output.label_files import ENDING
 from segautoconfiglib.tasks.wishes import Wishes, device_name
 
 STAGE = "task"

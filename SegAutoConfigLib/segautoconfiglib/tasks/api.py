@@ -21,8 +21,8 @@ from segautoconfiglib.image.volume import Volume
 from segautoconfiglib.tasks.catalogue import Task, find_task
 from segautoconfiglib.tasks.loaded import LoadedModels
 from segautoconfiglib.tasks.options import TaskResult
+from segautoconfiglib.tasks.output.report import run_report, write_report
 from segautoconfiglib.tasks.places import places
-from segautoconfiglib.tasks.report import run_report, write_report
 from segautoconfiglib.tasks.results import Numbers, measured, write_results
 from segautoconfiglib.tasks.run import segment
 from segautoconfiglib.tasks.source import Image, Source, opened

@@ -9,9 +9,9 @@ from pathlib import Path
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.records import check_writable
 from segautoconfiglib.tasks.catalogue import Task
-from segautoconfiglib.tasks.derived import DERIVED
-from segautoconfiglib.tasks.dicom_series import need_dicom_packages
-from segautoconfiglib.tasks.outputs import ENDING, OutputType, output_files
+from segautoconfiglib.tasks.output.derived import DERIVED
+from segautoconfiglib.tasks.output.dicom_series import need_dicom_packages
+from segautoconfiglib.tasks.output.label_files import ENDING, OutputType, output_files
 from segautoconfiglib.tasks.source import Source
 from segautoconfiglib.tasks.staging import check_places, keep_inputs
 from segautoconfiglib.tasks.wishes import Wishes

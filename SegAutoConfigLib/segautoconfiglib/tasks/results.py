@@ -12,16 +12,16 @@ from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.image.label_names import write_label_names
 from segautoconfiglib.image.label_table import Colour
 from segautoconfiglib.tasks.catalogue import Task, load_catalogue
-from segautoconfiglib.tasks.derived import derived_masks
-from segautoconfiglib.tasks.dicom_rtstruct import write_dicom_rtstruct
-from segautoconfiglib.tasks.dicom_seg import write_dicom_seg
 from segautoconfiglib.tasks.options import TaskResult
-from segautoconfiglib.tasks.outputs import ENDING, write_masks
+from segautoconfiglib.tasks.output.derived import derived_masks
+from segautoconfiglib.tasks.output.dicom_rtstruct import write_dicom_rtstruct
+from segautoconfiglib.tasks.output.dicom_seg import write_dicom_seg
+from segautoconfiglib.tasks.output.label_files import ENDING, write_masks
+from segautoconfiglib.tasks.output.preview import draw_preview
+from segautoconfiglib.tasks.output.statistics import border_warning, statistics, write_statistics
 from segautoconfiglib.tasks.places import Places
-from segautoconfiglib.tasks.preview import draw_preview
 from segautoconfiglib.tasks.source import Source
 from segautoconfiglib.tasks.staging import Staging
-from segautoconfiglib.tasks.statistics import border_warning, statistics, write_statistics
 from segautoconfiglib.tasks.wishes import Wishes
 
 DICOM_WRITERS = {"dicom_seg": write_dicom_seg, "dicom_rtstruct": write_dicom_rtstruct}

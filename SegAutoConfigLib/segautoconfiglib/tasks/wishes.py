@@ -12,8 +12,8 @@ from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.words import near_names
 from segautoconfiglib.image.resample_axes import SplineOrder
 from segautoconfiglib.tasks.options import SMALL_BLOB_MM3, TaskOptions
-from segautoconfiglib.tasks.outputs import OutputType
-from segautoconfiglib.tasks.statistics import Aggregation
+from segautoconfiglib.tasks.output.label_files import OutputType
+from segautoconfiglib.tasks.output.statistics import Aggregation
 
 #: Options of TotalSegmentator that change nothing here, and why.
 WITHOUT_EFFECT = {

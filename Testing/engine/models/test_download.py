@@ -30,11 +30,17 @@ class Handler(BaseHTTPRequestHandler):
         if self.path.startswith("/missing"):
             self.send_error(404)
             return
+        if self.path.startswith("/login"):
+            self.send_error(407)
+            return
         self.send_response(200)
         if not self.path.startswith("/unknown"):
             self.send_header("Content-Length", str(len(CONTENT) + (5 if self.path.startswith("/short") else 0)))
         self.end_headers()
         self.wfile.write(CONTENT)
+
+    def do_CONNECT(self) -> None:
+        self.send_error(403)
 
     def log_message(self, *words: Any) -> None:
         pass
@@ -94,6 +100,15 @@ def test_what_does_not_come(server: str, tmp_path: Path, path: str, says: str) -
     with pytest.raises(UserError, match=says), downloaded(path.replace("SERVER", server), tmp_path):
         pytest.fail("it was downloaded")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_proxy_that_refuses(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", server)
+    monkeypatch.delenv("no_proxy", raising=False)
+    for address, says in (("https://example.org/a.zip", "403 Forbidden"), (f"{server}/login/a.zip", "answers 407")):
+        with pytest.raises(UserError, match=says) as caught, downloaded(address, tmp_path):
+            pass
+        assert "https_proxy=http://USER:PASSWORD@HOST:PORT" in caught.value.hint
 
 
 @pytest.mark.parametrize("path", ["model.zip", "unknown.zip"])

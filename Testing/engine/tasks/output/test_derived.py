@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from segautoconfiglib.tasks.derived import derived_masks, skin
+from segautoconfiglib.tasks.output.derived import derived_masks, skin
 
 NAMES = {1: "body_trunc", 2: "body_extremities"}
 

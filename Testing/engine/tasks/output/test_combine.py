@@ -13,7 +13,7 @@ from segautoconfiglib.image.files import write_labels
 from segautoconfiglib.image.label_names import write_label_names
 from segautoconfiglib.image.volume import Geometry
 from segautoconfiglib.tasks.catalogue import find_task
-from segautoconfiglib.tasks.combine import GROUPS, combine_masks, members
+from segautoconfiglib.tasks.output.combine import GROUPS, combine_masks, members
 
 GRID = Geometry((3.0, 1.0, 2.0))
 NAMES = {1: "femur_left", 2: "femur_right", 3: "hip_left", 4: "hip_right", 5: "heart"}

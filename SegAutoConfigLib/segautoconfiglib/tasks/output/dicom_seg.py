@@ -14,7 +14,7 @@ from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.records import atomic_path
 from segautoconfiglib.image.label_table import Colour, colour_of
 from segautoconfiglib.tasks.codes import SCHEME, Code, Codes, codes_of
-from segautoconfiglib.tasks.dicom_series import labels_in_use, source_slices
+from segautoconfiglib.tasks.output.dicom_series import labels_in_use, source_slices
 
 MAKER = "SegAutoConfig"
 STAGE = "write DICOM SEG"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from segautoconfiglib import __version__
-from segautoconfiglib.tasks.report import run_report, write_report
+from segautoconfiglib.tasks.output.report import run_report, write_report
 
 
 def test_the_report_has_what_programs_need(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from segautoconfiglib.base.events import ListReporter
 from segautoconfiglib.image.files import read_labels
 from segautoconfiglib.image.label_names import read_label_names, write_label_names
 from segautoconfiglib.image.volume import Geometry
-from segautoconfiglib.tasks.outputs import output_files, tracked, write_masks
+from segautoconfiglib.tasks.output.label_files import output_files, tracked, write_masks
 
 GRID = Geometry((3.0, 1.0, 2.0), (1.0, 2.0, 3.0))
 NAMES = {1: "spleen", 4: "liver", 9: "colon"}
@@ -72,7 +72,7 @@ def test_nothing_more_is_written_after_a_failure(tmp_path: Path, monkeypatch: py
         else:
             another.set()
 
-    monkeypatch.setattr("segautoconfiglib.tasks.outputs.write_label_names", full)
+    monkeypatch.setattr("segautoconfiglib.tasks.output.label_files.write_label_names", full)
     names = {label: f"s{label}" for label in range(1, 100)}
     with pytest.raises(UserError, match="full"):
         write_masks(some_labels(), tmp_path, GRID, names, workers=2)

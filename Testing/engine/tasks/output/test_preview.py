@@ -15,8 +15,8 @@ from segautoconfiglib.base.events import ListReporter
 from segautoconfiglib.image.files import read_labels
 from segautoconfiglib.image.label_names import read_label_names
 from segautoconfiglib.image.volume import Geometry
-from segautoconfiglib.tasks.preview import BACKGROUND, draw_preview, families, groups
-from segautoconfiglib.tasks.rendering import View, render
+from segautoconfiglib.tasks.output.preview import BACKGROUND, draw_preview, families, groups
+from segautoconfiglib.tasks.output.rendering import View, render
 
 FRONT, BACK, LEFT = View.turned(0), View.turned(180), View.turned(90)
 COLOURS = {1: (255, 0, 0), 2: (0, 255, 0), 3: (0, 0, 255)}

@@ -66,7 +66,8 @@ def output_files(
             )
         return {"nifti": output}
     if ending:
-        check_ending(output, types)
+        others = ", name a folder (one of such a name must exist), or choose another format (-ot)"
+        check_ending(output, types, others)
         base, folder = output.name[: -len(ending)], output.parent
     else:
         base, folder = f"{task}_segmentation", output
@@ -76,14 +77,23 @@ def output_files(
     return {kind: folder / f"{base}{DICOM_SUFFIXES.get(kind, labels)}" for kind in types}
 
 
-def check_ending(file: Path, types: tuple[OutputType, ...] = ("nifti",)) -> None:
-    """Raises: UserError: the name of a file is that of a format which none of the results has."""
+def check_ending(file: Path, types: tuple[OutputType, ...] = ("nifti",), others: str = "") -> None:
+    """Check the name of a file.
+
+    Args:
+        file: Its ending chooses a format.
+        types: Of the results.
+        others: What can be done instead of changing the ending, for the error.
+
+    Raises:
+        UserError: it is that of a format which none of the results has.
+    """
     fitting = (*(LABEL_ENDINGS if "nifti" in types else ()), *((DICOM_ENDING,) if set(types) != {"nifti"} else ()))
     if not file.name.lower().endswith(fitting):
         wanted = ", ".join("labels" if kind == "nifti" else kind for kind in types)
         raise UserError(
             f"{file} is not a name for {wanted}: it must end with {' or '.join(fitting)}.",
-            "Change the ending, name a folder (one of such a name must exist), or choose another format (-ot).",
+            f"Change the ending{others}.",
         )
 
 

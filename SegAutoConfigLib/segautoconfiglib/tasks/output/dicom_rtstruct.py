@@ -20,9 +20,9 @@ from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.records import atomic_path
 from segautoconfiglib.image.label_table import Colour, colour_of
-from segautoconfiglib.tasks.dicom_seg import MAKER, SERIES_NUMBER
-from segautoconfiglib.tasks.dicom_series import MAY_BE_EMPTY, labels_in_use, source_slices
-from segautoconfiglib.tasks.outputs import tracked
+from segautoconfiglib.tasks.output.dicom_seg import MAKER, SERIES_NUMBER
+from segautoconfiglib.tasks.output.dicom_series import MAY_BE_EMPTY, labels_in_use, source_slices
+from segautoconfiglib.tasks.output.label_files import tracked
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -11,7 +11,7 @@ import pytest
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.image.files import read_labels, read_stored
 from segautoconfiglib.image.label_names import read_label_names
-from segautoconfiglib.tasks.statistics import border_warning, labels_at_border, statistics, write_statistics
+from segautoconfiglib.tasks.output.statistics import border_warning, labels_at_border, statistics, write_statistics
 
 SPACING = (2.5, 0.7, 1.5)  # z, y, x
 NAMES = {1: "a", 2: "b", 3: "c", 9: "absent"}

@@ -18,7 +18,7 @@ from segautoconfiglib.image.dicom import find_series
 from segautoconfiglib.image.files import read_labels, read_stored
 from segautoconfiglib.image.label_names import read_label_names
 from segautoconfiglib.tasks.codes import UNKNOWN, codes_of
-from segautoconfiglib.tasks.dicom_seg import cielab, write_dicom_seg
+from segautoconfiglib.tasks.output.dicom_seg import cielab, write_dicom_seg
 
 Writer = Callable[..., np.ndarray]
 NAMES = {2: "lung_left", 5: "kidney_cyst_left", 7: "unheard_of", 9: "spleen"}
@@ -116,7 +116,7 @@ def outlined(dataset: Any, volume: Any, shape: tuple[int, ...]) -> dict[str, np.
 def test_outlines_enclose_the_voxels(dicom_series: Writer, tmp_path: Path, axes: str) -> None:
     import pydicom
 
-    from segautoconfiglib.tasks.dicom_rtstruct import write_dicom_rtstruct
+    from segautoconfiglib.tasks.output.dicom_rtstruct import write_dicom_rtstruct
 
     dicom_series(tmp_path / "scan", axes=axes)
     labels = np.zeros((3, 3, 4), np.uint8)
@@ -139,7 +139,7 @@ def test_outlines_enclose_the_voxels(dicom_series: Writer, tmp_path: Path, axes:
 
 
 def test_long_outlines_stay_whole(dicom_series: Writer, tmp_path: Path) -> None:
-    from segautoconfiglib.tasks.dicom_rtstruct import outlines
+    from segautoconfiglib.tasks.output.dicom_rtstruct import outlines
 
     mask = np.random.default_rng(0).random((64, 64)) < 0.6
     canvas = np.zeros((64 * 12, 64 * 12), bool)
@@ -151,7 +151,7 @@ def test_long_outlines_stay_whole(dicom_series: Writer, tmp_path: Path) -> None:
 
 
 def test_holes_are_joined_along_their_rows() -> None:
-    from segautoconfiglib.tasks.dicom_rtstruct import outlines
+    from segautoconfiglib.tasks.output.dicom_rtstruct import outlines
 
     mask = np.zeros((9, 11), bool)
     mask[1:8, 1:10] = True
@@ -167,7 +167,7 @@ def test_holes_are_joined_along_their_rows() -> None:
 def test_a_noisy_mask_is_one_line_per_part() -> None:
     from scipy.ndimage import label
 
-    from segautoconfiglib.tasks.dicom_rtstruct import outlines
+    from segautoconfiglib.tasks.output.dicom_rtstruct import outlines
 
     mask = np.random.default_rng(1).random((90, 80)) < 0.7
     parts, holes = label(mask)[1], label(np.pad(~mask, 1, constant_values=True), np.ones((3, 3)))[1] - 1
@@ -183,7 +183,7 @@ def test_a_noisy_mask_is_one_line_per_part() -> None:
 def test_writing_objects_tells_of_progress_and_can_be_stopped(
     dicom_series: Writer, labels: np.ndarray, tmp_path: Path
 ) -> None:
-    from segautoconfiglib.tasks import dicom_rtstruct, dicom_seg
+    from segautoconfiglib.tasks.output import dicom_rtstruct, dicom_seg
 
     dicom_series(tmp_path / "scan")
     for module, write, last in (
@@ -204,7 +204,7 @@ def test_writing_objects_tells_of_progress_and_can_be_stopped(
 def test_outlines_can_be_stopped_between_slices(
     dicom_series: Writer, labels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from segautoconfiglib.tasks import dicom_rtstruct
+    from segautoconfiglib.tasks.output import dicom_rtstruct
 
     dicom_series(tmp_path / "scan")
     labels[:], cancel, asked = 2, CancelToken(), []

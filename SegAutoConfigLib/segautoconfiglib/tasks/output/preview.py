@@ -15,8 +15,8 @@ from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.records import atomic_path
 from segautoconfiglib.image.label_table import Colour, colour_of
 from segautoconfiglib.image.volume import Geometry
-from segautoconfiglib.tasks.outputs import tracked
-from segautoconfiglib.tasks.rendering import View, render
+from segautoconfiglib.tasks.output.label_files import tracked
+from segautoconfiglib.tasks.output.rendering import View, render
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
