@@ -10,7 +10,6 @@ from pathlib import Path
 
 from segautoconfiglib.base.errors import Problem, ProblemsError, UserError
 from segautoconfiglib.dataset.description import DatasetDescription, load_description
-from segautoconfiglib.image.files import read_header, reader_name
 from segautoconfiglib.image.formats import PICTURE_ENDINGS, file_ending
 
 __all__ = ["Case", "Dataset", "DatasetDescription", "list_cases", "load_dataset", "load_description", "scan_images"]
@@ -55,6 +54,8 @@ class Dataset:
     @property
     def reader_name(self) -> str:
         """The reader class for the plans: what dataset.json asks for, else by the file ending."""
+        from segautoconfiglib.image.files import reader_name
+
         return self.description.asked_reader or reader_name(self.description.file_ending, self.cases[0].images[0])
 
 
@@ -182,6 +183,8 @@ def _channels_inside(case: Case, channels: int) -> Iterable[Problem]:
     if len(case.images) == channels and channels > 1:
         return []
     try:
+        from segautoconfiglib.image.files import read_header  # loads readers, which a list of datasets needs not
+
         count = read_header(case.images[0]).channels
     except UserError as error:
         return [Problem.of(error, str(case.images[0]), case.id)]
