@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
-for _folder in ("SegAutoConfigLib", "SegAutoConfig", "Testing/SlicerHost", "Testing"):
+for _folder in ("SegAutoConfigLib", "SegAutoConfig", "Testing/SlicerHost", "Testing", "Testing/slicer/panels"):
     sys.path.insert(0, str(REPOSITORY / _folder))
 
 

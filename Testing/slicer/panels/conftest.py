@@ -109,14 +109,9 @@ class Module:
     @property
     def message(self) -> str:
         """The text above the tabs; empty where none is shown."""
-        import qt
+        from messages import messageOf
 
-        ui = self.widget.ui
-        if not ui.messageFrame.isVisibleTo(ui.messageFrame.parent()):
-            return ""
-        document = qt.QTextDocument()
-        document.setHtml(ui.messageLabel.text)
-        return document.toPlainText()
+        return messageOf(self.widget)
 
     @property
     def details(self) -> str:

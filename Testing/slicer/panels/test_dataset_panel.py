@@ -14,6 +14,7 @@ import qt
 import slicer
 import slicerhost.qtapp as host
 import vtk
+from messages import messageOf
 from slicerhost.demo import makeSegmentation, makeVolume, oblique
 from slicerhost.dialogs import dialogs_shown
 from slicerhost.subject_hierarchy import drag_mime
@@ -52,12 +53,7 @@ class Module:
     @property
     def message(self):
         """The text above the tabs, without its markup; empty where none is shown."""
-        ui = self.widget.ui
-        if not ui.messageFrame.isVisibleTo(ui.messageFrame.parent()):
-            return ""
-        document = qt.QTextDocument()
-        document.setHtml(ui.messageLabel.text)
-        return document.toPlainText()
+        return messageOf(self.widget)
 
     def column(self, column):
         table = self.ui.caseTable

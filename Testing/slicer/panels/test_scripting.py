@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import slicer
+from tiny_dataset import makeTinyDataset
 
 from SegAutoConfigGui.Settings import Settings
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_dataset import makeTinyDataset
 
 LENGTH = '"--budget", "20m"'
 SHORT = '"--epochs", "1", "--iterations", "2", "--device", "cpu", "--workers", "0"'

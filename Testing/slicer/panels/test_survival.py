@@ -12,11 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny_dataset import makeTinyDataset
 
 from segautoconfiglib.base.lock import is_taken
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_dataset import makeTinyDataset
 
 PATIENCE = 90
 

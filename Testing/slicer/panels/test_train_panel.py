@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 import types
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,13 @@ import qt
 import slicer
 import slicerhost
 import slicerhost.qtapp as host
+from messages import messageOf
 from slicerhost.dialogs import dialogs_shown
+from tiny_dataset import makeTinyDataset
 
 from SegAutoConfigGui.Jobs import Engine as engineModule
 from SegAutoConfigGui.Train import TrainingView as viewModule
 from SegAutoConfigGui.Train import TrainPanel as panelModule
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_dataset import makeTinyDataset
 
 PATIENCE = 100
 DATASET = "Dataset007_Tiny"
@@ -55,12 +53,7 @@ class Module:
     @property
     def message(self):
         """The text above the tabs, without its markup; empty where none is shown."""
-        ui = self.widget.ui
-        if not ui.messageFrame.isVisibleTo(ui.messageFrame.parent()):
-            return ""
-        document = qt.QTextDocument()
-        document.setHtml(ui.messageLabel.text)
-        return document.toPlainText()
+        return messageOf(self.widget)
 
     def choose(self, combo, data):
         """Choose an entry of a combo box as a user does."""

@@ -114,6 +114,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         super().__init__(parent)
         self._scene = self._observer = self._last = self._wanted = None
         self._attributes, self._ids, self._quiet, self._new_scene = [], [], False, False
+        self._shown = []  # nodes with their names
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self._box = self._make_box()
@@ -139,7 +140,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         if self._observer:
             self._observer.stop()
         self._scene = scene
-        self._observer = SceneObserver(scene, self._rebuild) if scene is not None else None
+        self._observer = SceneObserver(scene, self._look) if scene is not None else None
         self.setEnabled(scene is not None)
         self._new_scene = True
         self._rebuild()
@@ -152,16 +153,6 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._attributes.append((nodeType, name, None if value is None else str(value)))
         self._rebuild()
 
-    def _accepts(self, node) -> bool:
-        kinds, children = self.property("nodeTypes") or [], self.property("showChildNodeTypes")
-        if not any(node.IsA(kind) if children else node.GetClassName() == kind for kind in kinds):
-            return False
-        if any(node.IsA(kind) for kind in self.property("hideChildNodeTypes") or []):
-            return False
-        if node.GetHideFromEditors() and not self.property("showHidden"):
-            return False
-        return all(self._has_attribute(node, *wanted) for wanted in self._attributes)
-
     @staticmethod
     def _has_attribute(node, kind, name, value) -> bool:
         if not node.IsA(kind):
@@ -172,13 +163,35 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def nodes(self):
         if self._scene is None:
             return []
-        every = (self._scene.GetNthNode(place) for place in range(self._scene.GetNumberOfNodes()))
-        return [node for node in every if self._accepts(node)]
+        kinds, children = self.property("nodeTypes") or [], self.property("showChildNodeTypes")
+        left_out, hidden = self.property("hideChildNodeTypes") or [], self.property("showHidden")
+
+        def accepts(node) -> bool:
+            return (
+                any(node.IsA(kind) if children else node.GetClassName() == kind for kind in kinds)
+                and not any(node.IsA(kind) for kind in left_out)
+                and (hidden or not node.GetHideFromEditors())
+                and all(self._has_attribute(node, *wanted) for wanted in self._attributes)
+            )
+
+        if len(kinds) == 1:  # the scene finds them faster; of several kinds its order counts
+            found = self._scene.GetNodesByClass(kinds[0])
+            found.UnRegister(None)
+            every = (found.GetItemAsObject(place) for place in range(found.GetNumberOfItems()))
+        else:
+            every = (self._scene.GetNthNode(place) for place in range(self._scene.GetNumberOfNodes()))
+        return [node for node in every if accepts(node)]
+
+    def _look(self):
+        """Something in the scene has changed: most often nothing that is shown here."""
+        if [(node, node.GetName()) for node in self.nodes()] != self._shown:
+            self._rebuild()
 
     def _rebuild(self):
         if self._scene is None or self._quiet:
             return
         nodes, current, none = self.nodes(), self.currentNodeID, bool(self.property("noneEnabled"))
+        self._shown = [(node, node.GetName()) for node in nodes]
         added = [node for node in nodes if node.GetID() not in self._ids]
         # Qt selects the first row put into an empty combo box; entries "Create new ..." mean that it is not empty
         menu = any(self.property(action + "Enabled") for action in ("add", "remove", "edit", "rename"))
