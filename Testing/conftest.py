@@ -121,7 +121,10 @@ def dicom_seg() -> Callable[..., None]:
 
 @pytest.fixture
 def dicom_series() -> Callable[..., Any]:
-    """``dicom_series(folder, positions, ...)`` writes a slice per position (mm along the normal)."""
+    """``dicom_series(folder, positions, ...)`` writes a slice per position (mm along the normal).
+
+    ``slant`` is how far slices lie along their columns besides, as a share of the position: a tilted gantry.
+    """
     import numpy as np  # after the variables above
     import SimpleITK as sitk
 
@@ -131,6 +134,7 @@ def dicom_series() -> Callable[..., Any]:
         number: int = 1,
         name: str = "Chest",
         axes: str = "plain",
+        slant: float = 0.0,
     ) -> Any:
         folder.mkdir(parents=True, exist_ok=True)
         rows = np.array([[0.0, 1.0, 0.0], [0.6, 0.0, -0.8]]) if axes == "tilted" else np.eye(3)[:2]
@@ -139,7 +143,7 @@ def dicom_series() -> Callable[..., Any]:
         for index, (slice_, position) in enumerate(zip(volume, positions, strict=True)):
             image = sitk.GetImageFromArray(slice_[None])
             image.SetSpacing((0.5, 0.75, 1.0))
-            place = np.array([10.0, -20.0, 30.0]) + position * normal
+            place = np.array([10.0, -20.0, 30.0]) + position * (normal + slant * rows[1])
             tags = {
                 "0008|0060": "CT",
                 "0008|103e": name,
@@ -147,7 +151,7 @@ def dicom_series() -> Callable[..., Any]:
                 "0020|000e": f"1.2.3.{number}",
                 "0020|0011": str(number),
                 "0020|0013": str(index + 1),
-                "0020|0032": "\\".join(f"{value:g}" for value in place),
+                "0020|0032": "\\".join(f"{value:.8g}" for value in place),
                 "0020|0037": "\\".join(f"{value:g}" for value in rows.ravel()),
             }
             for key, value in tags.items():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,7 @@ def make_task_weights(
         patch: Voxels (z, y, x), powers of two times the smallest: smaller ones for faster tests, with fewer stages.
         small: The small variant of the models.
         folds: To be made; None: those that the task uses (0 where it uses all that there are).
-        real: False: files of a few bytes for checkpoints, where nothing is predicted (needs no torch).
+        real: False: zip files of a few bytes for checkpoints, where nothing is predicted (needs no torch).
 
     Returns:
         The model folders in the order of the parts.
@@ -65,9 +67,17 @@ def make_task_weights(
                 arguments = {"plans": written, "fold": fold, "dataset_json": description}
                 write_checkpoint(file, part, plans, arguments, seed + 1000 * number + fold)
             else:
-                file.write_bytes(b"weights")
+                file.write_bytes(no_checkpoint())
         made.append(place)
     return made
+
+
+def no_checkpoint(content: bytes = b"weights") -> bytes:
+    """A zip file, as torch writes, but without weights."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("checkpoint_final/data.pkl"), content)
+    return file.getvalue()
 
 
 def dataset_json(task: Task, part: Part) -> dict[str, Any]:

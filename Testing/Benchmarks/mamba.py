@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import platform
 import resource
 import sys
 import time
@@ -17,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
+from run import processor
 from torch import Tensor
 
 from segautoconfiglib.networks.mamba import MambaLayer
@@ -89,7 +89,7 @@ def main() -> None:
             numbers = (f"{forward:.3f}", f"{both:.3f}", f"{per_token:.0f}", f"{memory:.0f}")
             rows.append([kind, str(channels), str(length), *numbers])
             sys.stderr.write(f"{' '.join(rows[-1])}\n")
-    title = f"# Selective scan and Mamba layer\n\n{platform.processor()}, one thread, torch {torch.__version__}\n\n"
+    title = f"# Selective scan and Mamba layer\n\n{processor()}, one thread, torch {torch.__version__}\n\n"
     text = title + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
     if file is None:
         sys.stdout.write(text)

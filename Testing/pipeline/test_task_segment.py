@@ -203,6 +203,24 @@ def test_dicom_is_read(
     assert (labels.array == TOTAL.label("liver")).any()
 
 
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_what_is_odd_about_a_series_is_told(
+    cli: Cli, known: KnownModels, dicom_series: Callable[..., Any], tmp_path: Path, form: str
+) -> None:
+    source, report = tmp_path / "scan", tmp_path / "report.json"
+    dicom_series(source, (0, 5, 10, 20, 25), slant=0.2)
+    if form == "zip":
+        source = Path(shutil.make_archive(str(source), "zip", source))
+    words = ("-i", source, "-o", tmp_path / "l.nii.gz", "-ml", "-f", "--report", report, "--events", "jsonl")
+    outcome = cli("TotalSegmentator", *words)
+    assert outcome.code == 0, outcome.err
+    told = [event for event in outcome.of("warning") if event["message"].startswith(f"{source}: ")]
+    assert ["1 slice missing" in event["message"] for event in told] == [True, False]
+    assert ["tilted gantry" in event["message"] for event in told] == [False, True]
+    written = json.loads(report.read_text())["warnings"]
+    assert all(f"{event['message']} {event['hint']}" in written for event in told)
+
+
 @pytest.mark.parametrize(
     ("task", "run", "says"), [("total_mr", "total", "total is run"), ("body_mr", "body_mr", "for MR")]
 )
@@ -317,7 +335,7 @@ def test_what_the_border_cuts_is_told(cli: Cli, known: KnownModels, tmp_path: Pa
     outcome = cli(*words, "-rp", tmp_path / "r.json")
     assert outcome.code == 0
     cut = "1 structure reaches the image's border: 0 in the statistics (liver)."
-    assert f"Warning: {cut}\n  --stats_include_incomplete counts them" in outcome.err
+    assert f"Warning: {cut}\n  --stats_include_incomplete counts what was found of them." in outcome.err
     (told,) = json.loads((tmp_path / "r.json").read_text())["warnings"]
     assert told.startswith(cut)
     assert json.loads((tmp_path / "statistics.json").read_text())["liver"]["volume"] == 0
@@ -492,7 +510,7 @@ def test_the_lists(cli: Cli) -> None:
         ("-i flat.png -o out", ["2D"]),
         ("-i flat.nii.gz -o out", ["2D"]),
         ("-i empty.nii.gz -o out", ["is empty", "value 0"]),
-        ("-i nan.nii.gz -o out", ["NaN"]),
+        ("-i nan.nii.gz -o out", ["nan.nii.gz holds 1 voxel", "NaN"]),
         ("-i cut.nii.gz -o out", ["cut.nii.gz"]),
         ("-i folder -o out", ["no DICOM"]),
         ("-i images.zip -o out", ["images.zip holds no DICOM", "Unpack it"]),

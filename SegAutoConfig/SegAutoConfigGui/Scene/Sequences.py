@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
@@ -29,7 +30,7 @@ def framesOf(sequenceNode: Any) -> list[tuple[str, Any]]:
 
 
 def predictionsToSequence(
-    labelFiles: Sequence[Path], sequenceNode: Any, model: Mapping[str, Any], name: str | None = None
+    labelFiles: "Sequence[Path | None]", sequenceNode: Any, model: Mapping[str, Any], name: str | None = None
 ) -> Iterator[Any]:
     """A sequence of segmentations, one per frame of `sequenceNode`, shown in step with it.
 
@@ -37,7 +38,7 @@ def predictionsToSequence(
     the last step; the generator may be closed earlier.
 
     Args:
-        labelFiles: One per frame, in the order of `framesOf`.
+        labelFiles: One per frame, in the order of `framesOf`; None: its segmentation is empty.
         sequenceNode: The segmented sequence of volumes.
         model: As in `loadPrediction`.
         name: Of the new sequence node.
@@ -63,7 +64,8 @@ def predictionsToSequence(
     for file, (value, volume) in zip(labelFiles, frames, strict=True):
         with temporaryNodes():
             node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", title)
-            addSegments(node, readLabels(file, volume), volume, model, keepEmpty=True)
+            labels = readLabels(file, volume) if file is not None else np.zeros((1, 1, 1), np.uint8)
+            addSegments(node, labels, volume, model, keepEmpty=True)
             result.SetDataNodeAtValue(node, value)
         yield None
     with removedOnError():

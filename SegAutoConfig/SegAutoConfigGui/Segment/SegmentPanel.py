@@ -311,7 +311,9 @@ class SegmentPanel(Panel, VTKObservationMixin):
             self._choice = self._chosen()
         if nodes:
             done = _("Done: {names}").format(names=", ".join(node.GetName() for node in nodes))
-            self._note = "\n".join([done, *dict.fromkeys(map(str, self.runner.warnings))])
+            missed = ", ".join(dict.fromkeys(problem.case for problem in problems if problem.case))
+            missing = [_("Not segmented: {names}").format(names=missed)] if missed else []
+            self._note = "\n".join([done, *missing, *dict.fromkeys(map(str, self.runner.warnings))])
         elif canceled and not problems:
             self._note = _("Canceled.")
         self._showState()

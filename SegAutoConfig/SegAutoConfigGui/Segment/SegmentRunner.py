@@ -22,7 +22,8 @@ class SegmentRunner:
 
     Args:
         onProgress: Gets what is done of the whole (0..1) and a text.
-        onEnd: Gets the nodes that were made and a list of Problem; both are empty where it was canceled.
+        onEnd: Gets the nodes that were made and a list of Problem; both are empty where it was canceled. Of several
+            volumes there can be both: what failed is left out.
 
     Attributes:
         run: The segmentation that runs, or None.
@@ -90,17 +91,26 @@ class SegmentRunner:
         elif error is not None:
             raise error
         else:
-            self._startJob()
+            self._goOn()
 
-    def _startJob(self) -> None:
-        try:
-            job = self.run.start()
-        except UserProblem as problem:
-            self._end([], problem.problems)
+    def _goOn(self) -> None:
+        """Start what comes next; after the last one load what there is."""
+        while self.run.more:
+            try:
+                job = self.run.start()
+            except UserProblem as problem:
+                self.run.leaveOut(problem.problems)
+                continue
+            self._onProgress(self.run.share(), _("Starting ..."))
+            self._worker = JobFollower(job, self._onEvents, self._onJobEnd)
+            self._worker.start()
             return
-        self._onProgress(self.run.share(), _("Starting ..."))
-        self._worker = JobFollower(job, self._onEvents, self._onJobEnd)
-        self._worker.start()
+        if self.run.failed:
+            self._end([], self.run.problems)
+            return
+        self.loading = True
+        self._onLoaded(self.run.share())
+        self._worker = Stepper(self.run.load(), self._onLoaded, self._onLoadEnd)
 
     def _onEvents(self, _events: list) -> None:
         if not self._canceled:
@@ -108,17 +118,13 @@ class SegmentRunner:
 
     def _onJobEnd(self, job: Any) -> None:
         self._worker = None
-        self.warnings += job.warnings
+        self.warnings += map(self.run.inWords, job.warnings)
         if self._canceled or job.state == job.STOPPED:
             self._end([], [])
-        elif job.state == job.FINISHED and self.run.more:
-            self._startJob()
-        elif job.state == job.FINISHED:
-            self.loading = True
-            self._onLoaded(self.run.share())
-            self._worker = Stepper(self.run.load(), self._onLoaded, self._onLoadEnd)
-        else:
-            self._end([], job.problems or [Problem(_("The segmentation ended unexpectedly."))])
+            return
+        if job.state != job.FINISHED:
+            self.run.leaveOut(job.problems)
+        self._goOn()
 
     def _onLoaded(self, share: float) -> None:
         self._onProgress(share, _("Loading the result ..."))
@@ -149,4 +155,6 @@ def progressText(run: Segmentation) -> str:
         return _("Loading the model ...")
     if total > 1:
         words.append(_("{number} of {total}").format(number=number, total=total))
+    if run.leftOut:
+        words.append(_("{count} failed").format(count=run.leftOut))
     return " · ".join(part for part in (*words, leftText(job.progress.get("seconds_left"))) if part)

@@ -8,6 +8,7 @@ From Slicer's Python console::
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,9 @@ def resultsOf(model: Mapping[str, Any], volume: Any) -> list[Any]:
 class Segmentation:
     """One press of the button: volumes are written, segmented by the engine, and the results loaded.
 
-    ``export()``, ``start()`` (again and again while ``more``) and ``load()`` are called in this order, so that a panel
-    can let the window live in between; ``remove()`` at the end, whatever happened. ``segment()`` does all of it.
+    ``export()``, ``start()`` (again and again while ``more``; ``leaveOut()`` after a job that failed) and, unless
+    ``failed``, ``load()`` are called in this order, so that a panel can let the window live in between; ``remove()`` at
+    the end, whatever happened. ``segment()`` does all of it.
 
     Args:
         engine: The engine.
@@ -57,7 +59,6 @@ class Segmentation:
 
     Attributes:
         nodes: The segmentation nodes (or the sequence node) that were made.
-        problems: Results that could not be loaded.
         job: The engine's, once started; of a task that of the latest case.
     """
 
@@ -72,7 +73,6 @@ class Segmentation:
         self.model = dict(model)
         self.options = options or SegmentOptions()
         self.nodes: list[Any] = []
-        self.problems: list[Problem] = []
         self.job: Any = None
         self._engine = engine
         self._sequence = sequence
@@ -81,6 +81,8 @@ class Segmentation:
             self._cases = [[volume] for _value, volume in framesOf(sequence)]
         self._folder: Path | None = None
         self._jobs = 0  # that were started
+        self._failures: dict[int, list[Problem]] = {}  # why a job gave no result, by its place
+        self._notLoaded: list[Problem] = []
 
     @property
     def ids(self) -> list[str]:
@@ -98,12 +100,35 @@ class Segmentation:
     @property
     def more(self) -> bool:
         """Whether there is something to be started: a model does all cases in one job, a task one after the other."""
-        return self._jobs < (len(self._cases) if "task" in self.model else 1)
+        return self._jobs < self._allJobs
+
+    @property
+    def _allJobs(self) -> int:
+        return len(self._cases) if "task" in self.model else 1
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no result at all."""
+        return len(self._failures) == self._allJobs
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Why cases were not segmented, under the names of their volumes, and results that could not be loaded."""
+        found = [(place, problem) for place, problems in self._failures.items() for problem in problems]
+        if self._allJobs == 1:
+            return [*(problem for _place, problem in found), *self._notLoaded]
+        heading = [] if self.failed or not found else [self._heading()]
+        return [*heading, *(replace(one, case=self._nameOf(place)) for place, one in found), *self._notLoaded]
 
     @property
     def place(self) -> tuple[int, int]:
         """Of a task: the number of the case that is worked on, and of all."""
         return self._jobs, len(self._cases)
+
+    @property
+    def leftOut(self) -> int:
+        """How many cases of a task got no result so far."""
+        return len(self._failures)
 
     def check(self) -> None:
         """Check the input.
@@ -133,7 +158,7 @@ class Segmentation:
         """Start the engine on what comes next; returns its job.
 
         Raises:
-            UserProblem: it can't be started.
+            UserProblem: it can't be started; ``leaveOut()`` takes that, too.
         """
         command = (
             self._taskCommand()
@@ -143,6 +168,18 @@ class Segmentation:
         self._jobs += 1
         self.job = self._engine.start(command, title=str(self.model["title"]), temporary=True)
         return self.job
+
+    def leaveOut(self, problems: Sequence[Problem]) -> None:
+        """Note why what was to be started last gave no result. The other cases of a task do not suffer from it."""
+        found = [self.inWords(problem) for problem in problems]
+        self._failures[self._jobs - 1] = found or [Problem(_("The segmentation ended unexpectedly."))]
+
+    def inWords(self, problem: Problem) -> Problem:
+        """What the latest job of a task says, without the name of the file that the volume was written to."""
+        if "task" not in self.model:
+            return problem
+        text = problem.message.replace(str(self._image(self._jobs - 1)), _("the volume"))
+        return replace(problem, message=text[:1].upper() + text[1:])
 
     def share(self) -> float:
         """What is done of the whole while the engine works, 0..1."""
@@ -158,17 +195,19 @@ class Segmentation:
     def load(self) -> Iterator[float]:
         """Load the results, one case (of a sequence one frame) per step; yields the share of the whole that is done.
 
-        What was closed or deleted meanwhile gets no result but an entry in ``problems``.
+        What was left out, or closed or deleted meanwhile, gets no result but an entry in ``problems``; of a sequence
+        such a frame's segmentation is empty, so that all others stay in step.
         """
         if self._sequence is not None:
             yield from self._loadSequence()
             return
-        for number, (name, volumes) in enumerate(zip(self.ids, self._cases, strict=True), start=1):
+        for place, (name, volumes) in enumerate(zip(self.ids, self._cases, strict=True)):
             try:
-                self._loadCase(name, volumes)
+                if place not in self._failures:
+                    self._loadCase(name, volumes)
             except UserProblem as problem:
-                self.problems += problem.problems
-            yield self._loadedShare(number)
+                self._notLoaded += problem.problems
+            yield self._loadedShare(place + 1)
 
     def segment(self, pump: "Callable[[], Any] | None" = None, timeout: float = 24 * 3600) -> list[Any]:
         """All of it, for scripts; returns the nodes.
@@ -178,18 +217,15 @@ class Segmentation:
             timeout: In seconds, of each job.
 
         Raises:
-            UserProblem: something went wrong.
+            UserProblem: something went wrong. Of several volumes those that it does not concern are in the scene, and
+                in ``nodes``.
         """
         try:
             for _share in self.export():
                 pump and pump()
             while self.more:
-                if not self.start().wait(timeout, pump):
-                    self.job.kill()
-                    raise UserProblem(_("The segmentation took longer than {seconds} s.").format(seconds=timeout))
-                if self.job.state != self.job.FINISHED:
-                    raise UserProblem(self.job.problems or [Problem(_("The segmentation was canceled."))])
-            for _share in self.load():
+                self._runNext(pump, timeout)
+            for _share in self.load() if not self.failed else ():
                 pump and pump()
         finally:
             self.remove()
@@ -205,11 +241,43 @@ class Segmentation:
         if self._folder is not None:
             removeStaging(self._folder)
 
+    def _runNext(self, pump: "Callable[[], Any] | None", timeout: float) -> None:
+        """Start what comes next, and wait for its end. Raises: UserProblem: it was canceled."""
+        try:
+            job = self.start()
+        except UserProblem as problem:
+            self.leaveOut(problem.problems)
+            return
+        if not job.wait(timeout, pump):
+            job.kill()
+            self.leaveOut([Problem(_("The segmentation took longer than {seconds} s.").format(seconds=timeout))])
+        elif job.state == job.STOPPED:
+            raise UserProblem(_("The segmentation was canceled."))
+        elif job.state != job.FINISHED:
+            self.leaveOut(job.problems)
+
+    def _nameOf(self, place: int) -> str:
+        """A case for the user: its volume, or of a sequence the frame, counted as the sequence browser does."""
+        if self._sequence is None:
+            return str(self._cases[place][0].GetName())
+        return _("{sequence}, frame {number}").format(sequence=self._sequence.GetName(), number=place + 1)
+
+    def _heading(self) -> Problem:
+        """How many have no result."""
+        text = _("{count} of {total} volumes could not be segmented.")
+        if self._sequence is not None:
+            text = _("{count} of {total} frames could not be segmented and stayed empty.")
+        return Problem(text.format(count=len(self._failures), total=self._allJobs))
+
     def _taskCommand(self) -> list[str]:
         name = self.ids[self._jobs]
         self._output.mkdir(exist_ok=True)
-        image, output = self._images / f"{name}_0000.nrrd", self._output / f"{name}.nrrd"
+        image, output = self._image(self._jobs), self._output / f"{name}.nrrd"
         return taskCommand(self.model, image, output, self.options.device, self.options.weights)
+
+    def _image(self, place: int) -> Path:
+        """The file of a case of one channel."""
+        return self._images / f"{self.ids[place]}_0000.nrrd"
 
     def _forgetIfGone(self, volumes: Sequence[Any]) -> None:
         gone = self._sequence if self._sequence is not None else None
@@ -243,7 +311,7 @@ class Segmentation:
             node.AddNodeReferenceID(VOLUME_ROLE, volume.GetID())
 
     def _loadSequence(self) -> Iterator[float]:
-        files = [self._output / f"{name}.nrrd" for name in self.ids]
+        files = [None if n in self._failures else self._output / f"{name}.nrrd" for n, name in enumerate(self.ids)]
         steps = predictionsToSequence(files, self._sequence, self.model)
         try:
             for number in range(1, len(files) + 1):
@@ -253,7 +321,7 @@ class Segmentation:
             self._forgetIfGone([])
             result = next(steps)
         except UserProblem as problem:
-            self.problems += problem.problems
+            self._notLoaded += problem.problems
             return
         self.nodes.append(result)
         # the node that shows the current frame takes over what the frames' own nodes hold

@@ -23,7 +23,7 @@ from segautoconfiglib.base.events import Reporter, silent
 POLL_SECONDS = 0.2
 #: Byte of the lock file that is locked on Windows, where locked bytes can't be read: behind the owner's name.
 LOCKED_BYTE = 4096
-#: In a folder of `scratch_folder`: its owner keeps it locked.
+#: In a folder of `own_folder`: its owner keeps it locked.
 IN_USE = "in-use"
 
 
@@ -86,23 +86,13 @@ def is_taken(file: Path) -> bool | None:
     """
     if not file.exists():
         return False
-    stream = _opened(file)
-    if stream is None:
-        return True
-    with stream:
-        locked = _locked(stream)
-        if locked is None:
-            return None
-        if not locked or not _is_there(stream, file):
-            return True
-        with suppress(OSError):  # Windows keeps open files
-            file.unlink()
-    return False
+    with _taken_over(file) as ours:
+        return None if ours is None else not ours
 
 
 @contextmanager
-def scratch_folder(place: Path, prefix: str) -> Iterator[Path]:
-    """A folder for what lies in between, removed at the end. Those that killed processes have left there go, too.
+def own_folder(place: Path, prefix: str) -> Iterator[Path]:
+    """A folder that is not given by :func:`left_folders` until the end. It stays then, unless it is empty.
 
     Args:
         place: Gets the folder; made if missing.
@@ -111,15 +101,67 @@ def scratch_folder(place: Path, prefix: str) -> Iterator[Path]:
     Raises:
         UserError: it can't be made.
     """
-    for left in place.glob(f"{prefix}{'[0-9a-f]' * 8}"):
-        if is_taken(left / IN_USE) is False:
-            shutil.rmtree(left, ignore_errors=True)
     folder = place / f"{prefix}{secrets.token_hex(4)}"
+    with alone(folder / IN_USE, f"Work in {folder}"):
+        yield folder
+
+
+def left_folders(place: Path, prefix: str) -> Iterator[Path]:
+    """Folders of :func:`own_folder` whose owners were killed or left them; each is kept locked until the next one.
+
+    Those that are emptied meanwhile are removed; those that can't be opened, or where the file system knows no locks,
+    are not given.
+    """
+    for folder in sorted(place.glob(f"{prefix}{'[0-9a-f]' * 8}")):
+        with suppress(UserError, OSError):
+            with _taken_over(folder / IN_USE) as ours:
+                if ours:
+                    yield folder
+            if ours:
+                folder.rmdir()
+
+
+@contextmanager
+def scratch_folder(place: Path, prefix: str) -> Iterator[Path]:
+    """A folder for what lies in between, removed at the end. Those that killed processes have left there go, too.
+
+    See :func:`own_folder`.
+    """
+    for left in left_folders(place, prefix):
+        shutil.rmtree(left, ignore_errors=True)
+    folder: Path | None = None
     try:
-        with alone(folder / IN_USE, f"Work in {folder}"):
+        with own_folder(place, prefix) as folder:
             yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _taken_over(file: Path) -> Iterator[bool | None]:
+    """Lock a file, if nobody else has, until it is removed at the end.
+
+    Yields:
+        Whether that could be done; None where the file system knows no locks.
+
+    Raises:
+        UserError: the file can't be opened.
+    """
+    stream = _opened(file)
+    if stream is None:
+        yield False
+        return
+    with stream:
+        locked = _locked(stream)
+        ours = _is_there(stream, file) if locked else locked
+        yield ours
+        if ours:
+            with suppress(OSError):  # Windows keeps open files
+                file.unlink()
+    if ours and sys.platform == "win32":
+        with suppress(OSError):  # nobody can remove there what another process has opened since
+            file.unlink()
 
 
 def _locked_file(file: Path) -> TextIO | None:

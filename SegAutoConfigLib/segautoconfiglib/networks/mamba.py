@@ -82,16 +82,20 @@ def fastest_scan(device: torch.device, dtype: torch.dtype = torch.float32) -> Sc
 
 @torch.inference_mode(False)
 @torch.enable_grad()
-def _works(scan: Scan, device: torch.device, tolerance: float = 1e-3) -> bool:
-    """Whether a tiny scan gives what ours gives, and its gradients too."""
-    found, expected = (_tiny(candidate, device) for candidate in (scan, selective_scan))
-    return all(torch.allclose(*pair, rtol=tolerance, atol=tolerance) for pair in zip(found, expected, strict=True))
+def _works(scan: Scan, device: torch.device, tolerance: float = 1e-4) -> bool:
+    """Whether a tiny scan gives what ours gives, and its gradients too: to this share of the largest value of each."""
+    pairs = zip(*(_tiny(candidate, device) for candidate in (scan, selective_scan)), strict=True)
+    return all((found - true).abs().max() <= tolerance * true.abs().max() for found, true in pairs)
 
 
 def _tiny(scan: Scan, device: torch.device) -> tuple[Tensor, ...]:
-    """What a scan makes of few tokens, and the gradients of its inputs."""
-    x, dt, b, c = (torch.linspace(0.1, 1, 40, device=device).reshape(1, 4, 10) for _ in range(4))
-    inputs = [x, dt, -torch.ones(4, 4, device=device), b, c, torch.ones(4, device=device)]
+    """What a scan makes of few tokens, and the gradients of its inputs; no two numbers of these are the same."""
+    batch, channels, states, length = 2, 6, 4, 10
+    shapes = [(batch, channels, length)] * 2 + [(channels, states)] + [(batch, states, length)] * 2 + [(channels,)]
+    numbers = torch.rand(sum(map(math.prod, shapes)), generator=torch.Generator().manual_seed(0))
+    parts = numbers.split([math.prod(shape) for shape in shapes])
+    x, dt, a, b, c, d = (part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
+    inputs = [each.to(device) for each in (x - 0.5, dt, -2 * a, b - 0.5, c - 0.5, d)]
     y = scan(*(tensor.requires_grad_() for tensor in inputs))
     return y.detach(), *torch.autograd.grad(y.square().sum(), inputs)
 

@@ -114,15 +114,15 @@ def run_task(
     asked, options = find_task(task), wishes.options()
     wishes.check()
     with opened(image) as source:
-        _tell_series(source, report)
+        _tell_series(source, tell)
         chosen = _fitting(asked, source, tell)
         options.check(chosen)
         place = None if output is None else Path(output).expanduser().absolute()
         to = places(place, wishes, chosen, source)
         _tell(chosen, wishes, tell)
-        result = segment(source.volume, chosen, options, models=models, report=tell, cancel=cancel)
+        result = segment(source.volume, chosen, options, models=models, name=source.name, report=tell, cancel=cancel)
         numbers = measured(result, source, chosen, wishes, report=tell) if wishes.statistics else None
-        with staged() as staging:
+        with staged(tell) as staging:
             write_results(result, source, chosen, wishes, to, numbers, staging, report=tell, cancel=cancel)
             files = staging.targets
             if to.report is not None:
@@ -138,11 +138,15 @@ def run_task(
 
 
 def _tell_series(source: Source, report: Reporter) -> None:
-    """Which series was read, where another folder was named."""
+    """Which series was read, where another folder was named; and what is probably wrong with it."""
     series, path = source.series, source.path
-    if series is not None and path is not None and path in series.parents:
+    if series is None or path is None:
+        return
+    if path in series.parents:
         name = dicom.find_series(series).name
         report("log", message=f"The DICOM series {name!r} in {series} is read, the only one below {path}.")
+    for problem in dicom.findings(series):
+        report("warning", message=f"{path}: {problem.message}", hint=problem.hint)
 
 
 def _fitting(task: Task, source: Source, report: Reporter) -> Task:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.base.lock import alone
 from segautoconfiglib.base.records import atomic_path, existing_folder
 from segautoconfiglib.base.workspace import dataset_id
 from segautoconfiglib.models.download import downloaded
@@ -43,6 +44,8 @@ def download_weights(
 ) -> list[ModelFolder]:
     """Fetch the weights of models that a folder does not have yet, dataset by dataset.
 
+    Of several processes one fetches a dataset; the others wait, and take what it has brought.
+
     What breaks off goes on from there the next time. The SHA-256 of each zip file is kept beside its dataset, in
     ``DatasetXXX_Name.zip.sha256``; a file that has another one at a later download is refused.
 
@@ -66,7 +69,8 @@ def download_weights(
         Cancelled: on request.
     """
     catalogue = catalogue or load_catalogue()
-    wanted = parts if overwrite else (there or WeightsFolders((target,))).missing(parts)
+    there = there or WeightsFolders((target,))
+    wanted = parts if overwrite else there.missing(parts)
     numbers = list(dict.fromkeys(part.dataset_id for part in wanted))
     _check_licences(numbers, catalogue)
     if not numbers:
@@ -79,7 +83,13 @@ def download_weights(
         for place, number in enumerate(numbers):
             wishes = [part for part in wanted if part.dataset_id == number]
             given = (sha256 or {}).get(number)
-            with _elsewhere([str(catalogue.download_address(one)) for one in numbers[place:]]):
+            with (
+                _elsewhere([str(catalogue.download_address(one)) for one in numbers[place:]]),
+                _alone(catalogue.datasets[number].folder, target, report, cancel),
+            ):
+                if not overwrite and not there.missing(wishes):
+                    report("log", message=f"{catalogue.datasets[number].folder} has come meanwhile.")
+                    continue
                 made += _fetch(wishes, target, catalogue, given, overwrite, check, report, cancel)
     finally:
         _remove_empty(target, existing)
@@ -94,6 +104,11 @@ def _check_licences(numbers: Sequence[int], catalogue: Catalogue) -> None:
             f"{LICENCE_ADVICE} A zip file of them: totalseg_import_weights -i FILE.zip.",
             "task-weights",
         )
+
+
+def _alone(dataset: str, target: Path, report: Reporter, cancel: CancelToken | None) -> AbstractContextManager[None]:
+    """While one process fetches a dataset into a folder, others wait."""
+    return alone(target / f".{dataset}.lock", f"Downloading {dataset}", report=report, cancel=cancel)
 
 
 @contextmanager

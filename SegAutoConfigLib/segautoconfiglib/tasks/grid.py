@@ -114,10 +114,10 @@ def resample(volume: Volume, spacing_mm: Spacing, order: SplineOrder = 1) -> Vol
         int16 or int32, fractions cut off; ``volume`` itself where it has that spacing.
     """
     old = np.array(stored_spacing(volume.geometry))
-    factors = old / np.array(spacing_mm)
+    factors = np.maximum(old / np.array(spacing_mm), 1 / np.array(volume.shape))  # at least one voxel
     if np.array_equal(old, spacing_mm):
         return volume
-    shape = tuple(max(1, round(size * factor)) for size, factor in zip(volume.shape, factors, strict=True))
+    shape = tuple(round(size * factor) for size, factor in zip(volume.shape, factors, strict=True))
     if order == 1:
         array = _linear(volume.array[0], shape)
     else:  # axes x, y, z as in NIfTI files: the order of the sums decides about fractions just below a whole number

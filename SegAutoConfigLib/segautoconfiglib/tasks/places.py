@@ -12,6 +12,7 @@ from segautoconfiglib.tasks.catalogue import Task
 from segautoconfiglib.tasks.output.derived import DERIVED
 from segautoconfiglib.tasks.output.dicom_series import need_dicom_packages
 from segautoconfiglib.tasks.output.label_files import ENDING, OutputType, output_files
+from segautoconfiglib.tasks.output.preview import need_preview_packages
 from segautoconfiglib.tasks.source import Source
 from segautoconfiglib.tasks.staging import check_places, keep_inputs
 from segautoconfiglib.tasks.wishes import Wishes
@@ -63,6 +64,8 @@ def places(output: Path | None, wishes: Wishes, task: Task, source: Source) -> P
     """
     if output is None and wishes.preview:
         raise UserError("There is no place for the preview: no output was named.", "Name one, or leave out preview.")
+    if wishes.preview:
+        need_preview_packages()
     found = _named(wishes) if output is None else _below(output, wishes, task, source)
     files = found.files(task, wishes)
     keep_inputs(files, source.files)

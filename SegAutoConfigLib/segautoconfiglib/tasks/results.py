@@ -70,16 +70,20 @@ def write_results(
 def measured(result: TaskResult, source: Source, task: Task, wishes: Wishes, *, report: Reporter = silent) -> Numbers:
     """Volume and intensity of the structures; of fast models on their own grid, which is as good and faster.
 
-    What the image's border cuts is reported, as its numbers are 0 unless others are wished for.
+    What the border of the image, or of its crop on that grid, cuts is reported: its numbers are 0 unless others are
+    wished for.
     """
     labels, image, spacing, names = result.labels, source.volume, result.geometry.spacing_mm, result.names
     own_grid = task.refined_by is None and task.remove_outside is None and (wishes.fast or wishes.save_lowres)
+    cropped = False
     if own_grid and result.working is not None:
+        options = wishes.options()
+        cropped = bool(options.subset or options.body_crop or task.crop_rule)
         labels, image = result.working.labels, result.working.image
-        spacing, names = image.geometry.spacing_mm, replace(wishes.options(), v1_order=False).names(task)
-    cut = "" if wishes.stats_include_incomplete else border_warning(labels, names)
+        spacing, names = image.geometry.spacing_mm, replace(options, v1_order=False).names(task)
+    cut = "" if wishes.stats_include_incomplete else border_warning(labels, names, cropped=cropped)
     if cut:
-        report("warning", message=cut, hint="--stats_include_incomplete counts them, as far as they are in the image.")
+        report("warning", message=cut, hint="--stats_include_incomplete counts what was found of them.")
     return statistics(
         labels,
         image.array[0],

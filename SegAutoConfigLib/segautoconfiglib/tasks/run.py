@@ -29,6 +29,8 @@ from segautoconfiglib.tasks.parts import merge, pieces, too_large
 
 DEFAULTS = TaskOptions()
 ROUGH = "rough crop"
+#: An image with fractions whose values span less (HU, or the units of the scanner) has been normalised, it seems.
+LEAST_SPAN = 10.0
 #: Where the name of a model's dataset tells about its structures.
 STRUCTURES_IN_NAME = re.compile(r"part\d+_([a-z]+)_\d+subj$")
 
@@ -39,6 +41,7 @@ def segment(
     options: TaskOptions = DEFAULTS,
     *,
     models: LoadedModels,
+    name: str = "The image",
     report: Reporter = silent,
     cancel: CancelToken | None = None,
 ) -> TaskResult:
@@ -49,6 +52,7 @@ def segment(
         task: Or its name.
         options: How.
         models: Their device is computed on.
+        name: Of the image, for errors: its file.
         report: Gets "started" and "progress" of each stage ("rough crop", "part 2 of 5: vertebrae"), and "warning".
         cancel: Asked between tiles.
 
@@ -58,7 +62,7 @@ def segment(
     """
     task = find_task(task) if isinstance(task, str) else task
     options.check(task)
-    run = _Run(models, report, cancel or CancelToken())
+    run = _Run(models, name, report, cancel or CancelToken())
     image = run.checked(volume)
     crop = run.crop_for(task, options)
     mode = options.mode(task).model_copy(update={"parts": options.parts(task)})
@@ -85,25 +89,29 @@ class _Run:
     """One call: what its steps share."""
 
     models: LoadedModels
+    name: str
     report: Reporter
     cancel: CancelToken
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, message: str, hint: str = "") -> None:
-        self.warnings.append(f"{message} {hint}".strip())
-        self.report("warning", message=message, hint=hint)
+        """Tell it, once."""
+        text = f"{message} {hint}".strip()
+        if text not in self.warnings:
+            self.warnings.append(text)
+            self.report("warning", message=message, hint=hint)
 
     def checked(self, volume: Volume) -> Volume:
         """The image as a task takes it. Raises: UserError: it can't be used."""
         if volume.geometry.dimension != 3:
-            raise UserError("The image is 2D; TotalSegmentator's tasks need 3D images.", "Give a whole scan.")
+            raise UserError(f"{self.name} is 2D; TotalSegmentator's tasks need 3D images.", "Give a whole scan.")
         if len(volume.array) > 1:
-            self.warn(f"The image has {counted(len(volume.array), 'channel')}; only the first is used.")
+            self.warn(f"{self.name} has {counted(len(volume.array), 'channel')}; only the first is used.")
             volume = Volume(volume.array[:1], volume.geometry)
         wrong = sum(count_non_finite(volume.array))
         if wrong:
             raise UserError(
-                f"The image holds {counted(wrong, 'voxel')} that are NaN or infinite.",
+                f"{self.name} holds {counted(wrong, 'voxel')} that are NaN or infinite.",
                 "Replace them, usually by the background value.",
             )
         return volume
@@ -154,14 +162,18 @@ class _Run:
     def working(self, image: Volume, task: Task, options: TaskOptions, purpose: str) -> Working:
         """What a task's networks find in an image whose axes run to head, front and right."""
         mode = options.mode(task)
+        given = image
         if mode.spacing_mm is not None and not options.higher_order:
             image = resample(image, mode.spacing_mm, options.order)
+        if task.modality == "CT" or image is not given:
+            self.warn_of_fractions(given.array, image.array)
         image = Volume(image.array, replace(image.geometry, spacing_mm=stored_spacing(image.geometry)))
         several, parts = len(mode.parts) > 1, options.parts(task)
+        steps = len(parts) + (task.refined_by is not None)
         split = options.force_split or (several and too_large(image.shape))
         labels = np.zeros(image.shape, np.uint8)
         for number, part in enumerate(parts, start=1):
-            stage = f"part {number} of {len(parts)}{_structures(part)}" if several else purpose or task.name
+            stage = f"part {number} of {steps}{_structures(part)}" if several or steps > 1 else purpose or task.name
             self.predict(image, part, mode.step, labels, stage, split=split)
         return Working(image, _cleaned(labels, task, image.geometry.spacing_mm, options.small_blobs_mm3))
 
@@ -192,13 +204,27 @@ class _Run:
         spacing = volume.geometry.spacing_mm
         if task.refined_by is not None:
             other, settings = find_task(task.refined_by), TaskOptions(order=options.order)
-            bodies = self.task(volume, other, settings, self.crop_for(other, settings), other.name).labels
+            last = len(options.parts(task)) + 1
+            purpose = f"part {last} of {last}: {other.name}"
+            bodies = self.task(volume, other, settings, self.crop_for(other, settings), purpose).labels
             labels = cleanup.refine_vertebrae(labels, spacing, _mask(bodies, other, [task.refined_by]))
         labels = _chosen(labels, task, options, names)
         if task.remove_outside is not None and rough is not None:
             mask = rough.mask(task.remove_outside.classes)
             labels = cleanup.remove_outside(labels, mask, spacing, task.remove_outside.margin_mm)
         return np.ascontiguousarray(labels)
+
+    def warn_of_fractions(self, given: np.ndarray, whole: np.ndarray) -> None:
+        """Tell of an image in fractions of which little is left in whole numbers."""
+        if given.dtype.kind != "f":
+            return
+        low, high = float(given.min()), float(given.max())
+        little = high - low < LEAST_SPAN or whole.min() == whole.max()
+        if little and any((plane % 1).any() for plane in given[0]):
+            self.warn(
+                f"{self.name} has fractions from {low:g} to {high:g}; the models know whole numbers of a wider range.",
+                "Give the intensities as the scanner gave them (CT in Hounsfield units), not normalised ones.",
+            )
 
     def warn_if_cut(self, labels: Sequence[int], task: Task, crop: Crop, options: TaskOptions) -> None:
         found = [task.classes[label] for label in labels]

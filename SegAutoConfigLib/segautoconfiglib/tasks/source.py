@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import zipfile
@@ -45,6 +46,11 @@ class Source:
     modality: str = ""
 
     @property
+    def name(self) -> str:
+        """What messages call it."""
+        return str(self.path or "The image")
+
+    @property
     def files(self) -> list[Path]:
         """All that the image is read from."""
         if self.path is None:
@@ -59,12 +65,19 @@ def opened(image: Image) -> Iterator[Source]:
     """The image, with its files as long as the block lasts.
 
     Raises:
-        UserError: it can't be read, or holds nothing to be segmented.
+        UserError: it can't be read, is of no type that is taken, or holds nothing to be segmented.
     """
     if isinstance(image, Volume):
         yield _checked(Source(image))
     elif isinstance(image, sitk.Image):
         yield _checked(Source(stored_volume(image, "the image")))
+    elif not isinstance(image, str | os.PathLike):
+        kind = type(image)
+        raise UserError(
+            f"The image is of the type {kind.__module__}.{kind.__qualname__}, which is not taken.",
+            "Give a path (as text or Path), a SimpleITK image, or a segautoconfiglib.image.volume.Volume; write any "
+            "other image, such as one of nibabel, to a file first.",
+        )
     else:
         path = Path(image).expanduser().absolute()
         with _unpacked(path) as place:
@@ -83,7 +96,7 @@ def _checked(source: Source) -> Source:
     """Raises: UserError: all voxels are the same."""
     array = source.volume.array
     if array.size == 0 or array.min() == array.max():
-        what = f"{source.path or 'The image'} is empty: "
+        what = f"{source.name} is empty: "
         what += f"all its voxels have the value {array.flat[0]:g}." if array.size else "it has no voxels."
         raise UserError(what, "Give the scan itself, not a mask or a failed export.")
     return source

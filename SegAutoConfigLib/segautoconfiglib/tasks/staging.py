@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.events import Reporter, silent
+from segautoconfiglib.base.lock import left_folders, own_folder
 from segautoconfiglib.base.records import check_writable, replace_file
+from segautoconfiglib.base.words import first_of
+
+#: Name of hidden folders, before a random part; each holds the folders "new" and "old".
+HIDDEN = ".placing-"
+#: Files that a warning names, at most.
+MOST_NAMED = 5
 
 
 class Staging:
     """Files on their way: each lies in a hidden folder beside its place. Made by :func:`staged`."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: Reporter = silent) -> None:
+        self._report = report
         self._hidden: dict[Path, Path] = {}  # by the folder that files go to
+        self._owned = ExitStack()
         self._made: list[Path] = []
 
     def folder(self, target: Path) -> Path:
         """An empty folder, the same each time, whose files go to ``target``. Raises: UserError: it can't be made."""
         if target not in self._hidden:
             check_writable(target, "-o")
+            tidy_up(target, self._report)
             self._made += [place for place in (target, *target.parents) if not place.exists()]
             target.mkdir(parents=True, exist_ok=True)
-            self._hidden[target] = Path(tempfile.mkdtemp(prefix=".partial-", dir=target))
+            self._hidden[target] = self._owned.enter_context(own_folder(target, HIDDEN))
             for name in ("new", "old"):
                 (self._hidden[target] / name).mkdir()
         return self._hidden[target] / "new"
@@ -61,6 +71,7 @@ class Staging:
 
     def clear(self) -> None:
         """Remove the hidden folders, unless they hold what could not be put back, and empty ones that were made."""
+        self._owned.close()
         for hidden in self._hidden.values():
             if not any(hidden.glob("old/*")):
                 shutil.rmtree(hidden, ignore_errors=True)
@@ -88,18 +99,58 @@ class Staging:
 
 
 @contextmanager
-def staged() -> Iterator[Staging]:
+def staged(report: Reporter = silent) -> Iterator[Staging]:
     """Collects files; when the block ends well they go to their places, else nothing has changed there.
+
+    Args:
+        report: Warned of what killed processes have left, see :func:`tidy_up`.
 
     Raises:
         UserError: a place can't be written to.
     """
-    staging = Staging()
+    staging = Staging(report)
     try:
         yield staging
         staging.place()
     finally:
         staging.clear()
+
+
+def tidy_up(folder: Path, report: Reporter = silent) -> None:
+    """Remove hidden folders whose processes were killed; of what stood in the folder before them nothing is lost.
+
+    An old file that such a process had moved aside goes back where its place is empty. Where a file stands in its place
+    (the new one, which is whole as it came by renaming, or one that the user or a later run has put there) that stays,
+    and the hidden folder keeps the old one: a warning names it now and in every later run, until the user removes it.
+
+    Args:
+        folder: That files go to.
+        report: Warned of files that were put back, and of those that were not.
+    """
+    for hidden in left_folders(folder, HIDDEN):
+        kept: list[str] = []
+        back: list[str] = []
+        for old in sorted(hidden.glob("old/*")):
+            (back if _returned(old, folder / old.name) else kept).append(old.name)
+        shutil.rmtree(hidden / "new" if kept else hidden, ignore_errors=True)
+        start = f"A run was ended while it replaced files in {folder}:"
+        if back:
+            names = first_of(back, MOST_NAMED)
+            report("warning", message=f"{start} {names} had been moved away, and are back.", hint="")
+        if kept:
+            names = first_of(kept, MOST_NAMED)
+            message = f"{start} what stood there before as {names} is in {hidden / 'old'}."
+            report("warning", message=message, hint=f"Take from there what you need, then remove {hidden}.")
+
+
+def _returned(old: Path, place: Path) -> bool:
+    if os.path.lexists(place):
+        return False
+    try:
+        replace_file(old, place)
+    except OSError:
+        return False
+    return True
 
 
 def check_places(files: Iterable[Path]) -> None:

@@ -31,6 +31,8 @@ LICENCE_ADVICE = (
 
 #: Folder for the zip files given once, in that for weights of tasks.
 UNPACKED = "unpacked"
+#: How a checkpoint begins that torch wrote before it wrote zip files (a number of its own, pickled).
+BEFORE_ZIP = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 #: Of images in Hounsfield units.
 CT_SCHEME = "CTNormalization"
 #: Behind the name of a task, or the number of a dataset, for the small variant of its models.
@@ -222,8 +224,9 @@ def _unpacked(file: Path, place: Path, check: Check | None, report: Reporter, ca
 
 
 def _are_there(members: Mapping[str, zipfile.ZipInfo], folder: Path) -> bool:
-    """Whether all checkpoints are there; models come whole."""
-    return all((folder / name).is_file() for name in members if name.endswith(".pth"))
+    """Whether all checkpoints are there in their size; models come whole."""
+    checkpoints = {folder / name: info.file_size for name, info in members.items() if name.endswith(".pth")}
+    return all(file.is_file() and file.stat().st_size == size for file, size in checkpoints.items())
 
 
 def check_fits(model: ModelFolder, part: Part) -> None:
@@ -231,7 +234,7 @@ def check_fits(model: ModelFolder, part: Part) -> None:
 
     Raises:
         UserError: it has another number of channels or labels, or other voxels: weights of another task; or folds that
-            the task uses are missing, or its files are damaged.
+            the task uses are missing, or its files are damaged; a checkpoint of which the end is missing, too.
     """
     differences = _differences(model, part)
     if differences:
@@ -239,9 +242,20 @@ def check_fits(model: ModelFolder, part: Part) -> None:
             f"{model.path} holds weights of another task: {'; '.join(differences)}.", _advice([part]), "task-weights"
         )
     try:
-        model.chosen_folds(None if part.folds is None else list(part.folds))
+        folds = model.chosen_folds(None if part.folds is None else list(part.folds))
     except UserError as error:
         raise UserError(error.message, _advice([part]), "task-weights") from error
+    damaged = [file for fold in folds if not _is_whole(file := model.checkpoint(fold))]
+    if damaged:
+        files = ", ".join(map(str, damaged))
+        raise UserError(f"Damaged, or not copied to its end: {files}.", _advice([part]), "task-weights")
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint goes to its end, where a zip file lists what is in it. Of older forms nobody can tell."""
+    with suppress(OSError), checkpoint.open("rb") as stream:
+        return stream.read(len(BEFORE_ZIP)) == BEFORE_ZIP or zipfile.is_zipfile(stream)
+    return False
 
 
 def _differences(model: ModelFolder, part: Part) -> list[str]:

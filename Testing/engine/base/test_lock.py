@@ -15,7 +15,7 @@ import pytest
 from segautoconfiglib.base.cancel import CancelToken
 from segautoconfiglib.base.errors import Cancelled, UserError
 from segautoconfiglib.base.events import ListReporter
-from segautoconfiglib.base.lock import alone, is_taken
+from segautoconfiglib.base.lock import alone, is_taken, left_folders, own_folder
 
 HOLD = """
 import sys, time
@@ -131,6 +131,27 @@ def test_whether_somebody_is_at_work(file: Path, owner: subprocess.Popen[str]) -
     assert not file.exists()
     with alone(file, "Testing", patience_s=0):
         assert is_taken(file)
+
+
+def test_folders_are_given_when_their_owner_is_gone(tmp_path: Path) -> None:
+    with own_folder(tmp_path / "new", ".a-") as folder:
+        (folder / "file").touch()
+        assert list(left_folders(tmp_path / "new", ".a-")) == []
+    assert list(folder.iterdir()) == [folder / "file"]
+    assert list(left_folders(tmp_path / "new", ".b-")) == []
+    for left in left_folders(tmp_path / "new", ".a-"):
+        assert left == folder
+        assert list(left_folders(tmp_path / "new", ".a-")) == []  # one looks at it
+    assert list(folder.iterdir()) == [folder / "file"]
+    for left in left_folders(tmp_path / "new", ".a-"):
+        (left / "file").unlink()
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_an_empty_folder_goes_with_its_owner(tmp_path: Path) -> None:
+    with own_folder(tmp_path, ".a-") as folder:
+        assert folder.is_dir()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_lets_go(file: Path) -> None:

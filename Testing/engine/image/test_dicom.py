@@ -46,6 +46,30 @@ def test_unequal_distances_are_told(dicom_series: Writer, tmp_path: Path) -> Non
     assert problem.message == "the slices are 2 to 3 mm apart."
 
 
+@pytest.mark.parametrize("axes", ["plain", "tilted"])
+@pytest.mark.parametrize(("degrees", "told"), [(0.05, []), (0.5, ["0.5"]), (-20, ["20"])])
+def test_a_tilted_gantry_is_told(
+    dicom_series: Writer, tmp_path: Path, axes: str, degrees: float, told: list[str]
+) -> None:
+    slant = float(np.tan(np.deg2rad(degrees)))
+    dicom_series(tmp_path, (0, 2.5, 5, 7.5), axes=axes, slant=slant)
+    says = [f"the slices are stacked obliquely, by {angle} degrees (a tilted gantry, it seems)." for angle in told]
+    assert [problem.message for problem in dicom.findings(tmp_path)] == says
+    geometry = read_stored(tmp_path).geometry  # what is told of: at right angles, at the distances of the corners
+    rows = TILTED if axes == "tilted" else np.eye(3)[:2]
+    np.testing.assert_allclose(np.reshape(geometry.direction, (3, 3)).T[2], np.cross(*rows), atol=1e-6)
+    np.testing.assert_allclose(geometry.spacing_mm, (2.5 * np.hypot(1, slant), 0.75, 0.5), rtol=1e-6)
+
+
+def test_slices_that_lie_aside_in_the_middle_are_told(dicom_series: Writer, tmp_path: Path) -> None:
+    for number, (position, slant) in enumerate([(0, 0), (4, 0.5), (8, 0)]):
+        dicom_series(tmp_path / "part", (position,), slant=slant)
+        next((tmp_path / "part").iterdir()).rename(tmp_path / f"{number}.dcm")
+    (problem,) = dicom.findings(tmp_path)
+    assert problem.message.startswith("the slices are stacked obliquely, by 14 degrees")  # 2 mm aside of 8
+    assert "dcm2niix" in problem.hint
+
+
 def test_one_of_several_series_is_named(dicom_series: Writer, tmp_path: Path) -> None:
     dicom_series(tmp_path, number=1, name="Scout")
     volume = dicom_series(tmp_path, (0, 1), number=2, name="Lung 1/2")

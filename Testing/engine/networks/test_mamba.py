@@ -146,6 +146,24 @@ class WrongGradient(torch.autograd.Function):
         return tuple(torch.zeros_like(tensor) for tensor in ctx.saved_tensors)
 
 
+def wrong_forward(scan):
+    """Another scan forwards, with the gradients of ours."""
+
+    class Kernel(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *inputs):
+            ctx.save_for_backward(*inputs)
+            return scan(*inputs)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            inputs = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors]
+            with torch.enable_grad():
+                return torch.autograd.grad(selective_scan(*inputs), inputs, gradient)
+
+    return Kernel.apply
+
+
 def lacking(*_):
     raise RuntimeError("selective_scan_cuda was not built")
 
@@ -154,7 +172,18 @@ def lacking(*_):
     ("kernel", "taken"),
     [
         (lambda *inputs: selective_scan(*inputs), True),
-        (lambda *inputs: 2 * selective_scan(*inputs), False),
+        (lambda *inputs: (1 + 1e-6) * selective_scan(*inputs), True),
+        (lambda *inputs: 1.001 * selective_scan(*inputs), False),
+        (lambda *inputs: torch.nan * selective_scan(*inputs), False),
+        (lambda x, dt, a, b, c, d: selective_scan(x, dt, a, c, b, d), False),
+        (lambda x, dt, a, b, c, d: selective_scan(dt, x, a, b, c, d), False),
+        (lambda x, dt, a, b, c, d: selective_scan(x, dt, a.T, b, c, d), False),
+        (lambda x, dt, a, b, c, d: selective_scan(x, dt, a.T.reshape(a.shape), b, c, d), False),
+        (wrong_forward(selective_scan), True),
+        (wrong_forward(lambda x, dt, a, b, c, d: selective_scan(x, dt, a, c, b, d)), False),
+        (wrong_forward(lambda x, dt, a, b, c, d: selective_scan(dt, x, a, b, c, d)), False),
+        (wrong_forward(lambda x, dt, a, b, c, d: selective_scan(x, dt, a.T.reshape(a.shape), b, c, d)), False),
+        (wrong_forward(lambda x, dt, a, b, c, d: selective_scan(x, dt, a, b, c, d.flip(0))), False),
         (WrongGradient.apply, False),
         (lacking, False),
     ],
@@ -164,9 +193,7 @@ def test_the_kernel_of_mamba_ssm_is_taken_where_it_works(monkeypatch, kernel, ta
     for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.selective_scan_interface"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     sys.modules["mamba_ssm.ops.selective_scan_interface"].selective_scan_fn = kernel
-    linspace, ones = torch.linspace, torch.ones
-    monkeypatch.setattr(torch, "linspace", lambda *arguments, device: linspace(*arguments))
-    monkeypatch.setattr(torch, "ones", lambda *arguments, device: ones(*arguments))
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, device: tensor)
     assert fastest_scan(torch.device("cuda")) is (kernel if taken else selective_scan)
     assert fastest_scan(torch.device("cuda"), torch.float64) is selective_scan
 

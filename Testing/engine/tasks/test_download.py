@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from segautoconfiglib.models.folder import ModelFolder
 from segautoconfiglib.tasks.catalogue import Catalogue, find_task, load_catalogue
 from segautoconfiglib.tasks.download import download_weights
 from segautoconfiglib.tasks.weights import WeightsFolders
-from task_weights import make_task_weights
+from task_weights import make_task_weights, no_checkpoint
 
 BODY, TOTAL = find_task("body").mode(fast=True).parts, find_task("total").mode(fastest=True).parts
 NAME, OTHER = "Dataset300_body_6mm_1559subj", "Dataset298_TotalSegmentator_total_6mm_1559subj"
@@ -36,6 +38,8 @@ class Server:
         self.range_begins: int | None = None
         self.breaks_off_at: int | None = None
         self.address = ""
+        self.holds_back = threading.Event()  # until it is set
+        self.holds_back.set()
 
     def catalogue(self) -> Catalogue:
         return load_catalogue().model_copy(update={"address": self.address})
@@ -50,6 +54,7 @@ def server() -> Iterator[Server]:
         def do_GET(self) -> None:
             name, part = self.path.rpartition("/")[2], self.headers.get("Range")
             state.requests.append((name, part))
+            state.holds_back.wait(20)
             if name not in state.files:
                 self.send_error(404)
                 return
@@ -87,7 +92,7 @@ def published(folder: Path, task: str, mode: Any, seed: bytes = b"1") -> bytes:
     """A zip file as it is published."""
     made = make_task_weights(folder / "source", task, mode, real=False)
     for model in made:
-        (model / "fold_0" / "checkpoint_final.pth").write_bytes(seed * 100_000)
+        (model / "fold_0" / "checkpoint_final.pth").write_bytes(no_checkpoint(seed * 100_000))
     file = folder / "source.zip"
     with zipfile.ZipFile(file, "w") as archive:
         for model in made:
@@ -137,7 +142,9 @@ def test_what_is_there_is_compared_and_replaced(server: Server, body: bytes, tmp
     assert everything(target) == before
     download_weights(BODY, target, overwrite=True, sha256={300: digest(new).upper()}, catalogue=catalogue)
     assert (target / f"{NAME}.zip.sha256").read_text().startswith(digest(new))
-    assert (target / NAME / BODY[0].model_name / "fold_0" / "checkpoint_final.pth").read_bytes() == b"2" * 100_000
+    assert (target / NAME / BODY[0].model_name / "fold_0" / "checkpoint_final.pth").read_bytes() == no_checkpoint(
+        b"2" * 100_000
+    )
 
 
 @pytest.mark.parametrize("source", ["given", "published"])
@@ -161,7 +168,7 @@ def test_a_download_goes_on_where_it_broke_off(server: Server, body: bytes, tmp_
     server.breaks_off_at = None
     (model,) = download_weights(BODY, target, catalogue=catalogue)
     assert server.requests == [(f"{NAME}.zip", None), (f"{NAME}.zip", "bytes=40000-")]
-    assert (model.path / "fold_0" / "checkpoint_final.pth").read_bytes() == b"1" * 100_000
+    assert (model.path / "fold_0" / "checkpoint_final.pth").read_bytes() == no_checkpoint(b"1" * 100_000)
     assert sorted(entry.name for entry in target.iterdir()) == [NAME, f"{NAME}.zip.sha256"]
 
 
@@ -178,7 +185,7 @@ def test_parts_of_different_files_are_not_mixed(server: Server, body: bytes, tmp
         server.range_begins = 39_000
     (model,) = download_weights(BODY, target, catalogue=catalogue)
     expected = b"2" if case.startswith("replaced") else b"1"
-    assert (model.path / "fold_0" / "checkpoint_final.pth").read_bytes() == expected * 100_000
+    assert (model.path / "fold_0" / "checkpoint_final.pth").read_bytes() == no_checkpoint(expected * 100_000)
     parts = {"replaced": ["bytes=40000-"], "replaced, unknown": [None], "other start": ["bytes=40000-", None]}
     assert [part for _, part in server.requests[1:]] == parts[case]
     assert sorted(entry.name for entry in target.iterdir()) == [NAME, f"{NAME}.zip.sha256"]
@@ -251,10 +258,38 @@ def test_what_does_not_fit_is_replaced(server: Server, body: bytes, tmp_path: Pa
     (damaged / "plans.json").write_text("{")
     (model,) = download_weights(BODY, target, catalogue=server.catalogue())
     assert model.path == damaged
-    assert (damaged / "fold_0" / "checkpoint_final.pth").read_bytes() == b"1" * 100_000
+    assert (damaged / "fold_0" / "checkpoint_final.pth").read_bytes() == no_checkpoint(b"1" * 100_000)
     (damaged / "fold_0").rename(damaged / "fold_1")
     assert download_weights(BODY, target, catalogue=server.catalogue()), "another fold is not the one that is used"
     assert WeightsFolders((target,)).missing(BODY) == []
+
+
+def test_a_checkpoint_that_was_cut_off_is_fetched_again(server: Server, body: bytes, tmp_path: Path) -> None:
+    target, catalogue = tmp_path / "weights", server.catalogue()
+    (model,) = download_weights(BODY, target, catalogue=catalogue)
+    file = model.path / "fold_0" / "checkpoint_final.pth"
+    file.write_bytes(file.read_bytes()[:50_000])
+    assert download_weights(BODY, target, catalogue=catalogue)
+    assert file.read_bytes() == no_checkpoint(b"1" * 100_000)
+
+
+def test_of_two_downloads_at_once_one_fetches(server: Server, body: bytes, tmp_path: Path) -> None:
+    target, catalogue, reports = tmp_path / "weights", server.catalogue(), [ListReporter(), ListReporter()]
+    server.holds_back.clear()
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(download_weights, BODY, target, catalogue=catalogue, report=report) for report in reports]
+        until = time.monotonic() + 20
+        while not any("waiting" in event["message"] for report in reports for event in report.of("log")):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        server.holds_back.set()
+        made = [run.result() for run in runs]
+    assert sorted(map(len, made)) == [0, 1]
+    assert server.requests == [(f"{NAME}.zip", None)]
+    assert any("has come meanwhile" in event["message"] for report in reports for event in report.of("log"))
+    assert sorted(entry.name for entry in target.iterdir()) == [NAME, f"{NAME}.zip.sha256"]
+    download_weights(BODY, target, overwrite=True, catalogue=catalogue)
+    assert len(server.requests) == 2
 
 
 def test_what_the_check_refuses_is_not_kept(server: Server, body: bytes, tmp_path: Path) -> None:

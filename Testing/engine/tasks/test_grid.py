@@ -115,6 +115,16 @@ def test_single_slices_stay_single() -> None:
     assert resample(volume, (3.0, 1.5, 1.5)).shape == (1, 6, 8)
 
 
+@pytest.mark.parametrize("order", range(6))
+@pytest.mark.parametrize("slices", [1, 2])
+def test_at_least_one_voxel_stays_along_each_axis(order: int, slices: int) -> None:
+    array = np.arange(slices * 36).reshape(1, slices, 6, 6) + 0.5  # far from whole numbers: sums are rounded
+
+    resampled = resample(Volume(array, Geometry((1.0, 1.0, 1.0))), (6.0, 3.0, 20.0), order)
+
+    assert resampled.array.tolist() == [[[[0], [30]]]]  # corner voxels lie on corner voxels
+
+
 @pytest.mark.parametrize("shape", [(9, 8, 7), (20, 31, 12), (1, 40, 3), (5, 6, 7)])
 def test_labels_go_back_as_zoom_with_order_0_takes_them(shape: tuple[int, int, int]) -> None:
     labels = np.random.default_rng(4).integers(0, 118, (9, 14, 7), np.uint8)

@@ -22,6 +22,7 @@ from segautoconfiglib.inference.images import predict_image  # noqa: E402
 from segautoconfiglib.inference.model import Model, load_model  # noqa: E402
 from segautoconfiglib.tasks import parts as parts_module  # noqa: E402
 from segautoconfiglib.tasks.catalogue import find_task, load_catalogue  # noqa: E402
+from segautoconfiglib.tasks.cleanup import refine_vertebrae  # noqa: E402
 from segautoconfiglib.tasks.grid import resample  # noqa: E402
 from segautoconfiglib.tasks.loaded import LoadedModels  # noqa: E402
 from segautoconfiglib.tasks.options import TaskOptions, TaskResult  # noqa: E402
@@ -296,15 +297,19 @@ def test_vertebrae_are_renumbered_and_refined(models: KnownModels) -> None:
     )
 
     plain = segment(stored(image), "vertebrae_pp", models=models)
-    refined = segment(stored(image), "vertebrae_pp_refined", models=models)
+    report = ListReporter()
+    refined = segment(stored(image), "vertebrae_pp_refined", models=models, report=report)
 
     raw, bodies = steps(image, "vertebrae_pp"), steps(image, "vertebrae_body")
     assert set(found_in(raw)) > {0}
     assert np.count_nonzero(plain.labels) > np.count_nonzero(raw)
-    assert not refined.labels[bodies != 1].any()
-    assert np.array_equal(refined.labels > 0, (refined.labels > 0) & (bodies == 1))
+    expected = refine_vertebrae(plain.labels, stored(image).geometry.spacing_mm, bodies == 1)
+    assert 0 < np.count_nonzero(expected) < np.count_nonzero(plain.labels)
+    assert np.array_equal(refined.labels, expected)
     assert refined.names == find_task("vertebrae_pp").classes
     assert models.asked == [803, 803, 305]
+    stages = ["part 1 of 2", "part 2 of 2: vertebrae_body"]  # of one whole, for programs that show what is done of it
+    assert [event["stage"] for event in report.of("started")] == stages
 
 
 def test_order_of_version_1(models: KnownModels) -> None:
@@ -396,8 +401,52 @@ def test_2d_images_are_refused(models: KnownModels) -> None:
 def test_nan_is_refused(models: KnownModels) -> None:
     image = Volume(np.full((1, 4, 4, 4), np.nan, np.float32), Geometry((3.0, 3.0, 3.0)))
 
-    with pytest.raises(UserError, match="64 voxels that are NaN"):
+    with pytest.raises(UserError, match="The image holds 64 voxels that are NaN"):
         segment(image, "total", models=models)
+    with pytest.raises(UserError, match=r"ct\.nii holds 64 voxels"):
+        segment(image, "total", models=models, name="ct.nii")
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "factor", "spacing", "told"),
+    [
+        ("total", {"fast": True}, 0.001, 2.0, True),
+        ("vertebrae_pp_refined", {}, 0.001, 2.0, True),  # two models see the image
+        ("total", {"fast": True, "higher_order": True}, 0.001, 2.0, True),
+        ("total", {"fast": True}, 0.001, 3.0, True),
+        ("total_mr", {"fast": True}, 0.001, 2.0, True),
+        ("total_mr", {"fast": True, "higher_order": True}, 0.001, 2.0, False),  # nothing is cut off
+        ("total_mr", {"fast": True}, 0.001, 3.0, False),
+        ("total", {"fast": True}, 1.0, 2.0, False),
+    ],
+)
+def test_an_image_in_fractions_is_told_once(
+    task: str, options: dict[str, Any], factor: float, spacing: float, told: bool, models: KnownModels
+) -> None:
+    image = stored(scan(ABDOMEN, spacing=(spacing,) * 3, kind=np.float32))
+    image = Volume(image.array * np.float32(factor) + np.float32(0.25), image.geometry)
+
+    warnings = segment(image, task, TaskOptions(**options), models=models, name="a.nii").warnings
+
+    found = [warning for warning in warnings if "a.nii has fractions from -" in warning]
+    assert len(found) == told
+    assert all("Hounsfield" in warning for warning in found)
+
+
+@pytest.mark.parametrize(("kind", "told"), [(np.float32, True), (np.int16, False)])
+def test_an_image_of_which_one_whole_number_is_left(kind: type, told: bool, models: KnownModels) -> None:
+    array = np.zeros((1, 12, 12, 12), kind)
+    array[0, 5, 5, 5], array[0, 2, 2, 2] = 100, 0.5  # neither is seen at 6 mm
+
+    warnings = segment(Volume(array, Geometry((1.0,) * 3)), "total", TaskOptions(fastest=True), models=models).warnings
+
+    assert any("fractions from 0 to 100" in warning for warning in warnings) == told
+
+
+def test_small_whole_numbers_are_no_fractions(models: KnownModels) -> None:
+    array = np.random.default_rng(0).integers(0, 5, (1, 12, 12, 12)).astype(np.float32)
+
+    assert segment(Volume(array, Geometry((2.0,) * 3)), "total", TaskOptions(fast=True), models=models).warnings == ()
 
 
 @pytest.mark.parametrize(

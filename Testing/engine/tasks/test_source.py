@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,14 @@ def test_images_of_one_value_are_refused(tmp_path: Path, value: int) -> None:
     write_image(np.full((3, 3, 3), value, np.int16), tmp_path / "x.nii.gz", GRID)
     with pytest.raises(UserError, match=rf"x.nii.gz is empty: .* value {value}"), opened(tmp_path / "x.nii.gz"):
         pass
+
+
+@pytest.mark.parametrize("image", [ARRAY, None, SimpleNamespace(get_fdata=None)])
+def test_other_objects_are_refused_with_those_that_are_taken(image: Any) -> None:
+    with pytest.raises(UserError, match=f"of the type {type(image).__module__}.{type(image).__name__}") as error:
+        opened(image).__enter__()
+    for form in ("path", "SimpleITK image", "Volume", "nibabel"):
+        assert form in error.value.hint
 
 
 def test_damaged_zip_files_are_refused(tmp_path: Path) -> None:

@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from segautoconfiglib.base import records
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.events import ListReporter
 from segautoconfiglib.tasks.staging import check_places, keep_inputs, staged
+
+#: Places a, b and c, and is killed before one of its steps: five exchanges, the clean-up.
+KILLED = """
+import os, shutil, signal, sys
+from pathlib import Path
+from segautoconfiglib.tasks.staging import staged
+folder, left, replace = Path(sys.argv[1]), int(sys.argv[2]), os.replace
+def step(*paths, **_):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(*paths)
+os.replace = shutil.rmtree = step
+with staged() as staging:
+    for name in "abc":
+        staging.file(folder / name).write_text("new")
+"""
 
 
 def write_staged(*targets: Path, fails: bool = False) -> None:
@@ -84,6 +107,67 @@ def test_what_can_not_be_put_back_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
     (kept,) = tmp_path.rglob("old/a")
     assert kept.read_text() == "old"
     assert str(kept) in str(caught.value.hint)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signal there")
+@pytest.mark.parametrize(
+    ("before_step", "replaced", "back", "kept"),
+    [
+        (1, "", "", ""),
+        (2, "", "a", ""),
+        (3, "a", "", "a"),
+        (4, "ab", "", "a"),
+        (5, "ab", "c", "a"),
+        (6, "abc", "", "a, c"),
+    ],
+)
+def test_after_a_kill_the_next_run_loses_no_old_file(
+    tmp_path: Path, before_step: int, replaced: str, back: str, kept: str
+) -> None:
+    folder, report = tmp_path / "out", ListReporter()
+    folder.mkdir()
+    for name in "ac":
+        (folder / name).write_text("old")
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(before_step)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (hidden,) = folder.glob(".*")
+
+    with staged(report) as staging:
+        staging.file(folder / "d").write_text("later")
+
+    expected = {"a": "old", "c": "old", "d": "later", **dict.fromkeys(replaced, "new")}
+    expected |= {f"{hidden.name}/old/{name}": "old" for name in kept.replace(", ", "")}
+    assert texts(folder) == expected
+    assert hidden.exists() == bool(kept)
+    start = f"A run was ended while it replaced files in {folder}:"
+    told = [f"{start} {back} had been moved away, and are back."] if back else []
+    told += [f"{start} what stood there before as {kept} is in {hidden / 'old'}."] if kept else []
+    assert [event["message"] for event in report.of("warning")] == told
+
+
+def test_old_files_that_were_kept_are_told_until_they_are_removed(tmp_path: Path) -> None:
+    hidden = tmp_path / ".placing-0123abcd"
+    (hidden / "old").mkdir(parents=True)
+    for place in (tmp_path, hidden / "old"):
+        (place / "a").write_text("x")
+    for removed in (False, False, True):
+        if removed:
+            shutil.rmtree(hidden)
+        report = ListReporter()
+        with staged(report) as staging:
+            staging.file(tmp_path / "b").write_text("x")
+        assert [str(hidden) in event["hint"] for event in report.of("warning")] == ([] if removed else [True])
+        assert hidden.exists() != removed
+
+
+def test_runs_at_the_same_time_leave_each_other_alone(tmp_path: Path) -> None:
+    report = ListReporter()
+    with staged(report) as one:
+        one.file(tmp_path / "a").write_text("one")
+        with staged(report) as two:
+            two.file(tmp_path / "b").write_text("two")
+    assert texts(tmp_path) == {"a": "one", "b": "two"}
+    assert list(tmp_path.glob(".*")) == report.events == []
 
 
 def test_one_place_for_two_files_is_refused(tmp_path: Path) -> None:

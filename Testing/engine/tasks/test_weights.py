@@ -1,4 +1,4 @@
-"""Weights on this computer, in true folders with files of a few bytes for checkpoints."""
+"""Weights on this computer, in true folders with zip files of a few bytes for checkpoints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from segautoconfiglib.models.folder import ModelFolder
 from segautoconfiglib.tasks.catalogue import Part, find_task, load_catalogue
 from segautoconfiglib.tasks.listing import task_row, task_rows
 from segautoconfiglib.tasks.weights import WeightsFolders, check_fits
-from task_weights import make_task_weights
+from task_weights import make_task_weights, no_checkpoint
 
 BODY = find_task("body").mode(fast=True).parts[0]
 FOLDER = "Dataset300_body_6mm_1559subj/nnUNetTrainer__nnUNetPlans__3d_fullres"
@@ -133,6 +133,39 @@ def test_missing_folds(workspace: Workspace, tmp_path: Path) -> None:
         WeightsFolders.search(tmp_path, workspace).model(find_task("aorta_annulus").mode().parts[0])
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_checkpoint_that_was_cut_off_does_not_fit(tmp_path: Path, share: float) -> None:
+    made, whole = make(tmp_path / "1", "aorta_annulus", "default"), make(tmp_path / "2", "aorta_annulus", "default")
+    parts = find_task("aorta_annulus").mode().parts
+    file = made / "fold_3" / "checkpoint_final.pth"
+    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    weights = WeightsFolders((tmp_path / "1", tmp_path / "2"))
+    assert weights.model(parts[0]).path == whole
+    alone = WeightsFolders((tmp_path / "1",))
+    assert alone.missing(parts) == list(parts)
+    with pytest.raises(UserError) as error:
+        alone.models(parts)
+    assert error.value.message == f"Damaged, or not copied to its end: {file}."
+    assert "totalseg_download_weights" in error.value.hint or "licence key" in error.value.hint
+    assert error.value.action == "task-weights"
+    (row,) = task_row(find_task("aorta_annulus"), alone, load_catalogue())["modes"]
+    assert (row["ready"], str(file) in row["problem"]) == (False, True)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("as_zip", [True, False])
+def test_all_forms_of_checkpoints_that_can_be_read_fit(tmp_path: Path, as_zip: bool) -> None:
+    import torch
+
+    from segautoconfiglib.networks.checkpoint import read_plain
+
+    file = make(tmp_path) / "fold_0" / "checkpoint_final.pth"
+    torch.save({"a": torch.ones(2)}, file, _use_new_zipfile_serialization=as_zip)
+    assert zipfile.is_zipfile(file) == as_zip
+    assert read_plain(file)["a"].tolist() == [1, 1]
+    assert WeightsFolders((tmp_path,)).missing([BODY]) == []
+
+
 @pytest.mark.parametrize(
     ("file", "entries", "says"),
     [
@@ -195,7 +228,10 @@ def test_a_zip_file_is_unpacked_once(workspace: Workspace, tmp_path: Path) -> No
     assert not (tmp_path / "home").exists()
     assert workspace.dataset_names() == [], "no dataset of the user's own"
     assert WeightsFolders.search(None, workspace).find(BODY) is None, "for once"
-    (found / "fold_0" / "checkpoint_final.pth").unlink()
+    checkpoint = found / "fold_0" / "checkpoint_final.pth"
+    checkpoint.unlink()
+    assert WeightsFolders.search(file, workspace, check=accept).model(BODY).path == found
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
     assert WeightsFolders.search(file, workspace, check=accept).model(BODY).path == found
     (tmp_path / "no.zip").write_bytes(b"no")
     with pytest.raises(UserError, match="no zip file"):
@@ -208,7 +244,7 @@ def test_the_zip_file_counts_and_not_one_of_equal_size(
     monkeypatch.setenv("TOTALSEG_WEIGHTS_PATH", str(tmp_path / "named"))
     make(tmp_path / "named")
     made, before = make(tmp_path / "source"), sorted((tmp_path / "named").rglob("*"))
-    for content in (b"weights", b"WEIGHTS"):
+    for content in (no_checkpoint(b"weights"), no_checkpoint(b"WEIGHTS")):
         (made / "fold_0" / "checkpoint_final.pth").write_bytes(content)
         file = zipped(tmp_path / "source", tmp_path / "body.zip")
         found = WeightsFolders.search(file, workspace, check=accept).model(BODY).path

@@ -6,8 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import SimpleITK as sitk
+import slicer
 
-from SegAutoConfigGui.Problems import UserProblem
+from SegAutoConfigGui.Problems import Problem, UserProblem
 from SegAutoConfigGui.Segment import Tasks
 from SegAutoConfigGui.Segment.Segmentation import Segmentation
 from SegAutoConfigGui.Segment.SegmentChoices import problemsOfInput
@@ -167,3 +169,84 @@ def test_the_bar_goes_through_all_cases_of_a_task(makeVolume, tmp_path: Path) ->
     assert [Path(words[words.index("-o") + 1]).name for words in started] == ["case_001.nrrd", "case_002.nrrd"]
     assert shares == pytest.approx([0.05 + 0.9 * 0.125, 0.05 + 0.9 * 0.625])
     assert not (tmp_path / "staging").exists()
+
+
+class Engine:
+    """Finds the spleen everywhere in a volume at once; ends as it is told instead.
+
+    Args:
+        workspace: A folder.
+        ends: State of each job; "ENDLESS": it does not end; an exception: it can't be started.
+    """
+
+    def __init__(self, workspace: Path, *ends: object) -> None:
+        self.workspace, self.ends = workspace, list(ends)
+
+    def start(self, command: list[str], **_options: object) -> SimpleNamespace:
+        end = self.ends.pop(0)
+        if isinstance(end, Exception):
+            raise end
+        image, output = (command[command.index(word) + 1] for word in ("-i", "-o"))
+        if end == "FINISHED":
+            sitk.WriteImage(sitk.Cast(sitk.ReadImage(image) * 0 + 1, sitk.sitkUInt8), output)
+        states = {name: name for name in ("FINISHED", "STOPPED")}
+        problems = [Problem(f"{image} is constant.", "Leave it out.", "log")] if end == "FAILED" else []
+        return SimpleNamespace(
+            **states, state=end, problems=problems, running=False, wait=lambda *_: end != "ENDLESS", kill=lambda: None
+        )
+
+
+def test_volumes_without_result_do_not_take_those_of_others(makeVolume, tmp_path: Path) -> None:
+    ends = ("FINISHED", "FAILED", UserProblem("No space."), "ENDLESS", "LOST", "FINISHED")
+    volumes = [makeVolume(f"v{number}") for number in range(6)]
+    run = Segmentation(Engine(tmp_path, *ends), Tasks.taskModel(NATIVE), [[volume] for volume in volumes])
+    with pytest.raises(UserProblem) as told:
+        run.segment(timeout=7)
+    assert [node.GetName() for node in run.nodes] == ["v0 segmentation", "v5 segmentation"]
+    assert str(told.value).splitlines() == [
+        "4 of 6 volumes could not be segmented.",
+        "v1: The volume is constant. Leave it out.",
+        "v2: No space.",
+        "v3: The segmentation took longer than 7 s.",
+        "v4: The segmentation ended unexpectedly.",
+    ]
+    assert told.value.problems[1].details == "log"
+    assert not (tmp_path / "staging").exists()
+
+
+def test_frames_without_result_stay_empty(makeVolume, tmp_path: Path) -> None:
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "film")
+    for number in range(3):
+        sequence.SetDataNodeAtValue(makeVolume("frame"), str(10 * number))
+    run = Segmentation(Engine(tmp_path, "FINISHED", "FAILED", "FINISHED"), Tasks.taskModel(NATIVE), sequence=sequence)
+    with pytest.raises(UserProblem) as told:
+        run.segment()
+    (result,) = run.nodes
+    assert [result.GetNthIndexValue(place) for place in range(3)] == ["0", "10", "20"]
+    frames = [result.GetNthDataNode(place).GetSegmentation() for place in range(3)]
+    layers = [[frame.GetNthSegment(n).GetRepresentation("Binary labelmap") for n in range(3)] for frame in frames]
+    found = [any(layer.GetNumberOfPoints() and layer.GetScalarRange()[1] for layer in frame) for frame in layers]
+    assert found == [True, False, True]
+    assert {frame.GetNumberOfSegments() for frame in frames} == {3}
+    assert str(told.value).splitlines() == [
+        "1 of 3 frames could not be segmented and stayed empty.",
+        "film, frame 2: The volume is constant. Leave it out.",
+    ]
+
+
+def test_nothing_is_loaded_where_all_fail_or_one_is_canceled(makeVolume, tmp_path: Path, sameNodes) -> None:
+    volumes = [[makeVolume(f"v{number}")] for number in range(2)]
+    for ends, cases, text in (
+        (("FAILED",), volumes[:1], "The volume is constant. Leave it out."),
+        (
+            ("FAILED",) * 2,
+            volumes,
+            "v0: The volume is constant. Leave it out.\nv1: The volume is constant. Leave it out.",
+        ),
+        (("FINISHED", "STOPPED"), volumes, "The segmentation was canceled."),
+    ):
+        run = Segmentation(Engine(tmp_path, *ends), Tasks.taskModel(NATIVE), cases)
+        with sameNodes(), pytest.raises(UserProblem) as told:
+            run.segment()
+        assert str(told.value) == text
+        assert run.nodes == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import zipfile
 from pathlib import Path
@@ -66,9 +67,11 @@ def openTasks(openModule, monkeypatch, tmp_path):
     Settings().taskWeights = ""
 
 
-def thorax(name: str = "thorax"):
-    """A small CT in noise."""
-    array = np.random.default_rng(1).normal(0, 200, (24, 30, 28)).astype(np.int16)
+def thorax(name: str = "thorax", *, damaged: bool = False):
+    """A small CT in noise; damaged: with a voxel that is no number, which only the engine sees."""
+    array = np.random.default_rng(1).normal(0, 200, (24, 30, 28)).astype(np.float32 if damaged else np.int16)
+    if damaged:
+        array[3, 4, 5] = np.nan
     return makeVolume(name, array, spacing=(3.0, 3.0, 4.0), origin=(10.0, -20.0, 5.0))
 
 
@@ -232,6 +235,83 @@ def test_several_volumes_one_after_the_other_and_only_some_structures(openTasks,
     assert volumes
 
 
+def test_a_volume_that_fails_does_not_take_the_results_of_others(openTasks, realWeights, screenshotFolder):
+    module, panel = openTasks(realWeights)
+    volumes = [thorax("first", damaged=True), thorax("second"), thorax("third", damaged=True)]
+    module.settle()
+    panel.models.selectTask("total", "fastest")
+    panel.ui.inputCombo.currentIndex = 1
+    panel.ui.allButton.click()
+    texts = []
+    panel.runner._onProgress = lambda share, text: texts.append(text)
+    panel.ui.segmentButton.click()
+    module.settle(finished(panel))
+    (result,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    assert result.GetName() == "second segmentation"
+    assert result.GetSegmentation().GetNumberOfSegments() > 0
+    assert panel.results.node is result
+    assert any("2 of 3" in text and "1 failed" in text for text in texts)
+    said = panel.ui.statusLabel.text.splitlines()
+    assert said[:2] == ["Done: second segmentation", "Not segmented: first, third"]
+    assert module.message.startswith("2 of 3 volumes could not be segmented.")
+    for name in ("first", "third"):
+        assert f"{name}: The volume holds 1 voxel" in module.message
+    assert "NaN" in module.message
+    assert not (module.workspace / "staging").exists()
+    module.photograph(screenshotFolder, "segment-task-one-failed")
+
+    panel.ui.volumesList.item(1).setCheckState(qt.Qt.Unchecked)
+    panel.ui.segmentButton.click()  # no result at all
+    module.settle(finished(panel))
+    assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == [result]
+    assert "The segmentation failed" in module.message
+    assert "first: The volume" in module.message
+    assert "third: The volume" in module.message
+    assert "Done" not in panel.ui.statusLabel.text
+    assert volumes
+
+
+def test_cancel_after_a_volume_that_failed_loads_nothing(openTasks, realWeights):
+    module, panel = openTasks(realWeights)
+    volumes = [thorax("first", damaged=True), thorax("second")]
+    module.settle()
+    panel.models.selectTask("total", "fastest")
+    panel.ui.inputCombo.currentIndex = 1
+    panel.ui.allButton.click()
+    panel.ui.segmentButton.click()
+    host.wait(lambda: panel.runner.run.place[0] == 2 and panel.runner.run.job.stage, PATIENCE)
+    panel.ui.cancelButton.click()
+    module.settle(finished(panel))
+    assert panel.ui.statusLabel.text == "Canceled."
+    assert module.message == ""
+    assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
+    assert volumes
+
+
+def test_the_frames_of_a_sequence(openTasks, realWeights):
+    module, panel = openTasks(realWeights)
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "film")
+    for number, damaged in enumerate((False, True, False)):
+        frame = thorax(f"frame {number}", damaged=damaged)
+        sequence.SetDataNodeAtValue(frame, str(number))
+        slicer.mrmlScene.RemoveNode(frame)
+    module.settle()
+    panel.models.selectTask("total", "fastest")
+    panel.ui.inputCombo.currentIndex = 2
+    panel.ui.sequenceSelector.setCurrentNode(sequence)
+    panel.ui.segmentButton.click()
+    module.settle(finished(panel))
+    (result,) = [node for node in slicer.util.getNodesByClass("vtkMRMLSequenceNode") if node is not sequence]
+    frames = [result.GetNthDataNode(place).GetSegmentation() for place in range(result.GetNumberOfDataNodes())]
+    layers = [[frame.GetNthSegment(n).GetRepresentation("Binary labelmap") for n in range(117)] for frame in frames]
+    found = [any(layer.GetNumberOfPoints() and layer.GetScalarRange()[1] for layer in frame) for frame in layers]
+    assert found == [True, False, True]  # in step, and every frame has all segments
+    assert panel.results.node.GetAttribute(MODEL_ATTRIBUTE) == "TotalSegmentator/total"
+    assert module.message.startswith("1 of 3 frames could not be segmented and stayed empty.")
+    assert "film, frame 2: The volume holds 1 voxel" in module.message
+    assert "Not segmented: film, frame 2" in panel.ui.statusLabel.text
+
+
 def test_cancel_leaves_the_scene_as_it_was(openTasks, realWeights):
     module, panel = openTasks(realWeights)
     thorax()
@@ -288,6 +368,31 @@ def test_weights_from_a_zip_file_and_from_a_folder(openTasks, realWeights, tmp_p
     module.settle(lambda: panel.ui.segmentButton.enabled)
     assert str(realWeights) in module.message
     assert panel.options().weights == str(realWeights)
+
+
+def test_damaged_weights_can_be_brought_again(openTasks, realWeights, tmp_path):
+    (dataset,) = [folder.name for folder in realWeights.iterdir() if folder.name.startswith("Dataset299")]
+    weights = tmp_path / "damaged"
+    shutil.copytree(realWeights / dataset, weights / dataset)
+    (checkpoint,) = weights.rglob("checkpoint_final.pth")
+    plans = checkpoint.parents[1] / "plans.json"
+    plans.write_text("{")
+    module, panel = openTasks(weights)
+    thorax()
+    module.settle()
+    panel.models.selectTask("body")
+    assert panel.model["problem"]
+    assert "Can't be used" in panel.ui.modelInfoLabel.text
+    assert "datasets 299" in panel.ui.weightsLabel.text
+    assert not panel.ui.segmentButton.enabled
+    for button in (panel.ui.downloadButton, panel.ui.importWeightsButton, panel.ui.weightsFolderButton):
+        assert button.isVisibleTo(panel.root)
+        assert button.enabled, button.toolTip
+
+    panel.weights.importFile(packed(realWeights, dataset, tmp_path / "body.zip"))
+    module.settle(finished(panel))
+    module.settle(lambda: panel.ui.segmentButton.enabled)
+    assert not panel.ui.downloadButton.isVisibleTo(panel.root)
 
 
 def test_a_download_asks_first_and_says_that_there_is_no_network(openTasks, screenshotFolder):

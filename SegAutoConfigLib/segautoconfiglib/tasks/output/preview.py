@@ -11,6 +11,7 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 from segautoconfiglib.base.cancel import CancelToken
+from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.events import Reporter, silent
 from segautoconfiglib.base.records import atomic_path
 from segautoconfiglib.image.label_table import Colour, colour_of
@@ -46,6 +47,16 @@ BACKGROUND, TEXT, FAINT_TEXT = "#12161c", "#f1f3f5", "#9aa4b0"
 #: Size of the parts of the picture (inches) and its resolution; rows of names below a group, at most.
 PANEL_HEIGHT, LEAST_WIDTH, MOST_WIDTH, TITLE_HEIGHT, GROUP_HEIGHT, NAME_HEIGHT = 3.4, 1.9, 4.2, 0.42, 0.32, 0.175
 DPI, LONGEST, MOST_NAMES = 110, 560, 16
+INSTALL = 'Install it with: pip install "segautoconfiglib[train]"'
+
+
+def need_preview_packages() -> None:
+    """Check that the optional package is there. Raises: UserError: it is not, with what installs it."""
+    try:
+        import matplotlib.backends.backend_agg  # noqa: F401
+    except ImportError as error:
+        text = f"Drawing a preview needs a package that is not installed ({error.name})."
+        raise UserError(text, INSTALL, "install") from error
 
 
 def draw_preview(

@@ -88,22 +88,21 @@ def write_statistics(file: Path, numbers: Mapping[str, Mapping[str, Any]]) -> No
     write_json(file, numbers)
 
 
-def border_warning(labels: np.ndarray, names: Mapping[int, str]) -> str:
+def border_warning(labels: np.ndarray, names: Mapping[int, str], *, cropped: bool = False) -> str:
     """What a user should know of structures whose numbers are 0 for being cut off; empty without such.
 
     Args:
         labels: (z, y, x).
         names: Of the structures that were measured, by label.
+        cropped: The labels are of a part of the image, whose faces count as the image's.
     """
     cut = labels_at_border(labels)
     found = [name for label, name in names.items() if label in cut]
     if not found:
         return ""
     reach = "reaches" if len(found) == 1 else "reach"
-    return (
-        f"{counted(len(found), 'structure')} {reach} the image's border: 0 in the statistics "
-        f"({first_of(found, MOST_NAMED)})."
-    )
+    border = "the border of the image or of the rough crop" if cropped else "the image's border"
+    return f"{counted(len(found), 'structure')} {reach} {border}: 0 in the statistics ({first_of(found, MOST_NAMED)})."
 
 
 def labels_at_border(labels: np.ndarray, margin: int = BORDER) -> set[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ import pytest
 from PIL import Image
 
 from segautoconfiglib.base.cancel import CancelToken
-from segautoconfiglib.base.errors import Cancelled
+from segautoconfiglib.base.errors import Cancelled, UserError
 from segautoconfiglib.base.events import ListReporter
 from segautoconfiglib.image.files import read_labels
 from segautoconfiglib.image.label_names import read_label_names
-from segautoconfiglib.image.volume import Geometry
+from segautoconfiglib.image.volume import Geometry, Volume
+from segautoconfiglib.tasks.catalogue import find_task
 from segautoconfiglib.tasks.output.preview import BACKGROUND, draw_preview, families, groups
 from segautoconfiglib.tasks.output.rendering import View, render
+from segautoconfiglib.tasks.places import places
+from segautoconfiglib.tasks.source import Source
+from segautoconfiglib.tasks.wishes import Wishes
 
 FRONT, BACK, LEFT = View.turned(0), View.turned(180), View.turned(90)
 COLOURS = {1: (255, 0, 0), 2: (0, 255, 0), 3: (0, 0, 255)}
@@ -140,6 +145,16 @@ def test_a_picture_is_written(tmp_path: Path) -> None:
     for channel in range(3):
         others = [other for other in range(3) if other != channel]
         assert (pixels[..., channel] - pixels[..., others].max(axis=-1) > 100).sum() > 200
+
+
+def test_the_package_that_draws_is_looked_for_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    source = Source(Volume(balls()[None], GRID))
+    assert places(tmp_path, Wishes(), find_task("total"), source).preview is None
+    with pytest.raises(UserError, match=r"preview needs a package that is not installed \(matplotlib\)") as caught:
+        places(tmp_path, Wishes(preview=True), find_task("total"), source)
+    assert "segautoconfiglib[train]" in caught.value.hint
+    assert caught.value.action == "install"
 
 
 def test_nothing_found_is_a_picture_too(tmp_path: Path) -> None:

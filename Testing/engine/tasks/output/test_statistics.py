@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.events import ListReporter
 from segautoconfiglib.image.files import read_labels, read_stored
 from segautoconfiglib.image.label_names import read_label_names
+from segautoconfiglib.image.volume import Geometry, Volume
+from segautoconfiglib.tasks.catalogue import find_task
+from segautoconfiglib.tasks.options import TaskResult, Working
 from segautoconfiglib.tasks.output.statistics import border_warning, labels_at_border, statistics, write_statistics
+from segautoconfiglib.tasks.results import measured
+from segautoconfiglib.tasks.source import Source
+from segautoconfiglib.tasks.wishes import Wishes
 
 SPACING = (2.5, 0.7, 1.5)  # z, y, x
 NAMES = {1: "a", 2: "b", 3: "c", 9: "absent"}
@@ -84,6 +91,31 @@ def test_what_the_border_cuts_is_told() -> None:
     many = border_warning(labels, {label: f"s{label}" for label in range(1, 7)})
     assert many == "6 structures reach the image's border: 0 in the statistics (s1, s2, s3, s4, s5 ...)."
     assert border_warning(labels, {9: "absent"}) == ""
+    part = border_warning(labels, {3: "c"}, cropped=True)
+    assert part == "1 structure reaches the border of the image or of the rough crop: 0 in the statistics (c)."
+
+
+@pytest.mark.parametrize(
+    ("options", "border"),
+    [
+        ({"fast": True}, "the image's border"),
+        ({"fast": True, "roi_subset": ["liver"]}, "the border of the image or of the rough crop"),
+        ({"fast": True, "body_seg": True}, "the border of the image or of the rough crop"),
+        ({"roi_subset": ["liver"]}, None),  # measured in the whole image
+    ],
+)
+def test_whose_border_it_is(options: dict, border: str | None) -> None:
+    """The liver is near the faces of what the networks saw, and in the middle of the image."""
+    task, report = find_task("total"), ListReporter()
+    labels = np.zeros((12, 12, 12), np.uint8)
+    labels[5:7, 5:7, 5:7] = task.label("liver")
+    image, wishes = Volume(np.ones((1, *labels.shape), np.int16), Geometry(SPACING)), Wishes(**options)
+    working = Working(Volume(image.array[:, 4:8, 4:8, 4:8], image.geometry), labels[4:8, 4:8, 4:8])
+    result = TaskResult(labels, image.geometry, wishes.options().names(task), working)
+    numbers = measured(result, Source(image), task, wishes, report=report)
+    told = [] if border is None else [f"1 structure reaches {border}: 0 in the statistics (liver)."]
+    assert [event["message"] for event in report.of("warning")] == told
+    assert (numbers["liver"]["volume"] > 0) == (border is None)
 
 
 def test_the_median_of_intensities() -> None:
