@@ -70,6 +70,7 @@ def test_a_program_gets_tasks_with_models_and_datasets_from_one_process(cli: Cli
     assert (together["datasets"], together["models"]) == ([], [])
     assert cli("info", "--events", "jsonl").of("done")[0]["tasks"] == []
     assert cli("info", "1", "--tasks").code == 2  # tasks belong to no dataset
+    assert "Add --tasks" in cli("info", "--weights", tmp_path / "given").err
 
 
 def test_programs_get_totalsegmentators_forms(cli: Cli) -> None:

@@ -10,7 +10,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
@@ -68,10 +68,8 @@ def alone(
         try:
             yield
         finally:
-            with suppress(OSError):  # Windows keeps open files; and folders may be in use by now
-                file.unlink()
-                for folder in made:
-                    folder.rmdir()
+            _remove(file, made)
+    _remove_closed(file, made)
 
 
 def is_taken(file: Path) -> bool | None:
@@ -157,11 +155,23 @@ def _taken_over(file: Path) -> Iterator[bool | None]:
         ours = _is_there(stream, file) if locked else locked
         yield ours
         if ours:
-            with suppress(OSError):  # Windows keeps open files
-                file.unlink()
-    if ours and sys.platform == "win32":
-        with suppress(OSError):  # nobody can remove there what another process has opened since
-            file.unlink()
+            _remove(file)
+    if ours:
+        _remove_closed(file)
+
+
+def _remove(file: Path, folders: Sequence[Path] = ()) -> None:
+    """Away with a lock file while it is locked, and with folders that were made for it unless they are in use."""
+    with suppress(OSError):
+        file.unlink()
+        for folder in folders:
+            folder.rmdir()
+
+
+def _remove_closed(file: Path, folders: Sequence[Path] = ()) -> None:
+    """The same on Windows, which keeps files that are open, also those that another process has opened since."""
+    if sys.platform == "win32":
+        _remove(file, folders)
 
 
 def _locked_file(file: Path) -> TextIO | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segautoconfiglib.base.context import Context
+from segautoconfiglib.base.errors import UserError
 from segautoconfiglib.base.words import command
 from segautoconfiglib.cli.totalsegmentator.command import add_weights
 from segautoconfiglib.cli.totalsegmentator.info import task_line
@@ -17,7 +18,8 @@ Row = dict[str, Any]
 EPILOG = """examples:
   info                 all datasets and models
   info 4               the plans and models of dataset 4
-  info FOLDER          one model: labels, channels, plan, folds, held-out cases (also: info --model FOLDER)"""
+  info FOLDER          one model: labels, channels, plan, folds, held-out cases (also: info --model FOLDER)
+  info --tasks         all datasets and models, and TotalSegmentator's tasks with the weights that are here"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, context: Context) -> None:
     """List everything, one dataset's plans and models, or one model's folds."""
+    if arguments.weights is not None and not arguments.tasks:
+        raise UserError("--weights tells where to look for the weights of tasks.", "Add --tasks, or leave it out.")
     if arguments.model is not None:
         _show_model(arguments.model, context)
     elif arguments.dataset is not None and _is_folder(arguments.dataset):
@@ -200,7 +204,6 @@ def plans_rows(context: Context, name: str) -> list[Row]:
 
 def _case_count(description: Path) -> int | None:
     """Number of training cases; None where dataset.json does not tell."""
-    from segautoconfiglib.base.errors import UserError
     from segautoconfiglib.dataset.description import load_description
 
     try:

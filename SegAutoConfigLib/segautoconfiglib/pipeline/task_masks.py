@@ -26,7 +26,7 @@ def combine_task_masks(
         context: Is told what was written.
         source: A folder of masks, or a label file that carries names.
         output: Its ending chooses the format.
-        wanted: A name of ``tasks.combine.GROUPS``, or names of structures.
+        wanted: A name of ``tasks.output.combine.GROUPS``, or names of structures.
         named: Write the mask's name into the file, where the format has a place for it.
 
     Raises:

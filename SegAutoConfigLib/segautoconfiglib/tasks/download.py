@@ -125,8 +125,7 @@ def _elsewhere(addresses: Sequence[str]) -> Iterator[None]:
             raise
         files = "\n".join(addresses)
         hint = (
-            "Check the connection, then try again. For a computer without internet download on another one:\n"
-            f"{files}\n"
+            f"{error.hint} For a computer without internet download on another one:\n{files}\n"
             "Then import each file here (totalseg_import_weights -i FILE.zip), or name a folder of the unpacked files "
             "with TotalSegmentator --weights FOLDER."
         )

@@ -93,6 +93,7 @@ class _Run:
     report: Reporter
     cancel: CancelToken
     warnings: list[str] = field(default_factory=list)
+    fractions_told: bool = False
 
     def warn(self, message: str, hint: str = "") -> None:
         """Tell it, once."""
@@ -216,11 +217,12 @@ class _Run:
 
     def warn_of_fractions(self, given: np.ndarray, whole: np.ndarray) -> None:
         """Tell of an image in fractions of which little is left in whole numbers."""
-        if given.dtype.kind != "f":
+        if given.dtype.kind != "f" or self.fractions_told:
             return
         low, high = float(given.min()), float(given.max())
         little = high - low < LEAST_SPAN or whole.min() == whole.max()
         if little and any((plane % 1).any() for plane in given[0]):
+            self.fractions_told = True  # of a part of the image the range would be another one
             self.warn(
                 f"{self.name} has fractions from {low:g} to {high:g}; the models know whole numbers of a wider range.",
                 "Give the intensities as the scanner gave them (CT in Hounsfield units), not normalised ones.",

@@ -310,6 +310,18 @@ def test_weights_with_a_licence_key_are_never_asked_for(server: Server, tmp_path
     assert not (tmp_path / "weights").exists()
 
 
+def test_a_proxy_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as proxy:  # knows no CONNECT
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.server_address[1]}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        with pytest.raises(UserError, match="Tunnel connection failed") as error:
+            download_weights(BODY, tmp_path / "weights", catalogue=load_catalogue())
+        proxy.shutdown()
+    assert "https_proxy=http://USER:PASSWORD@HOST:PORT" in error.value.hint
+    assert "totalseg_import_weights -i FILE.zip" in error.value.hint
+
+
 def test_without_a_network(tmp_path: Path) -> None:
     catalogue = load_catalogue().model_copy(update={"address": "http://127.0.0.1:1"})
     address = re.escape(f"http://127.0.0.1:1/v2.0.0-weights/{NAME}.zip")

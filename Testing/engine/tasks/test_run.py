@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from segautoconfiglib.base.cancel import CancelToken  # noqa: E402
 from segautoconfiglib.base.errors import Cancelled, UserError  # noqa: E402
-from segautoconfiglib.base.events import ListReporter  # noqa: E402
+from segautoconfiglib.base.events import ListReporter, silent  # noqa: E402
 from segautoconfiglib.image.crop import bounding_box  # noqa: E402
 from segautoconfiglib.image.volume import Geometry, Volume  # noqa: E402
 from segautoconfiglib.inference import model as model_module  # noqa: E402
@@ -26,7 +26,7 @@ from segautoconfiglib.tasks.cleanup import refine_vertebrae  # noqa: E402
 from segautoconfiglib.tasks.grid import resample  # noqa: E402
 from segautoconfiglib.tasks.loaded import LoadedModels  # noqa: E402
 from segautoconfiglib.tasks.options import TaskOptions, TaskResult  # noqa: E402
-from segautoconfiglib.tasks.run import segment  # noqa: E402
+from segautoconfiglib.tasks.run import _Run, segment  # noqa: E402
 from segautoconfiglib.tasks.weights import WeightsFolders  # noqa: E402
 from task_steps import INTENSITIES, KnownModels, documented, scan, stored  # noqa: E402
 from task_weights import make_task_weights  # noqa: E402
@@ -431,6 +431,18 @@ def test_an_image_in_fractions_is_told_once(
     found = [warning for warning in warnings if "a.nii has fractions from -" in warning]
     assert len(found) == told
     assert all("Hounsfield" in warning for warning in found)
+
+
+def test_fractions_of_a_part_are_not_told_again(models: KnownModels) -> None:
+    """A rough crop sees the whole image, the task a part of it, which has another range."""
+    image = np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 4, 4, 4)
+    run = _Run(models, "a.nii", silent, CancelToken())
+
+    for part in (image, image[:, 1:3]):
+        run.warn_of_fractions(part, part.astype(np.int16))
+
+    (told,) = run.warnings
+    assert "from 0 to 1;" in told
 
 
 @pytest.mark.parametrize(("kind", "told"), [(np.float32, True), (np.int16, False)])
