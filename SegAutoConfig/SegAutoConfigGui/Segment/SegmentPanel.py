@@ -313,7 +313,8 @@ class SegmentPanel(Panel, VTKObservationMixin):
             done = _("Done: {names}").format(names=", ".join(node.GetName() for node in nodes))
             missed = ", ".join(dict.fromkeys(problem.case for problem in problems if problem.case))
             missing = [_("Not segmented: {names}").format(names=missed)] if missed else []
-            self._note = "\n".join([done, *missing, *dict.fromkeys(map(str, self.runner.warnings))])
+            warnings = [text for text in map(str, self.runner.warnings) if text not in map(str, problems)]
+            self._note = "\n".join([done, *missing, *dict.fromkeys(warnings)])
         elif canceled and not problems:
             self._note = _("Canceled.")
         self._showState()

@@ -81,7 +81,8 @@ class Segmentation:
             self._cases = [[volume] for _value, volume in framesOf(sequence)]
         self._folder: Path | None = None
         self._jobs = 0  # that were started
-        self._failures: dict[int, list[Problem]] = {}  # why a job gave no result, by its place
+        self._missing: set[int] = set()  # places of the cases that got no result
+        self._reasons: list[Problem] = []
         self._notLoaded: list[Problem] = []
 
     @property
@@ -100,25 +101,18 @@ class Segmentation:
     @property
     def more(self) -> bool:
         """Whether there is something to be started: a model does all cases in one job, a task one after the other."""
-        return self._jobs < self._allJobs
-
-    @property
-    def _allJobs(self) -> int:
-        return len(self._cases) if "task" in self.model else 1
+        return self._jobs < (len(self._cases) if "task" in self.model else 1)
 
     @property
     def failed(self) -> bool:
         """Whether there is no result at all."""
-        return len(self._failures) == self._allJobs
+        return len(self._missing) == len(self._cases)
 
     @property
     def problems(self) -> list[Problem]:
         """Why cases were not segmented, under the names of their volumes, and results that could not be loaded."""
-        found = [(place, problem) for place, problems in self._failures.items() for problem in problems]
-        if self._allJobs == 1:
-            return [*(problem for _place, problem in found), *self._notLoaded]
-        heading = [] if self.failed or not found else [self._heading()]
-        return [*heading, *(replace(one, case=self._nameOf(place)) for place, one in found), *self._notLoaded]
+        heading = [self._heading()] if self._missing and not self.failed else []
+        return [*heading, *self._reasons, *self._notLoaded]
 
     @property
     def place(self) -> tuple[int, int]:
@@ -127,8 +121,8 @@ class Segmentation:
 
     @property
     def leftOut(self) -> int:
-        """How many cases of a task got no result so far."""
-        return len(self._failures)
+        """How many cases are known to get no result."""
+        return len(self._missing)
 
     def check(self) -> None:
         """Check the input.
@@ -170,16 +164,34 @@ class Segmentation:
         return self.job
 
     def leaveOut(self, problems: Sequence[Problem]) -> None:
-        """Note why what was to be started last gave no result. The other cases of a task do not suffer from it."""
-        found = [self.inWords(problem) for problem in problems]
-        self._failures[self._jobs - 1] = found or [Problem(_("The segmentation ended unexpectedly."))]
+        """Note why what was started last failed. Other cases do not suffer from it: of a task those of other jobs, of a
+        model those whose files are there.
+        """
+        problems = problems or [Problem(_("The segmentation ended unexpectedly."))]
+        missing = [self._jobs - 1]
+        if "task" not in self.model:
+            missing = [place for place in range(len(self._cases)) if not self._labels(place).is_file()]
+        self._missing.update(missing)
+        told = set(map(self._placeOf, problems))
+        others = "" if self.failed else ", ".join(self._nameOf(place) for place in missing if place not in told)
+        reasons = map(self.inWords, problems)
+        self._reasons += [reason if reason.case else replace(reason, case=others) for reason in reasons]
 
     def inWords(self, problem: Problem) -> Problem:
-        """What the latest job of a task says, without the name of the file that the volume was written to."""
-        if "task" not in self.model:
+        """What the latest job says, without the names that the volume and its files have there.
+
+        Of several cases it says which one is meant, where it is of one.
+        """
+        place = self._placeOf(problem)
+        if place is None:
             return problem
-        text = problem.message.replace(str(self._image(self._jobs - 1)), _("the volume"))
-        return replace(problem, message=text[:1].upper() + text[1:])
+        text, volumes = problem.message.removeprefix(f"Case {self.ids[place]}: "), self._cases[place]
+        for channel, volume in enumerate(volumes):
+            file, name = str(self._image(place, channel)), volume.GetName() if volumes[1:] else _("the volume")
+            begins = text.startswith(file) and not volumes[1:]
+            text = text.replace(file, name)
+            text = text[:1].upper() + text[1:] if begins else text
+        return replace(problem, message=text, case=self._nameOf(place) if self._cases[1:] else "")
 
     def share(self) -> float:
         """What is done of the whole while the engine works, 0..1."""
@@ -203,7 +215,7 @@ class Segmentation:
             return
         for place, (name, volumes) in enumerate(zip(self.ids, self._cases, strict=True)):
             try:
-                if place not in self._failures:
+                if place not in self._missing:
                     self._loadCase(name, volumes)
             except UserProblem as problem:
                 self._notLoaded += problem.problems
@@ -256,6 +268,13 @@ class Segmentation:
         elif job.state != job.FINISHED:
             self.leaveOut(job.problems)
 
+    def _placeOf(self, problem: Problem) -> "int | None":
+        """The case that the latest job means; None: all, or none of them."""
+        if "task" in self.model:
+            return self._jobs - 1
+        names = (problem.case, problem.message.removeprefix("Case ").partition(": ")[0])
+        return next((self.ids.index(name) for name in names if name in self.ids), None)
+
     def _nameOf(self, place: int) -> str:
         """A case for the user: its volume, or of a sequence the frame, counted as the sequence browser does."""
         if self._sequence is None:
@@ -267,17 +286,20 @@ class Segmentation:
         text = _("{count} of {total} volumes could not be segmented.")
         if self._sequence is not None:
             text = _("{count} of {total} frames could not be segmented and stayed empty.")
-        return Problem(text.format(count=len(self._failures), total=self._allJobs))
+        return Problem(text.format(count=len(self._missing), total=len(self._cases)))
 
     def _taskCommand(self) -> list[str]:
-        name = self.ids[self._jobs]
         self._output.mkdir(exist_ok=True)
-        image, output = self._image(self._jobs), self._output / f"{name}.nrrd"
-        return taskCommand(self.model, image, output, self.options.device, self.options.weights)
+        image, labels = self._image(self._jobs), self._labels(self._jobs)
+        return taskCommand(self.model, image, labels, self.options.device, self.options.weights)
 
-    def _image(self, place: int) -> Path:
-        """The file of a case of one channel."""
-        return self._images / f"{self.ids[place]}_0000.nrrd"
+    def _image(self, place: int, channel: int = 0) -> Path:
+        """The file of a case's volume."""
+        return self._images / f"{self.ids[place]}_{channel:04}.nrrd"
+
+    def _labels(self, place: int) -> Path:
+        """The file of a case's result."""
+        return self._output / f"{self.ids[place]}.nrrd"
 
     def _forgetIfGone(self, volumes: Sequence[Any]) -> None:
         gone = self._sequence if self._sequence is not None else None
@@ -311,7 +333,7 @@ class Segmentation:
             node.AddNodeReferenceID(VOLUME_ROLE, volume.GetID())
 
     def _loadSequence(self) -> Iterator[float]:
-        files = [None if n in self._failures else self._output / f"{name}.nrrd" for n, name in enumerate(self.ids)]
+        files = [None if place in self._missing else self._labels(place) for place in range(len(self._cases))]
         steps = predictionsToSequence(files, self._sequence, self.model)
         try:
             for number in range(1, len(files) + 1):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
 from slicerhost.demo import oblique
 
-from SegAutoConfigGui.Problems import UserProblem
+from SegAutoConfigGui.Problems import Problem, UserProblem
 from SegAutoConfigGui.Scene.Export import exportVolumes
 from SegAutoConfigGui.Scene.Files import writeVolume
 from SegAutoConfigGui.Scene.Geometry import exportMatrix
@@ -316,3 +320,131 @@ def test_label_maps_of_results_are_the_files(makeVolume, labels, tmp_path):
     volume = makeVolume(direction=oblique())
     node = loadPrediction(write(tmp_path, labels, volume), volume, MODEL)
     assert np.array_equal(labelMap(node, volume, LabelTable.fromSegmentations([node])), labels)
+
+
+# -- several volumes of which some fail
+
+
+class Predictor:
+    """An engine that predicts some of the cases, each as liver everywhere, and ends as it is told.
+
+    Args:
+        workspace: A folder.
+        done: Numbers of the cases.
+        end: State of the job.
+        problems: Its problems.
+    """
+
+    def __init__(self, workspace, done, end="FAILED", problems=()):
+        self.workspace, self.done, self.end, self.problems = workspace, done, end, list(problems)
+
+    def start(self, command, **_options):
+        images, output = (Path(command[command.index(word) + 1]) for word in ("-i", "-o"))
+        output.mkdir()
+        for name in (f"case_{number:03}" for number in self.done):
+            image = sitk.ReadImage(str(images / f"{name}_0000.nrrd"))
+            sitk.WriteImage(sitk.Cast(image * 0 + 1, sitk.sitkUInt8), str(output / f"{name}.nrrd"))
+        job = SimpleNamespace(FINISHED="FINISHED", STOPPED="STOPPED", state=self.end, problems=self.problems)
+        job.running, job.wait, job.kill = False, lambda *_words: self.end != "ENDLESS", lambda: None
+        return job
+
+
+PREDICTING = MODEL | {
+    "path": "/m",
+    "title": "Liver",
+    "channels": ["CT"],
+    "folds": [0],
+    "unfinished": [],
+    "problem": None,
+}
+BAD = [Problem("It holds NaN.", "Mend it.", "2 of 4", "case_002"), Problem("No memory.", case="case_004")]
+KILLED = [Problem("The engine was killed.", "", "log")]
+SLOW = "The segmentation took longer than 7 s."
+
+
+@pytest.mark.parametrize(
+    ("done", "end", "problems", "said"),
+    [
+        (
+            [1, 3],
+            "FAILED",
+            BAD,
+            ["2 of 4 volumes could not be segmented.", "b: It holds NaN. Mend it.", "d: No memory."],
+        ),
+        ([1], "LOST", KILLED, ["3 of 4 volumes could not be segmented.", "b, c, d: The engine was killed."]),
+        (
+            [1],
+            "FAILED",
+            BAD[:1] + KILLED,
+            [
+                *("3 of 4 volumes could not be segmented.", "b: It holds NaN. Mend it."),
+                "c, d: The engine was killed.",
+            ],
+        ),
+        ([1, 2, 3], "ENDLESS", (), ["1 of 4 volumes could not be segmented.", f"d: {SLOW}"]),
+        (
+            [1, 2],
+            "FAILED",
+            (),
+            ["2 of 4 volumes could not be segmented.", "c, d: The segmentation ended unexpectedly."],
+        ),
+        ([1, 2, 3, 4], "LOST", KILLED, ["The engine was killed."]),
+    ],
+)
+def test_what_a_model_has_segmented_before_it_failed_is_loaded(makeVolume, tmp_path, done, end, problems, said):
+    volumes = [makeVolume(name) for name in "abcd"]
+    run = Segmentation(Predictor(tmp_path, done, end, problems), PREDICTING, [[volume] for volume in volumes])
+    with pytest.raises(UserProblem) as told:
+        run.segment(timeout=7)
+    assert str(told.value).splitlines() == said
+    assert [volumesOf(node) for node in run.nodes] == [[volumes[number - 1]] for number in done]
+    assert all(list(segmentsOf(node)) == ["liver"] for node in run.nodes)
+    assert run.leftOut == 4 - len(done)
+    assert not (tmp_path / "staging").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "problems", "said"),
+    [
+        ("ab", KILLED, "The engine was killed."),
+        (
+            "ab",
+            [replace(BAD[0], case=f"case_00{n}") for n in (1, 2)],
+            "a: It holds NaN. Mend it.\nb: It holds NaN. Mend it.",
+        ),
+        ("a", [Problem("Case case_001: It holds NaN.")], "It holds NaN."),
+    ],
+)
+def test_a_model_that_has_segmented_nothing(makeVolume, sameNodes, tmp_path, names, problems, said):
+    cases = [[makeVolume(name)] for name in names]
+    run = Segmentation(Predictor(tmp_path, [], problems=problems), PREDICTING, cases)
+    with sameNodes(), pytest.raises(UserProblem) as told:
+        run.segment()
+    assert str(told.value) == said
+    assert run.failed
+
+
+def test_frames_that_a_model_could_not_segment_stay_empty(sequence, tmp_path):
+    run = Segmentation(Predictor(tmp_path, [1, 3], problems=BAD[:1]), PREDICTING, sequence=sequence)
+    with pytest.raises(UserProblem) as told:
+        run.segment()
+    (result,) = run.nodes
+    frames = [result.GetNthDataNode(place).GetSegmentation().GetNthSegment(0) for place in range(3)]
+    layers = [frame.GetRepresentation("Binary labelmap") for frame in frames]
+    assert [bool(one.GetNumberOfPoints() and one.GetScalarRange()[1]) for one in layers] == [True, False, True]
+    assert str(told.value).splitlines() == [
+        "1 of 3 frames could not be segmented and stayed empty.",
+        "heart, frame 2: It holds NaN. Mend it.",
+    ]
+
+
+def test_the_words_of_a_model_name_the_volumes(makeVolume, tmp_path):
+    cases = [[makeVolume(f"{name} T1"), makeVolume(f"{name} T2")] for name in "ab"]
+    run = Segmentation(Predictor(tmp_path, []), PREDICTING | {"channels": ["T1", "T2"]}, cases)
+    list(run.export())
+    image = tmp_path / "staging" / run._folder.name / "images" / "case_002_0001.nrrd"
+    assert image.is_file()
+    assert str(run.inWords(Problem(f"Case case_002: {image} holds NaN."))) == "b T1: b T2 holds NaN."
+    for other in ("The checkpoints were not checked.", "liver: reaches the border", "Case case_003: odd."):
+        assert str(run.inWords(Problem(other))) == other
+    run.remove()

@@ -214,6 +214,27 @@ def test_volumes_without_result_do_not_take_those_of_others(makeVolume, tmp_path
     assert not (tmp_path / "staging").exists()
 
 
+def test_warnings_say_which_of_several_volumes_they_mean(makeVolume, tmp_path: Path) -> None:
+    volumes = [[makeVolume(name)] for name in ("first", "second")]
+    run = Segmentation(Engine(tmp_path, "FINISHED", "FINISHED"), Tasks.taskModel(NATIVE), volumes)
+    list(run.export())
+    said = []
+    while run.more:
+        run.start()
+        (image,) = (tmp_path / "staging").glob(f"*/images/{run.ids[run.place[0] - 1]}_0000.nrrd")
+        said += [str(run.inWords(Problem(text))) for text in ("liver: reaches the border", f"{image} is an MR.")]
+    run.remove()
+    assert said == [
+        *("first: liver: reaches the border", "first: The volume is an MR."),
+        *("second: liver: reaches the border", "second: The volume is an MR."),
+    ]
+    alone = Segmentation(Engine(tmp_path, "FINISHED"), Tasks.taskModel(NATIVE), volumes[:1])
+    list(alone.export())
+    alone.start()
+    assert str(alone.inWords(Problem("liver: reaches the border"))) == "liver: reaches the border"
+    alone.remove()
+
+
 def test_frames_without_result_stay_empty(makeVolume, tmp_path: Path) -> None:
     sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "film")
     for number in range(3):

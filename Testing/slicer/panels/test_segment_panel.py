@@ -296,6 +296,29 @@ def test_several_volumes_in_one_process(openModule, trainedWorkspace, screenshot
     assert module.message == ""
 
 
+def test_a_volume_that_fails_does_not_take_the_results_of_others(openModule, trainedWorkspace):
+    module = openModule(trainedWorkspace)
+    panel = module.panel("Segment")
+    damaged = blocks(1).astype(np.float32)
+    damaged[3, 4, 5] = np.nan  # which only the engine sees
+    volumes = [makeVolume("first", damaged, spacing=SPACING), makePatient("second")]
+    module.settle()
+    panel.selectModel(next(model["path"] for model in module.widget.logic.models if model["channels"] == ["CT"]))
+    panel.ui.inputCombo.currentIndex = 1
+    panel.ui.allButton.click()
+    panel.ui.segmentButton.click()
+    module.settle(finished(panel))
+    (result,) = segmentations()
+    assert volumesOf(result) == [volumes[1]]
+    assert result.GetSegmentation().GetNumberOfSegments() > 0
+    assert panel.results.node is result
+    assert panel.ui.statusLabel.text.splitlines() == ["Done: second segmentation", "Not segmented: first"]
+    assert module.message.startswith("1 of 2 volumes could not be segmented.")
+    assert "first: The volume holds 1 voxel" in module.message
+    assert "case_00" not in module.message
+    assert not (module.workspace / "staging").exists()
+
+
 def test_a_sequence(openModule, trainedWorkspace):
     module = openModule(trainedWorkspace)
     panel = module.panel("Segment")
