@@ -11,7 +11,8 @@ from SegAutoConfigGui.Panel import Panel
 from SegAutoConfigGui.Problems import Problem, UserProblem
 from SegAutoConfigGui.Scene.Views import showAlone
 from SegAutoConfigGui.Segment.ModelChoice import ModelChoice
-from SegAutoConfigGui.Segment.Segmentation import Segmentation, shownOf, volumesOf
+from SegAutoConfigGui.Segment.ResultNodes import shownOf, volumesOf
+from SegAutoConfigGui.Segment.Segmentation import Segmentation
 from SegAutoConfigGui.Segment.SegmentChoices import (
     SEQUENCE,
     SegmentOptions,

@@ -5,7 +5,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from SegAutoConfigGui.Segment.Segmentation import DATASET_ATTRIBUTE, MODEL_ATTRIBUTE, volumesOf
+from SegAutoConfigGui.Segment.ResultNodes import DATASET_ATTRIBUTE, MODEL_ATTRIBUTE, volumesOf
 from SegAutoConfigGui.Segment.Tasks import TOTALSEGMENTATOR
 from SegAutoConfigGui.Widgets.Tables import enable
 

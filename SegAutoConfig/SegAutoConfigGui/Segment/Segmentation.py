@@ -18,29 +18,15 @@ from slicer.i18n import tr as _
 from SegAutoConfigGui.Problems import Problem, UserProblem
 from SegAutoConfigGui.Scene.Export import exportVolumes
 from SegAutoConfigGui.Scene.Results import loadPrediction, loadProbabilities, loadUncertainty
-from SegAutoConfigGui.Scene.Sequences import framesOf, isProxy, predictionsToSequence, proxyOf
+from SegAutoConfigGui.Scene.Sequences import framesOf, predictionsToSequence, proxyOf
 from SegAutoConfigGui.Scene.Staging import makeStaging, removeStaging
+from SegAutoConfigGui.Segment.ResultNodes import describe, resultsOf
 from SegAutoConfigGui.Segment.SegmentChoices import SegmentOptions, predictCommand, problemsOfInput
 from SegAutoConfigGui.Segment.Tasks import stageShare, taskCommand
 
-#: Attribute of a result: the model's folder. Roles of its references to the volumes that were segmented.
-MODEL_ATTRIBUTE, DATASET_ATTRIBUTE = "SegAutoConfig.Model", "SegAutoConfig.Dataset"
-VOLUME_ROLE = "SegAutoConfigVolume"
 PREFIX = "segment-"
 #: Share of the progress bar that writing and loading take.
 EXPORT_SHARE, LOAD_SHARE = 0.05, 0.05
-
-
-def resultsOf(model: Mapping[str, Any], volume: Any) -> list[Any]:
-    """Earlier results of a model for a volume, the newest last; not those of a sequence that it belongs to."""
-    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    return [
-        node
-        for node in nodes
-        if node.GetAttribute(MODEL_ATTRIBUTE) == str(model["path"])
-        and node.GetNodeReference(VOLUME_ROLE) is volume
-        and not isProxy(node)
-    ]
 
 
 class Segmentation:
@@ -315,7 +301,7 @@ class Segmentation:
         node = loadPrediction(
             self._output / f"{name}.nrrd", volumes[0], self.model, replace=earlier[-1] if earlier else None
         )
-        self._describe(node, volumes)
+        describe(node, self.model, volumes)
         self.nodes.append(node)
         if self.options.show3D:
             node.CreateClosedSurfaceRepresentation()
@@ -323,14 +309,6 @@ class Segmentation:
             loadProbabilities(sorted(self._output.glob(f"{name}_probability_*.nrrd")), volumes[0], self.model)
         if self.options.uncertainty:
             loadUncertainty(self._output / f"{name}_uncertainty.nrrd", volumes[0])
-
-    def _describe(self, node: Any, volumes: Sequence[Any]) -> None:
-        """Note in the node what it was made of, for what is done with it later."""
-        node.SetAttribute(MODEL_ATTRIBUTE, str(self.model["path"]))
-        node.SetAttribute(DATASET_ATTRIBUTE, str(self.model.get("dataset") or ""))
-        node.RemoveNodeReferenceIDs(VOLUME_ROLE)
-        for volume in volumes:
-            node.AddNodeReferenceID(VOLUME_ROLE, volume.GetID())
 
     def _loadSequence(self) -> Iterator[float]:
         files = [None if place in self._missing else self._labels(place) for place in range(len(self._cases))]
@@ -349,19 +327,8 @@ class Segmentation:
         # the node that shows the current frame takes over what the frames' own nodes hold
         frames = [result.GetNthDataNode(number) for number in range(result.GetNumberOfDataNodes())]
         for node in (*frames, proxyOf(result)):
-            self._describe(node, [proxyOf(self._sequence)])
+            describe(node, self.model, [proxyOf(self._sequence)])
 
     def _loadedShare(self, number: int) -> float:
         """What is done of the whole once this many cases are loaded."""
         return 1 - LOAD_SHARE * (1 - number / len(self._cases))
-
-
-def shownOf(node: Any) -> Any:
-    """The segmentation that shows a result: itself, or of a sequence the one of the current frame."""
-    return proxyOf(node) if node.IsA("vtkMRMLSequenceNode") else node
-
-
-def volumesOf(result: Any) -> list[Any]:
-    """The volumes that a result was made from, those that are still there."""
-    nodes = [result.GetNthNodeReference(VOLUME_ROLE, n) for n in range(result.GetNumberOfNodeReferences(VOLUME_ROLE))]
-    return [node for node in nodes if node is not None]

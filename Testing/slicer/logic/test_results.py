@@ -21,7 +21,8 @@ from SegAutoConfigGui.Scene.Labels import LabelTable
 from SegAutoConfigGui.Scene.Matching import distinctColor
 from SegAutoConfigGui.Scene.Results import loadPrediction, loadProbabilities, loadUncertainty
 from SegAutoConfigGui.Scene.Sequences import browserOf, framesOf, predictionsToSequence
-from SegAutoConfigGui.Segment.Segmentation import Segmentation, volumesOf
+from SegAutoConfigGui.Segment.ResultNodes import volumesOf
+from SegAutoConfigGui.Segment.Segmentation import Segmentation
 
 LIVER = "Categories~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~Anatomic codes~^^~^^"
 MODEL = {

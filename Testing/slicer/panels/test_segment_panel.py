@@ -17,7 +17,8 @@ import slicerhost.qtapp as host
 import vtk
 from slicerhost.demo import makeVolume, oblique
 
-from SegAutoConfigGui.Segment.Segmentation import MODEL_ATTRIBUTE, Segmentation, resultsOf, volumesOf
+from SegAutoConfigGui.Segment.ResultNodes import MODEL_ATTRIBUTE, resultsOf, volumesOf
+from SegAutoConfigGui.Segment.Segmentation import Segmentation
 from SegAutoConfigGui.Segment.SegmentChoices import (
     SegmentOptions,
     matchChannels,

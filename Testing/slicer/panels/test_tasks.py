@@ -19,7 +19,7 @@ from slicerhost.demo import makeVolume
 from slicerhost.dialogs import dialogs_shown
 
 from made_once import made_once
-from SegAutoConfigGui.Segment.Segmentation import MODEL_ATTRIBUTE
+from SegAutoConfigGui.Segment.ResultNodes import MODEL_ATTRIBUTE
 from SegAutoConfigGui.Settings import Settings
 
 PATIENCE = 240
