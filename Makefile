@@ -17,6 +17,7 @@ IS_3_10 = -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do $$p $(IS_3_10) && echo $$p && break; done)
 RUN = $(VENV)/bin/python -m
 # Without bytecode of all that may be imported: what is, gets it then, and installing takes a third of the time.
+unexport PYTHONDONTWRITEBYTECODE
 PIP_WORDS = pip --disable-pip-version-check install --quiet --quiet --no-compile
 PIP = $(RUN) $(PIP_WORDS)
 # The extra "train" without torch.

@@ -131,8 +131,11 @@ def test_the_processes_end_with_the_command_that_is_killed(planned: Path, start:
     process.wait_for('"kind": "metric"')
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) >= 2
-    process.kill()
     until = time.monotonic() + PATIENCE
+    while not (planned / "checkpoint_latest.pth").is_file():  # is written behind the epoch's numbers
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    process.kill()
     while any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children):
         assert time.monotonic() < until
         time.sleep(0.1)

@@ -20,9 +20,8 @@ LATEST, BEST, FINAL = "checkpoint_latest.pth", "checkpoint_best.pth", "checkpoin
 
 #: Seconds between two progress events.
 _PROGRESS_EVERY_S = 0.5
-#: The picture is drawn for the first time after so many seconds, and again once this many times its own drawing time
-#: has passed: it costs at most 1 % of a run.
-_FIRST_PICTURE_S, _PICTURE_REST = 20.0, 100
+#: The picture is drawn again once this many times its own drawing time has passed: it costs at most 1 % of a run.
+_PICTURE_REST = 100
 
 
 @dataclass(frozen=True)
@@ -190,7 +189,7 @@ class PictureHook(Hook):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._due = time.monotonic() + _FIRST_PICTURE_S
+        self._due = 0.0
         self._drawn = 0
 
     def epoch_done(self, state: TrainingState, result: EpochResult) -> None:

@@ -165,10 +165,10 @@ def test_the_picture_is_drawn_rarely_and_at_the_end(
 
     monkeypatch.setattr(hooks, "draw_progress", draw)
     state, hook = linear_state(0.0), PictureHook(Path("progress.png"))
-    for epoch, now[0] in enumerate((100.0, 120.0, 301.0, 322.0, 323.0)):
+    for epoch, now[0] in enumerate((100.0, 150.0, 301.0, 302.0, 303.0)):
         result(epoch).append_to(state.history)
         hook.epoch_done(state, result(epoch))
-    assert drawn == [(120.0, 2), (322.0, 4)]
+    assert drawn == [(100.0, 1), (302.0, 4)]
     hook.finished(state)
     hook.stopped(state)  # nothing new
-    assert [epochs for _, epochs in drawn] == [2, 4, 5]
+    assert [epochs for _, epochs in drawn] == [1, 4, 5]
