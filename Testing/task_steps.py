@@ -17,6 +17,7 @@ from segautoconfiglib.inference.model import Model
 from segautoconfiglib.planning.plans import Plans
 from segautoconfiglib.tasks.catalogue import Part, Task, load_catalogue
 from segautoconfiglib.tasks.loaded import LoadedModels
+from segautoconfiglib.tasks.weights import WeightsFolders
 from task_weights import dataset_json, plans_json
 
 PATCH = (16, 16, 16)
@@ -65,6 +66,7 @@ class KnownModels(LoadedModels):
     """Models by intensity in place of loaded ones; ``asked`` are the datasets whose models were used, in order."""
 
     def __init__(self) -> None:
+        super().__init__(WeightsFolders(()))
         self.asked: list[int] = []
         self.needed: list[int] = []
 

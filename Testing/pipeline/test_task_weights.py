@@ -227,6 +227,15 @@ def test_a_zip_file_of_weights(cli: Cli, refused: Refused, workspace: Path, tmp_
 
 
 @pytest.mark.torch
+def test_an_own_model_is_no_weights_of_a_task(refused: Refused, workspace: Path, tmp_path: Path) -> None:
+    (model,) = make_task_weights(tmp_path / "source", "body", "fast", patch=(16, 16, 16))
+    model.parent.rename(tmp_path / "source" / "Dataset999_Demo")
+    file = zipped(tmp_path / "source", tmp_path / "own.zip")
+    refused("totalseg_import_weights", "-i", file, says=["weights of Dataset999_Demo", "import-model"])
+    assert not workspace.exists()
+
+
+@pytest.mark.torch
 def test_what_has_come_is_followed_by_what_can_be_run(cli: Cli, home: Path, tmp_path: Path) -> None:
     results = home / "nnunet" / "results"
     make_task_weights(results, "lung_vessels", real=False)

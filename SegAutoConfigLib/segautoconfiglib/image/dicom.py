@@ -20,6 +20,8 @@ from segautoconfiglib.image.volume import Geometry, Volume
 
 MAGIC, MAGIC_AT = b"DICM", 128
 MODALITY, DESCRIPTION, NUMBER, POSITION, ORIENTATION = "0008|0060", "0008|103e", "0020|0011", "0020|0032", "0020|0037"
+#: Kinds of DICOM objects that are made of images.
+RESULTS = ("SEG", "RTSTRUCT", "RTPLAN", "SR", "PR", "KO", "REG")
 #: Slices whose distances differ by more than this share are reported.
 UNEQUAL = 0.01
 #: Slices stacked more obliquely (degrees) are reported: half a millimetre in a scan of 30 cm. Gantries tilt by at least
@@ -124,8 +126,7 @@ def _tilt(series: Series) -> list[tuple[str, str]]:
 
 def modality(path: Path) -> str:
     """ "CT", "MR" and so on; empty where the files do not say. Raises: UserError: they can't be read."""
-    reader = _information(find_series(path).files[0])
-    return reader.GetMetaData(MODALITY).strip() if reader.HasMetaDataKey(MODALITY) else ""
+    return _kind(_information(find_series(path).files[0]))
 
 
 def find_series(path: Path) -> Series:
@@ -138,6 +139,8 @@ def find_series(path: Path) -> Series:
                  for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))}  # fmt: skip
     names = {uid: _names(files[0], uid) for uid, files in found.items()}
     fitting = [uid for uid in found if wanted is None or wanted.casefold() in map(str.casefold, names[uid])]
+    if wanted is None and len(fitting) > 1:  # results of an image may lie beside it
+        fitting = [uid for uid in fitting if _kind(_information(found[uid][0])) not in RESULTS] or fitting
     if len(fitting) != 1:
         shown = ", ".join(f"{names[uid][0]} ({counted(len(files), 'file')})" for uid, files in found.items())
         many = f"holds {len(found)} DICOM series" if wanted is None else f"has {len(fitting)} series {wanted!r}"
@@ -177,6 +180,10 @@ def _names(file: str, uid: str) -> list[str]:
     reader = _information(file)
     values = [reader.GetMetaData(key).strip() for key in (DESCRIPTION, NUMBER) if reader.HasMetaDataKey(key)]
     return [*(value.replace("/", "_") for value in values if value), uid]
+
+
+def _kind(reader: sitk.ImageFileReader) -> str:
+    return reader.GetMetaData(MODALITY).strip() if reader.HasMetaDataKey(MODALITY) else ""
 
 
 def _numbers(reader: sitk.ImageFileReader, key: str) -> list[float]:

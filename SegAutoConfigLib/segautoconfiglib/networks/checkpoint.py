@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import pickle
 import zipfile
+import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ Weights = dict[str, torch.Tensor]
 #: Key of nnU-Net's checkpoints under which ours keep what nnU-Net does not know.
 OWN_KEY = "segautoconfig"
 
+#: Read at a time where checksums are compared.
+CHUNK_BYTES = 1 << 20
 #: Layers that see the image: their shape tells the number of channels.
 FIRST_CONVOLUTIONS = (
     *("encoder.stem.convs.0.conv.weight", "encoder.stages.0.0.convs.0.conv.weight"),
@@ -56,6 +59,7 @@ def read_plain(path: Path | str) -> Any:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"The checkpoint {path} does not exist.", "Check the path, or train the model first.")
+    _check_sums(path)
     try:
         with torch.serialization.safe_globals(_allowed()):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -64,6 +68,30 @@ def read_plain(path: Path | str) -> Any:
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"The checkpoint {path} is damaged ({reason}).", "Copy or download it again.") from error
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the checksums of a file's entries, which torch does not: wrong weights would give wrong results.
+
+    A file of which all are wrong was written without them. Raises: UserError: some are wrong.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.namelist()
+        wrong = [name for name in entries if not _is_intact(archive, name)]
+    if 0 < len(wrong) < len(entries):
+        raise UserError(f"The checkpoint {path} is damaged ({wrong[0]}: wrong checksum).", "Copy or download it again.")
+
+
+def _is_intact(archive: zipfile.ZipFile, name: str) -> bool:
+    try:
+        with archive.open(name) as stream:
+            while stream.read(CHUNK_BYTES):
+                pass
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+        return False
+    return True
 
 
 def _allowed() -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +82,28 @@ def import_task_weights(
         UserError: see :func:`~segautoconfiglib.models.install.import_models`.
     """
     target = folder or context.workspace.task_weights().target
-    tools = {"report": context.report, "cancel": context.cancel}
-    models = unpack(file, target, overwrite=overwrite, check=checkpoint_check(context.report), **tools)  # type: ignore[arg-type]
+    models = unpack(
+        file, target, overwrite=overwrite, check=_check_of_task(context), report=context.report, cancel=context.cancel
+    )
     for model in models:
         context.report("artifact", path=str(model.path), description="model")
     _tell_ready(context, models, target)
     context.report("done", stage=STAGE, models=[str(model.path) for model in models])
     return models
+
+
+def _check_of_task(context: Context) -> Callable[[ModelFolder], None]:
+    """Refuses models of other datasets than TotalSegmentator's, and those that can't be opened."""
+    known, opens = load_catalogue().datasets, checkpoint_check(context.report)
+
+    def check(model: ModelFolder) -> None:
+        name = model.path.parent.name
+        if dataset_id(name) not in known:
+            raise UserError(f"No task of TotalSegmentator has weights of {name}.", "Your own models: import-model.")
+        if opens is not None:
+            opens(model)
+
+    return check
 
 
 def _tell_what_subsets_take(

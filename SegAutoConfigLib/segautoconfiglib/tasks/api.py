@@ -120,6 +120,7 @@ def run_task(
         place = None if output is None else Path(output).expanduser().absolute()
         to = places(place, wishes, chosen, source)
         _tell(chosen, wishes, tell)
+        models.used.clear()
         result = segment(source.volume, chosen, options, models=models, name=source.name, report=tell, cancel=cancel)
         numbers = measured(result, source, chosen, wishes, report=tell) if wishes.statistics else None
         with staged(tell) as staging:
@@ -129,8 +130,8 @@ def run_task(
                 content = run_report(
                     task=chosen.name, modality=chosen.modality, licence=chosen.licence, device=_device(wishes),
                     source=source.path, output=place, files=files,
-                    classes=result.names, runtime_seconds=time.monotonic() - start, options=wishes.as_report(),
-                    warnings=warnings,
+                    weights=models.used, classes=result.names, runtime_seconds=time.monotonic() - start,
+                    options=wishes.as_report(), warnings=warnings,
                 )  # fmt: skip
                 write_report(staging.file(to.report), content)
                 files = [*files, to.report]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from segautoconfiglib.models.folder import ModelFolder
@@ -35,6 +36,7 @@ class LoadedModels:
     def __init__(self, weights: Weights, device: str = "cpu", most: int = 1) -> None:
         self._weights, self._device, self._most = weights, device, most
         self._kept: OrderedDict[tuple[str, tuple[int, ...] | None], Model] = OrderedDict()
+        self.used: list[Path] = []  # folders of models, for whoever tells about a run
 
     def check(self, parts: Iterable[Part]) -> None:
         """Raises: UserError: names all parts whose weights are missing, or one that does not fit."""
@@ -46,6 +48,8 @@ class LoadedModels:
 
         folder = self._weights.model(part)
         key = (str(folder.path), part.folds)
+        if folder.path not in self.used:
+            self.used.append(folder.path)
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]

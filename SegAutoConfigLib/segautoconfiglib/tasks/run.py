@@ -109,10 +109,12 @@ class _Run:
         if len(volume.array) > 1:
             self.warn(f"{self.name} has {counted(len(volume.array), 'channel')}; only the first is used.")
             volume = Volume(volume.array[:1], volume.geometry)
+        if 1 in volume.shape:
+            self.warn(f"{self.name} has one slice only; the models know volumes.", "Give the whole scan.")
         wrong = sum(count_non_finite(volume.array))
         if wrong:
             raise UserError(
-                f"{self.name} holds {counted(wrong, 'voxel')} that are NaN or infinite.",
+                f"{self.name} holds {counted(wrong, 'voxel')} that {'is' if wrong == 1 else 'are'} NaN or infinite.",
                 "Replace them, usually by the background value.",
             )
         return volume

@@ -136,7 +136,7 @@ def tidy_up(folder: Path, report: Reporter = silent) -> None:
         start = f"A run was ended while it replaced files in {folder}:"
         if back:
             names = first_of(back, MOST_NAMED)
-            report("warning", message=f"{start} {names} had been moved away, and are back.", hint="")
+            report("warning", message=f"{start} {names} had been moved away; back now.", hint="")
         if kept:
             names = first_of(kept, MOST_NAMED)
             message = f"{start} what stood there before as {names} is in {hidden / 'old'}."

@@ -47,10 +47,14 @@ class WeightsFolders:
         folders: In this order; datasets are found by their number.
         shared: Likewise, after these: folders that hold other models, too. Datasets have their published names there,
             because the number alone may be that of a dataset of the user's own.
+        given: The folder that the user named, where one was; the first of ``folders``.
+        report: Is warned where models in it can't be used, and others are.
     """
 
     folders: tuple[Path, ...]
     shared: tuple[Path, ...] = ()
+    given: Path | None = None
+    report: Reporter = silent
 
     @classmethod
     def search(
@@ -70,7 +74,7 @@ class WeightsFolders:
             workspace: None: as the environment says.
             check: Called with each unpacked model; raises UserError for one that can't be used. None: its checkpoints
                 are opened (see :func:`~segautoconfiglib.inference.model.check_checkpoints`).
-            report: Told about unpacking.
+            report: Told about unpacking, and about given models that can't be used.
             cancel: Asked meanwhile.
 
         Raises:
@@ -88,7 +92,7 @@ class WeightsFolders:
                 folders = [path, *([home] if home.is_dir() else []), *folders]
             else:
                 raise UserError(f"There are no weights {path}.", "Give a folder or a zip file of models.")
-        return cls(tuple(dict.fromkeys(folders)), (workspace.results,))
+        return cls(tuple(dict.fromkeys(folders)), (workspace.results,), folders[0] if given else None, report)
 
     def model(self, part: Part) -> ModelFolder:
         """The model of a part, in the first folder that has one that fits.
@@ -110,7 +114,19 @@ class WeightsFolders:
             raise self.refusal(missing[0]) or missing_weights(missing, self)
         if missing:
             raise missing_weights(missing, self)
-        return [model for part in parts if (model := found[part]) is not None]
+        models = {part: model for part, model in found.items() if model is not None}
+        for part, model in models.items():
+            self._tell_if_given_is_not_used(part, model)
+        return [models[part] for part in parts]
+
+    def _tell_if_given_is_not_used(self, part: Part, used: ModelFolder) -> None:
+        given = self.given
+        if given is None or used.path.is_relative_to(given):
+            return
+        first = next(self._candidates(part))
+        problem = _problem(first, part)
+        if problem is not None and first.path.is_relative_to(given):
+            self.report("warning", message=f"{problem} {used.path} is used instead.", hint=problem.hint)
 
     def missing(self, parts: Iterable[Part]) -> list[Part]:
         """Those of the parts of which no folder has a model that fits."""

@@ -82,6 +82,16 @@ def test_one_of_several_series_is_named(dicom_series: Writer, tmp_path: Path) ->
         read_image([tmp_path / "heart"])
 
 
+def test_results_beside_a_series_are_no_other_image(dicom_series: Writer, tmp_path: Path) -> None:
+    volume = dicom_series(tmp_path, number=1)
+    dicom_series(tmp_path / "result", (0,), number=2)
+    (file,) = (tmp_path / "result").iterdir()
+    kind = b"\x08\x00\x60\x00\x02\x00\x00\x00"  # Modality
+    assert file.read_bytes().count(kind + b"CT") == 1
+    (tmp_path / "result.dcm").write_bytes(file.read_bytes().replace(kind + b"CT", kind + b"SR"))
+    np.testing.assert_array_equal(read_image([tmp_path]).array[0], volume)
+
+
 def test_slices_at_one_place_are_refused(dicom_series: Writer, tmp_path: Path) -> None:
     dicom_series(tmp_path, (0, 2, 2, 4))
     with pytest.raises(UserError, match=r"several slices at one position \([03]_1.dcm, [03]_1.dcm\)"):

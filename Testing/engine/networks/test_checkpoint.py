@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,29 @@ def test_truncated_files_are_damaged(tmp_path, keep):
     file.write_bytes(NNUNET_CHECKPOINT.read_bytes()[:keep])
     with pytest.raises(UserError, match="damaged"):
         read_checkpoint(file)
+
+
+def test_bytes_that_changed_on_the_way_are_noticed(tmp_path):
+    file = tmp_path / "changed.pth"
+    write_checkpoint(file, {"network_weights": {"a": torch.arange(1000.0)}})
+    with zipfile.ZipFile(file) as archive:
+        weights = max(archive.infolist(), key=lambda entry: entry.file_size)
+    content = bytearray(file.read_bytes())
+    content[weights.header_offset + 2000] ^= 1
+    file.write_bytes(content)
+    assert not torch.equal(torch.load(file, weights_only=True)["network_weights"]["a"], torch.arange(1000.0))
+    with pytest.raises(UserError, match=r"is damaged \(.*data/0: wrong checksum"):
+        read_checkpoint(file)
+
+
+def test_a_file_without_checksums_is_read(tmp_path):
+    file, before = tmp_path / "none.pth", torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"network_weights": {"a": torch.arange(1000.0)}}, file)
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert torch.equal(read_checkpoint(file)["network_weights"]["a"], torch.arange(1000.0))
 
 
 def test_missing_files_and_other_content(tmp_path):

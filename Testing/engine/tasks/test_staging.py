@@ -140,7 +140,7 @@ def test_after_a_kill_the_next_run_loses_no_old_file(
     assert texts(folder) == expected
     assert hidden.exists() == bool(kept)
     start = f"A run was ended while it replaced files in {folder}:"
-    told = [f"{start} {back} had been moved away, and are back."] if back else []
+    told = [f"{start} {back} had been moved away; back now."] if back else []
     told += [f"{start} what stood there before as {kept} is in {hidden / 'old'}."] if kept else []
     assert [event["message"] for event in report.of("warning")] == told
 

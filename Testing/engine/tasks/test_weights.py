@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from segautoconfiglib.base.errors import UserError
+from segautoconfiglib.base.events import ListReporter
 from segautoconfiglib.base.workspace import Workspace
 from segautoconfiglib.models.folder import ModelFolder
 from segautoconfiglib.tasks.catalogue import Part, find_task, load_catalogue
@@ -312,6 +313,20 @@ def test_the_next_folder_counts_where_a_model_does_not_fit(tmp_path: Path) -> No
     total = find_task("total").mode(fastest=True).parts[0]
     with pytest.raises(UserError, match=r"missing: .*298.*300.* another task: it has 1 label"):
         weights.models([total, BODY])
+
+
+def test_given_weights_that_are_not_used_are_told(workspace: Workspace, tmp_path: Path) -> None:
+    damaged, other = make(tmp_path / "given"), make(workspace.task_weights().target)
+    (damaged / "plans.json").write_text("{")
+    report = ListReporter()
+    weights = WeightsFolders.search(tmp_path / "given", workspace, report=report)
+    assert [model.path for model in weights.models([BODY, BODY])] == [other, other]
+    (warning,) = report.of("warning")
+    assert str(damaged) in warning["message"]
+    assert warning["message"].endswith(f"{other} is used instead.")
+    shutil.rmtree(damaged.parent)
+    weights.models([BODY])  # nothing was given for it
+    assert len(report.of("warning")) == 1
 
 
 def test_rows_say_what_is_missing_and_what_is_wrong(tmp_path: Path) -> None:

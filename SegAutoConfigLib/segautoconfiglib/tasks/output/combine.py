@@ -69,6 +69,8 @@ def combine_masks(source: Path, wanted: str | Sequence[str], output: Path | None
             would be overwritten.
     """
     source = Path(source)
+    if not source.exists():
+        raise UserError(f"{source} does not exist.", "Name a folder of masks, or a label file with names.")
     there = _folder(source) if source.is_dir() else _label_file(source)
     names = members(wanted, there.names, str(source))
     if output is not None:

@@ -20,6 +20,7 @@ def run_report(
     source: Path | str | None,
     output: Path | None,
     files: Sequence[Path],
+    weights: Sequence[Path],
     classes: Mapping[int, str],
     runtime_seconds: float,
     options: Mapping[str, Any],
@@ -35,6 +36,7 @@ def run_report(
         source: The image; None or a word where it was no file.
         output: What the user named.
         files: All that were written.
+        weights: The models that were run.
         classes: Names of the structures that were asked for, by label.
         runtime_seconds: Of the whole run.
         options: As the user chose them, such as fast, fastest, multilabel, output_type, roi_subset, save_lowres.
@@ -53,6 +55,7 @@ def run_report(
         "output": None if output is None else str(output),
         "num_classes": len(classes),
         "classes": {str(label): name for label, name in classes.items()},
+        "weights": list(map(str, weights)),
         "runtime_seconds": round(runtime_seconds, 2),
         "output_files": sorted(_relative(file, output) for file in files),
         "warnings": list(warnings),

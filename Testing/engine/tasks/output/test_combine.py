@@ -102,3 +102,8 @@ def test_groups_hold_structures_of_the_tasks() -> None:
     assert {name for forms in GROUPS.values() for form in forms for name in form} <= known
     assert "vertebrae_L6" in members("vertebrae", list(find_task("total_v3").classes.values()), "x")
     assert members("lung", list(find_task("total_mr").classes.values()), "x") == ("lung_left", "lung_right")
+
+
+def test_nothing_is_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothere does not exist"):
+        combine_masks(tmp_path / "nothere", "lung")
