@@ -31,12 +31,15 @@ class LoadedModels:
         weights: Where they lie.
         device: See :func:`~segautoconfiglib.networks.device.resolve_device`.
         most: How many are kept. One suffices for an image; for many images as many as their task has save time.
+
+    Attributes:
+        used: Folders of the models that were asked for, in order; emptied by whoever begins to tell of a run.
     """
 
     def __init__(self, weights: Weights, device: str = "cpu", most: int = 1) -> None:
         self._weights, self._device, self._most = weights, device, most
         self._kept: OrderedDict[tuple[str, tuple[int, ...] | None], Model] = OrderedDict()
-        self.used: list[Path] = []  # folders of models, for whoever tells about a run
+        self.used: list[Path] = []
 
     def check(self, parts: Iterable[Part]) -> None:
         """Raises: UserError: names all parts whose weights are missing, or one that does not fit."""

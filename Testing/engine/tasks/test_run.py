@@ -407,6 +407,15 @@ def test_nan_is_refused(models: KnownModels) -> None:
         segment(image, "total", models=models, name="ct.nii")
 
 
+@pytest.mark.parametrize(("slices", "told"), [(1, True), (2, False)])
+def test_one_slice_is_told(slices: int, told: bool, models: KnownModels) -> None:
+    image = Volume(np.arange(slices * 64, dtype=np.int16).reshape(1, slices, 8, 8), Geometry((6.0,) * 3))
+
+    warnings = segment(image, "total", TaskOptions(fastest=True), models=models, name="a.nii").warnings
+
+    assert any("a.nii has one slice only" in warning for warning in warnings) == told
+
+
 @pytest.mark.parametrize(
     ("task", "options", "factor", "spacing", "told"),
     [
